@@ -1,0 +1,108 @@
+//! The configuration as values: what a program gets after the file was read and checked.
+//!
+//! A [`Config`] that exists is sound: relations between settings hold and nodes are numbered without a gap. It may
+//! name no node at all, because a launcher fills such a file; whoever needs nodes asks [`Config::node`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::address::NodeAddress;
+use crate::error::ConfError;
+use crate::parser;
+use crate::settings::SETTINGS;
+
+/// The cluster id of a file that does not name one.
+pub(crate) const CLUSTER_ID_DEFAULT: &str = "raft-kv";
+
+/// The whole configuration of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The nodes, numbered 0, 1, 2 … without a gap; empty if the file names none.
+    pub nodes: Vec<NodeAddress>,
+    /// What tells this cluster from another one; nodes refuse to talk to, and to start on data of, a foreign one.
+    pub cluster_id: String,
+    /// Whether the file itself names the cluster id.
+    pub cluster_id_is_set: bool,
+    /// The folder that holds one folder per node; relative to the file's own folder. `None`: beside the file.
+    pub data_dir: Option<PathBuf>,
+    /// A leader's heartbeat interval, milliseconds.
+    pub heartbeat_ms: u64,
+    /// The shortest election timeout, milliseconds.
+    pub election_min_ms: u64,
+    /// The longest election timeout, milliseconds.
+    pub election_max_ms: u64,
+    /// How many bytes of log make a node take a snapshot and drop the log before it.
+    pub snapshot_log_bytes: u64,
+    /// The named maxima of a node.
+    pub limits: Limits,
+}
+
+/// The named maxima of one node; beyond them requests are refused with a typed answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Connections open at the same time.
+    pub connections_max: u64,
+    /// Calls of one connection that are not answered yet.
+    pub calls_in_flight_max: u64,
+    /// The longest key, bytes.
+    pub key_bytes_max: u64,
+    /// The longest value, bytes; also what a value may grow to by appends.
+    pub value_bytes_max: u64,
+    /// Proposed and not yet committed, bytes, on a leader.
+    pub uncommitted_bytes_max: u64,
+    /// Committed entries that wait for the state machine.
+    pub apply_queue_entries: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let mut config = Config {
+            nodes: Vec::new(),
+            cluster_id: CLUSTER_ID_DEFAULT.to_owned(),
+            cluster_id_is_set: false,
+            data_dir: None,
+            heartbeat_ms: 0,
+            election_min_ms: 0,
+            election_max_ms: 0,
+            snapshot_log_bytes: 0,
+            limits: Limits::default(),
+        };
+        for setting in SETTINGS {
+            *(setting.slot)(&mut config) = setting.default;
+        }
+        config
+    }
+}
+
+impl Config {
+    /// Reads and checks the file. A file that does not exist is an error, see [`ConfError::is_not_found`].
+    pub fn load(path: &Path) -> Result<Config, ConfError> {
+        let bytes = fs::read(path).map_err(|reason| ConfError::Read { file: path.to_owned(), reason })?;
+        let name = path.display().to_string();
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            ConfError::Line {
+                file: name.clone(),
+                line,
+                what: "this is not UTF-8 text; save the file as UTF-8".into(),
+            }
+        })?;
+        Config::parse(&text, &name)
+    }
+
+    /// Checks a text as if it stood in the file `name`, which is used in messages only.
+    pub fn parse(text: &str, name: &str) -> Result<Config, ConfError> {
+        parser::parse(text, name)
+    }
+
+    /// The node with this number.
+    pub fn node(&self, id: u64) -> Option<&NodeAddress> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// Every node's advertised address, `host:port`, in the order of their numbers.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(NodeAddress::address).collect()
+    }
+}
