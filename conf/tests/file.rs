@@ -1,0 +1,192 @@
+//! The configuration file as its user sees it: what is accepted, and the one sentence that answers what is not.
+
+use std::fs;
+use std::path::Path;
+
+use conf::{Config, NodeAddress, SETTINGS, write_nodes};
+
+const THREE: &str = "node0ip=127.0.0.1\nnode0port=29016\nnode1ip=127.0.0.1\nnode1port=29017\nnode2ip=127.0.0.1\nnode2port=29018\n";
+
+fn refusal(text: &str) -> String {
+    Config::parse(text, "test.conf").expect_err("the text is wrong and must be refused").to_string()
+}
+
+fn loopback(id: u64, port: u16) -> NodeAddress {
+    NodeAddress { id, host: "127.0.0.1".to_owned(), port, listen: None }
+}
+
+#[test]
+fn the_origins_file_is_read_as_it_is() {
+    let config = Config::parse(THREE, "test.conf").unwrap();
+    assert_eq!(config.addresses(), ["127.0.0.1:29016", "127.0.0.1:29017", "127.0.0.1:29018"]);
+    assert_eq!(config.cluster_id, "raft-kv");
+    assert!(!config.cluster_id_is_set);
+    assert_eq!(config.node(2).map(|node| node.port), Some(29018));
+    assert_eq!(config.node(3), None);
+}
+
+#[test]
+fn the_sample_parses_and_lists_every_setting_with_its_real_default() {
+    let text = include_str!("../sample.conf");
+    let sample = Config::parse(text, "sample.conf").unwrap();
+    let mut expected = Config { nodes: sample.nodes.clone(), ..Config::default() };
+    expected.cluster_id_is_set = true;
+    assert_eq!(sample, expected);
+    assert_eq!(sample.nodes.len(), 3);
+    for setting in SETTINGS {
+        let line = format!("{}={}", setting.key, setting.default);
+        assert!(text.lines().any(|have| have == line), "sample.conf lacks the line {line}");
+    }
+    for key in ["cluster_id=", "data_dir=", "node0ip=", "node0port=", "node0listen="] {
+        assert!(
+            text.lines().any(|line| line.trim_start_matches("# ").starts_with(key)),
+            "{key} is undocumented"
+        );
+    }
+}
+
+#[test]
+fn comments_carriage_returns_a_byte_order_mark_and_a_missing_last_line_end_are_harmless() {
+    let text =
+        "\u{feff}# mine\r\n\r\nnode0ip = ::1\r\nnode0port = 29016 # the first\r\nnode0listen=[::]:29016";
+    let config = Config::parse(text, "test.conf").unwrap();
+    assert_eq!(config.addresses(), ["[::1]:29016"]);
+    assert_eq!(config.nodes[0].listen_address(), "[::]:29016");
+}
+
+#[test]
+fn settings_are_read_with_their_units() {
+    let text = format!(
+        "{THREE}heartbeat_ms=10\nelection_min_ms=100\nelection_max_ms=200\nsnapshot_log_bytes=1MiB\n"
+    );
+    let config =
+        Config::parse(&format!("{text}data_dir=/var/lib/kv\nvalue_bytes_max=2MiB\n"), "test.conf").unwrap();
+    assert_eq!((config.heartbeat_ms, config.election_min_ms, config.election_max_ms), (10, 100, 200));
+    assert_eq!(config.snapshot_log_bytes, 1 << 20);
+    assert_eq!(config.limits.value_bytes_max, 2 << 20);
+    assert_eq!(config.data_dir.as_deref(), Some(Path::new("/var/lib/kv")));
+}
+
+#[test]
+fn a_wrong_key_is_answered_with_the_line_and_the_right_one() {
+    assert_eq!(
+        refusal("# first\nheartbeet_ms=25\n"),
+        "test.conf, line 2: there is no setting \"heartbeet_ms\"; did you mean heartbeat_ms?"
+    );
+    assert_eq!(
+        refusal("node0host=a\n"),
+        "test.conf, line 1: there is no setting \"node0host\"; a node has node0ip, node0port and, if it listens \
+         elsewhere, node0listen"
+    );
+    assert!(refusal("node01ip=a\n").contains("line 1: there is no setting"));
+    assert!(refusal("colour=blue\n").contains("conf/sample.conf"));
+}
+
+#[test]
+fn a_bad_value_is_answered_with_the_line_and_a_good_one() {
+    assert!(
+        refusal("\nheartbeat_ms=fast\n")
+            .starts_with("test.conf, line 2: heartbeat_ms is \"fast\"; write a whole")
+    );
+    assert!(refusal("node0ip=127.0.0.1:29016\n").contains("line 1: node0ip: "));
+    assert!(refusal("node0ip=0.0.0.0\nnode0port=1\n").contains("node0listen"));
+    assert!(refusal("node0port=0\n").contains("1 to 65535"));
+    assert!(refusal("node7ip=a\nnode7port=1\n").contains("at most 7"));
+    assert!(refusal("cluster_id=a b\n").contains("cluster_id is \"a b\""));
+    assert!(refusal("heartbeat_ms\n").contains("line 1: \"heartbeat_ms\" is no setting; write key=value"));
+    assert!(refusal("[raft]\n").contains("line 1: sections"));
+}
+
+#[test]
+fn what_stands_twice_or_not_at_all_is_named() {
+    assert_eq!(
+        refusal("heartbeat_ms=25\nheartbeat_ms=26\n"),
+        "test.conf, line 2: heartbeat_ms stands already in line 1; keep one of the two"
+    );
+    assert_eq!(
+        refusal("node0ip=127.0.0.1\n"),
+        "test.conf, line 1: node0port is missing; add for instance node0port=29016"
+    );
+    assert!(refusal("node0port=29016\n").contains("node0ip is missing"));
+    assert_eq!(
+        refusal("node0ip=a\nnode0port=1\nnode2ip=b\nnode2port=2\n"),
+        "test.conf, line 3: node2 is named but node1 is not; number the nodes without a gap"
+    );
+    assert_eq!(
+        refusal("node0ip=::1\nnode0port=29016\nnode1ip=0:0:0:0:0:0:0:1\nnode1port=29016\n"),
+        "test.conf, line 3: node1 has the address [0:0:0:0:0:0:0:1]:29016 of node0 (line 1); give it another port"
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_with_a_line_that_can_be_changed() {
+    let text = refusal("heartbeat_ms=200\n");
+    assert!(text.starts_with("test.conf, line 1: heartbeat_ms=200 must be less than half"), "{text}");
+    let text = refusal("\nelection_min_ms=600\n");
+    assert!(text.starts_with("test.conf, line 2: election_max_ms=500 must be more than"), "{text}");
+    let text = refusal("uncommitted_bytes_max=1MiB\n");
+    assert!(text.starts_with("test.conf, line 1: uncommitted_bytes_max=1048576 must be more"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_said_to_be_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = Config::load(&folder.path().join("absent.conf")).unwrap_err();
+    assert!(absent.is_not_found());
+    let binary = folder.path().join("binary.conf");
+    fs::write(&binary, b"node0ip=127.0.0.1\n\xff\xfe\n").unwrap();
+    let error = Config::load(&binary).unwrap_err();
+    assert!(!error.is_not_found());
+    assert!(error.to_string().contains("line 2: this is not UTF-8"), "{error}");
+}
+
+#[test]
+fn written_nodes_are_read_back_and_a_new_file_gets_a_cluster_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.conf");
+    let nodes: Vec<NodeAddress> = (0..3).map(|id| loopback(id, 20000 + id as u16)).collect();
+    write_nodes(&path, &nodes, "c-1").unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.nodes, nodes);
+    assert_eq!(config.cluster_id, "c-1");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left behind");
+}
+
+#[test]
+fn settings_comments_and_line_ends_of_a_file_without_nodes_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.conf");
+    let old = "# my cluster\r\nheartbeat_ms=50\r\ncluster_id=mine\r\n# the end";
+    fs::write(&path, old).unwrap();
+    write_nodes(&path, &[loopback(0, 20000)], "ignored").unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text, format!("{old}\r\nnode0ip=127.0.0.1\r\nnode0port=20000\r\n"));
+    let config = Config::load(&path).unwrap();
+    assert_eq!((config.heartbeat_ms, config.cluster_id.as_str(), config.nodes.len()), (50, "mine", 1));
+}
+
+#[test]
+fn nodes_that_are_there_are_never_replaced_and_a_broken_file_is_never_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.conf");
+    for text in [THREE, "heartbeet_ms=1\n"] {
+        fs::write(&path, text).unwrap();
+        assert!(write_nodes(&path, &[loopback(0, 20000)], "c").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_link_is_followed_and_the_permissions_are_kept() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let real = folder.path().join("real.conf");
+    let link = folder.path().join("link.conf");
+    fs::write(&real, "# empty\n").unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink(&real, &link).unwrap();
+    write_nodes(&link, &[loopback(0, 20000)], "c").unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
+    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(Config::load(&real).unwrap().nodes.len(), 1);
+}
