@@ -1,0 +1,163 @@
+//! One node's process as its launcher sees it: started, listened to, signalled, and its end described.
+//!
+//! Two threads per child carry its output: `stderr-I` hands its log lines on, each in one write and with the node's
+//! prefix, `stdout-I` waits for the one word a node says there once it serves. Both end with the process.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::arguments::VARIABLES;
+use crate::failure::Failure;
+use crate::signals;
+
+/// What a node writes to its standard output when it has started.
+pub(crate) const STARTED: &str = "started";
+/// A longer line of a node's log is handed on in pieces of this size, bytes.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A running child. Dropping it kills the process: no path out of the launcher leaves one behind.
+pub(crate) struct ChildNode {
+    pub(crate) id: u64,
+    process: Child,
+    has_started: Arc<AtomicBool>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// How a child ended.
+pub(crate) struct End {
+    pub(crate) has_started: bool,
+    status: ExitStatus,
+}
+
+impl ChildNode {
+    /// Starts node `id`. NB: must be called on the main thread: the kernel sends the parent-death signal when the
+    /// *thread* that started the child ends.
+    pub(crate) fn start(id: u64, file: &Path, data_dir: &Path) -> Result<ChildNode, Failure> {
+        let failed = |error: io::Error| Failure::Runtime(format!("node {id} cannot be started: {error}"));
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut command = Command::new(program);
+        VARIABLES.iter().for_each(|variable| _ = command.env_remove(variable));
+        command.arg("--node").arg(id.to_string());
+        command.arg("--file").arg(file).arg("--data-dir").arg(data_dir);
+        command.arg("--parent-pid").arg(std::process::id().to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().map_err(failed)?;
+        let stdout = process.stdout.take().expect("the child was started with a pipe");
+        let stderr = process.stderr.take().expect("the child was started with a pipe");
+        let has_started = Arc::new(AtomicBool::new(false));
+        let mut child = ChildNode { id, process, has_started: has_started.clone(), readers: Vec::new() };
+        child.read(format!("stdout-{id}"), move || note_start(stdout, &has_started)).map_err(failed)?;
+        child.read(format!("stderr-{id}"), move || hand_on_log(id, stderr)).map_err(failed)?;
+        Ok(child)
+    }
+
+    fn read(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.readers.push(thread::Builder::new().name(name).spawn(body)?);
+        Ok(())
+    }
+
+    /// The end of the process if it has ended; everything it had written is out by then.
+    pub(crate) fn end(&mut self) -> Option<End> {
+        // An error would mean that the child is not ours to wait for: as good as gone.
+        let status = self.process.try_wait().unwrap_or(Some(ExitStatus::from_raw(0)))?;
+        self.join_readers();
+        Some(End { has_started: self.has_started.load(Ordering::Acquire), status })
+    }
+
+    /// Asks the node to stop; a stopped process (SIGSTOP) is woken so that it can hear.
+    pub(crate) fn ask_to_stop(&self) {
+        let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let pid = id.expect("a process id of Linux fits an i32 and is not zero");
+        for signal in [Signal::TERM, Signal::CONT] {
+            if let Err(error) = kill_process(pid, signal) {
+                log::debug!("node {} did not get {signal:?}: {error}", self.id);
+            }
+        }
+    }
+
+    fn join_readers(&mut self) {
+        for reader in self.readers.drain(..) {
+            if reader.join().is_err() {
+                log::error!("the reader of node {}'s output failed", self.id);
+            }
+        }
+    }
+}
+
+impl Drop for ChildNode {
+    fn drop(&mut self) {
+        // Both fail only for a process that is reaped already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        self.join_readers();
+    }
+}
+
+impl End {
+    /// Whether the node itself said why it cannot run, as opposed to being killed.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.status.code(), Some(1 | 2))
+    }
+
+    /// Whether the node's configuration was the reason.
+    pub(crate) fn is_usage(&self) -> bool {
+        self.status.code() == Some(2)
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.status.success()
+    }
+
+    /// `exit code 1`, `killed by SIGKILL`.
+    pub(crate) fn describe(&self) -> String {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("killed by {}", signals::name(signal)),
+            (None, None) => self.status.to_string(),
+        }
+    }
+}
+
+fn note_start(stdout: ChildStdout, has_started: &AtomicBool) {
+    let mut reader = BufReader::new(stdout);
+    let mut line = String::new();
+    let first = reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut line);
+    if first.is_ok() && line.trim_end() == STARTED {
+        has_started.store(true, Ordering::Release);
+    }
+    // What follows means nothing, but a full pipe would stop the node.
+    let _ = io::copy(&mut reader, &mut io::sink());
+}
+
+fn hand_on_log(id: u64, stderr: ChildStderr) {
+    let prefix = format!("[node {id}] ");
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => write_line(&prefix, &mut line),
+        }
+    }
+}
+
+/// One write per line, so that the lines of several nodes never mix.
+fn write_line(prefix: &str, line: &mut Vec<u8>) {
+    // The node's own log lines carry the prefix already; a panic's text, for instance, does not.
+    if !line.starts_with(prefix.as_bytes()) {
+        line.splice(0..0, prefix.bytes());
+    }
+    if !line.ends_with(b"\n") {
+        line.push(b'\n');
+    }
+    // A terminal that is gone must not stop the nodes: the line is lost, the pipe still drained.
+    let _ = io::stderr().write_all(line);
+}

@@ -1,0 +1,141 @@
+//! Which cluster the file describes, and the writing of a file that describes none yet.
+//!
+//! Ports are chosen below Linux' range of ephemeral ports (32768 and up), so that no outgoing connection sits on one
+//! when the cluster is started again. A file that names nodes is never changed.
+
+use std::io;
+use std::net::TcpListener;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use conf::{Config, NodeAddress, write_nodes};
+use rand::rngs::{ChaCha8Rng, SysRng};
+use rand::{Rng, RngExt, SeedableRng};
+
+use crate::failure::Failure;
+
+/// How many nodes a new file gets when nobody says.
+const NODES_DEFAULT: u64 = 3;
+const PORTS: RangeInclusive<u16> = 10_000..=29_999;
+/// How many ports are tried before the machine counts as full.
+const PORT_TRIES_MAX: usize = 2_000;
+
+/// The cluster's configuration; a file that is not there or names no node is written first.
+pub(crate) fn open_or_create(file: &Path, nodes: Option<u64>) -> Result<Config, Failure> {
+    let config = match Config::load(file) {
+        Ok(config) => config,
+        Err(error) if error.is_not_found() => Config::default(),
+        Err(error) => return Err(error.into()),
+    };
+    if !config.nodes.is_empty() {
+        check_count(&config, file, nodes)?;
+        return Ok(config);
+    }
+    let mut rng = ChaCha8Rng::try_from_rng(&mut SysRng)
+        .map_err(|error| Failure::Runtime(format!("the system gives no random numbers: {error}")))?;
+    let count = nodes.unwrap_or(NODES_DEFAULT);
+    let ports = free_loopback_ports(count, &mut rng)
+        .map_err(|error| Failure::Runtime(format!("no {count} free ports from 10000 to 29999: {error}")))?;
+    let node = |(id, port)| NodeAddress { id, host: "127.0.0.1".to_owned(), port, listen: None };
+    let chosen: Vec<NodeAddress> = (0..).zip(ports).map(node).collect();
+    write_nodes(file, &chosen, &format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64()))?;
+    Ok(Config::load(file)?)
+}
+
+/// The configuration for one node of it: here nothing is chosen, since every host must say the same.
+pub(crate) fn open(file: &Path, nodes: Option<u64>, id: u64) -> Result<Config, Failure> {
+    let config = Config::load(file)?;
+    if config.nodes.is_empty() {
+        let file = file.display();
+        return Err(Failure::Usage(format!("{file} names no nodes; add node{id}ip=… and node{id}port=…")));
+    }
+    check_count(&config, file, nodes)?;
+    if config.node(id).is_none() {
+        let (file, last) = (file.display(), config.nodes.len() - 1);
+        return Err(Failure::Usage(format!("{file} names no node {id}; --node takes 0 to {last}")));
+    }
+    Ok(config)
+}
+
+fn check_count(config: &Config, file: &Path, nodes: Option<u64>) -> Result<(), Failure> {
+    let named = config.nodes.len() as u64;
+    match nodes {
+        Some(asked) if asked != named => Err(Failure::Usage(format!(
+            "{} names {named} nodes but -n asks for {asked}; use -n {named}, or name another file with -f",
+            file.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Ports that nobody listens on. All are held until the last is found, which makes them distinct.
+fn free_loopback_ports(count: u64, rng: &mut ChaCha8Rng) -> io::Result<Vec<u16>> {
+    let mut held: Vec<TcpListener> = Vec::new();
+    let mut last_error = io::Error::other("none was tried");
+    for _ in 0..PORT_TRIES_MAX {
+        if held.len() as u64 == count {
+            break;
+        }
+        match TcpListener::bind(("127.0.0.1", rng.random_range(PORTS))) {
+            Ok(listener) => held.push(listener),
+            Err(error) => last_error = error,
+        }
+    }
+    if (held.len() as u64) < count {
+        return Err(last_error);
+    }
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn chosen_ports_are_distinct_and_in_the_range() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut ports = free_loopback_ports(7, &mut rng).unwrap();
+        assert!(ports.iter().all(|port| PORTS.contains(port)));
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 7);
+    }
+
+    #[test]
+    fn a_new_file_is_written_once_and_then_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.conf");
+        let created = open_or_create(&file, Some(5)).unwrap();
+        assert_eq!(created.nodes.len(), 5);
+        assert_ne!(created.cluster_id, Config::default().cluster_id);
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(open_or_create(&file, None).unwrap(), created);
+        assert_eq!(open_or_create(&file, Some(5)).unwrap(), created);
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+
+    #[test]
+    fn another_number_of_nodes_is_refused_as_usage() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.conf");
+        open_or_create(&file, None).unwrap();
+        for error in [open_or_create(&file, Some(5)).unwrap_err(), open(&file, Some(5), 0).unwrap_err()] {
+            assert!(
+                matches!(&error, Failure::Usage(text) if text.contains("names 3 nodes but -n asks for 5"))
+            );
+        }
+    }
+
+    #[test]
+    fn one_node_of_a_cluster_needs_a_file_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.conf");
+        assert!(matches!(open(&file, None, 0), Err(Failure::Usage(_))));
+        assert!(!file.exists());
+        open_or_create(&file, None).unwrap();
+        assert!(open(&file, None, 2).is_ok());
+        assert!(matches!(open(&file, None, 3), Err(Failure::Usage(text)) if text.contains("0 to 2")));
+    }
+}

@@ -1,0 +1,52 @@
+//! `raft-core-run`: starts a cluster on this machine, or one node of a cluster in the foreground.
+//!
+//! `raft-core-run -n 3 -f test.conf` is the origin's command and does what it did: three nodes, each a process of its
+//! own, found by clients through the file. Beyond that it keeps watch: it says when there is a leader, says how a
+//! node died, and leaves no process behind. Real hosts run `--node I`, the same code the children run.
+//!
+//! This program takes arguments in, makes library calls and hands exit codes out; it must never hold a decision of
+//! the store. Exit codes: 0 clean, 1 something failed while starting or running, 2 usage or configuration.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("raft-kv builds on Linux only: its log and its launcher use Linux system calls");
+
+mod arguments;
+mod child;
+mod cluster_file;
+mod data_dir;
+mod failure;
+mod leader_watch;
+mod logging;
+mod node;
+mod orphan;
+mod parent;
+mod resources;
+mod server_adapter;
+mod signals;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.node {
+        Some(id) => node::run(&arguments, id),
+        None => parent::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell if even this cannot be written.
+            let _ = writeln!(std::io::stderr(), "raft-core-run: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// What a run of the launcher ends with.
+type Outcome = Result<(), Failure>;

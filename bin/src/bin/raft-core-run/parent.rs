@@ -1,0 +1,173 @@
+//! The launcher: one child process per node, watched until it is told to stop.
+//!
+//! The main thread sleeps on one queue of events (a signal, news about the leader) and does everything else itself. It keeps
+//! nothing a node needs: a node that dies is reported and the others go on, as they would on hosts of their own. A
+//! node that refuses to start ends the whole start, since what it says wants reading before anything runs.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use conf::Config;
+use signal_hook::consts::SIGCHLD;
+
+use crate::Outcome;
+use crate::arguments::Arguments;
+use crate::child::{ChildNode, End};
+use crate::failure::Failure;
+use crate::leader_watch::{LeaderNews, LeaderWatch};
+use crate::{cluster_file, data_dir, logging, resources, signals};
+
+/// How long the nodes have to stop in order before they are killed.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Events that wait for the main thread; a sender waits when it is full.
+const EVENTS_MAX: usize = 64;
+
+/// What wakes the launcher.
+pub(crate) enum Event {
+    /// A signal arrived; SIGCHLD says that some child ended.
+    Signal(i32),
+    /// The leader changed.
+    Leader(LeaderNews),
+}
+
+/// Starts all nodes of the file and watches them until a signal says stop.
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    logging::start("launcher".to_owned());
+    resources::raise_descriptor_limit();
+    let config = cluster_file::open_or_create(&arguments.file, arguments.nodes)?;
+    advise(config.nodes.len());
+    let (sender, events) = sync_channel(EVENTS_MAX);
+    forward_signals(sender.clone())?;
+    let mut parent = Parent::start(arguments, &config, events)?;
+    let watch = LeaderWatch::start(config.addresses(), sender)?;
+    let outcome = parent.watch(&watch);
+    watch.stop();
+    parent.stop_all().and(outcome)
+}
+
+fn advise(nodes: usize) {
+    if nodes.is_multiple_of(2) {
+        log::warn!(
+            "{nodes} nodes survive the loss of {}, as {} do; an odd number is cheaper",
+            (nodes - 1) / 2,
+            nodes - 1
+        );
+    }
+}
+
+fn forward_signals(events: SyncSender<Event>) -> Outcome {
+    let mut wanted = signals::STOP_SIGNALS.to_vec();
+    wanted.push(SIGCHLD);
+    // The queue is gone only when the launcher is about to end.
+    signals::forward(&wanted, move |signal| drop(events.send(Event::Signal(signal))))
+}
+
+struct Parent {
+    children: Vec<ChildNode>,
+    events: Receiver<Event>,
+    file: PathBuf,
+    nodes: usize,
+}
+
+impl Parent {
+    fn start(arguments: &Arguments, config: &Config, events: Receiver<Event>) -> Result<Parent, Failure> {
+        let file = arguments.file.clone();
+        let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &file);
+        let mut children = Vec::new();
+        for node in &config.nodes {
+            children.push(ChildNode::start(node.id, &file, &base)?);
+        }
+        log::info!("{} nodes of {} started, data in {}", children.len(), file.display(), base.display());
+        Ok(Parent { nodes: children.len(), children, events, file })
+    }
+
+    /// Until a signal says stop (Ok) or there is nothing left to watch (Err).
+    fn watch(&mut self, watch: &LeaderWatch) -> Outcome {
+        loop {
+            // Both senders live as long as this loop: the signal thread for ever, the watch until it is stopped.
+            match self.events.recv().expect("the signal thread holds a sender") {
+                Event::Signal(SIGCHLD) => {
+                    for (id, end) in self.reap() {
+                        self.report(id, &end)?;
+                        watch.look_now();
+                    }
+                    if self.children.is_empty() {
+                        return Err(Failure::Runtime("no node is left".to_owned()));
+                    }
+                }
+                Event::Signal(signal) => {
+                    log::info!("{}: stopping all nodes", signals::name(signal));
+                    return Ok(());
+                }
+                Event::Leader(news) => self.announce(&news),
+            }
+        }
+    }
+
+    /// Takes the children that have ended out of the list.
+    fn reap(&mut self) -> Vec<(u64, End)> {
+        let mut ended = Vec::new();
+        self.children.retain_mut(|child| match child.end() {
+            Some(end) => {
+                ended.push((child.id, end));
+                false
+            }
+            None => true,
+        });
+        ended
+    }
+
+    fn report(&self, id: u64, end: &End) -> Outcome {
+        let how = end.describe();
+        if !end.has_started && end.is_refusal() {
+            let text =
+                format!("node {id} did not start ({how}, its reason is above), so none is kept running");
+            return Err(if end.is_usage() { Failure::Usage(text) } else { Failure::Runtime(text) });
+        }
+        let (left, nodes) = (self.children.len(), self.nodes);
+        let enough = if left > nodes / 2 { "which is enough to go on" } else { "too few to go on" };
+        log::error!("node {id} has died: {how}; {left} of {nodes} nodes are left, {enough}");
+        Ok(())
+    }
+
+    fn announce(&self, news: &LeaderNews) {
+        match news {
+            LeaderNews::Leads { node, term } => {
+                log::info!("node {node} leads in term {term}; clients: clerk -f {}", self.file.display());
+            }
+            LeaderNews::Nobody => log::warn!("there is no leader"),
+        }
+    }
+
+    /// Stops every child: first asked, then killed. An error if any had to be killed.
+    fn stop_all(&mut self) -> Outcome {
+        self.children.iter().for_each(ChildNode::ask_to_stop);
+        let deadline = Instant::now() + STOP_WITHIN;
+        while !self.children.is_empty() {
+            for (id, end) in self.reap() {
+                if !end.is_clean() {
+                    log::warn!("node {id} ended with {}", end.describe());
+                }
+            }
+            if self.children.is_empty() {
+                break;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::Signal(SIGCHLD) | Event::Leader(_)) => {}
+                Ok(Event::Signal(_)) | Err(RecvTimeoutError::Timeout) => return self.kill_all(),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the signal thread holds a sender"),
+            }
+        }
+        log::info!("all nodes have stopped");
+        Ok(())
+    }
+
+    fn kill_all(&mut self) -> Outcome {
+        let ids: Vec<String> = self.children.iter().map(|child| child.id.to_string()).collect();
+        // Dropping a child kills it and waits for its end.
+        self.children.clear();
+        Err(Failure::Runtime(format!("node {} did not stop in time and was killed", ids.join(", "))))
+    }
+}
