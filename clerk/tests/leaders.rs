@@ -1,0 +1,196 @@
+//! How the machine finds the leader, and how gently: hints, elections, dead and silent nodes, on a virtual clock.
+
+mod world;
+
+use std::time::Duration;
+
+use clerk::{Answer, ClerkConfig, ClerkError, Request, Verdict};
+use world::{World, broken_connection, get, lead, ms, not_leader, put, refused_connection};
+
+const HOP: Duration = Duration::from_micros(200);
+
+#[test]
+fn a_write_opens_a_session_follows_the_hint_and_stays_with_the_leader() {
+    let mut world = World::new(|sent| {
+        Some((HOP, if sent.node == "c:3" { lead(&sent.request, 5) } else { not_leader(Some("c:3")) }))
+    });
+    world.start(1, put("x"));
+    world.run();
+    assert_eq!(world.end_of(1).result, Ok(Answer::Written { version: 8 }));
+    assert_eq!(world.end_of(1).at, HOP * 3, "refusal, session, write: no wait in between");
+    world.start(2, get("x"));
+    world.run();
+    assert_eq!(world.sent.len(), 4, "the next operation goes straight to the leader");
+    assert!(matches!(world.end_of(2).result, Ok(Answer::Value { version: 7, .. })));
+}
+
+#[test]
+fn after_the_leader_dies_the_next_one_is_found_within_20_ms_of_its_election() {
+    let (death, election) = (ms(10), ms(410));
+    let mut world = World::new(move |sent| {
+        let verdict = match sent.node.as_str() {
+            "a:1" if sent.at < death => lead(&sent.request, 5),
+            "a:1" => refused_connection(),
+            "b:2" if sent.at >= election => lead(&sent.request, 5),
+            // Followers go on naming the dead leader until the election.
+            _ => not_leader(Some(if sent.at >= election { "b:2" } else { "a:1" })),
+        };
+        Some((HOP, verdict))
+    });
+    world.start(0, put("x"));
+    world.run_until(ms(9));
+    for operation in 1..=100 {
+        world.start_at(ms(10), operation, put("x"));
+    }
+    world.run();
+    for operation in 1..=100 {
+        let end = world.end_of(operation);
+        assert_eq!(end.result, Ok(Answer::Written { version: 8 }));
+        assert!(end.at <= election + ms(21), "operation {operation} ended only at {:?}", end.at);
+    }
+    let searching = world.sent.iter().filter(|sent| sent.at >= death && sent.at < election).count();
+    assert!(searching < 500, "one scout looks for all hundred: {searching} attempts");
+}
+
+#[test]
+fn no_hot_spin_while_nobody_leads() {
+    let mut world = World::new(|_| Some((Duration::from_micros(50), not_leader(None))));
+    world.start(1, get("x"));
+    world.run();
+    let end = world.end_of(1);
+    let Err(ClerkError::Timeout { may_have_run: false, last, timeout_ms: 5000 }) = &end.result else {
+        panic!("{end:?}");
+    };
+    assert!(last.ends_with("does not lead and knows no leader"), "{last}");
+    assert!(end.at > ms(4998) && end.at <= ms(5000), "{:?}", end.at);
+    assert!(world.timers_max <= 2, "timers do not pile up: {}", world.timers_max);
+    for second in 0..5 {
+        let in_second = world.sent.iter().filter(|sent| sent.at.as_secs() == second).count();
+        assert!((20..=120).contains(&in_second), "{in_second} attempts in second {second}");
+    }
+}
+
+#[test]
+fn hints_that_point_in_a_circle_do_not_make_it_spin() {
+    let mut world = World::new(|sent| {
+        let next = match sent.node.as_str() {
+            "a:1" => "b:2",
+            "b:2" => "c:3",
+            _ => "a:1",
+        };
+        Some((Duration::from_micros(50), not_leader(Some(next))))
+    });
+    world.start(1, get("x"));
+    world.run();
+    assert!(matches!(world.end_of(1).result, Err(ClerkError::Timeout { .. })));
+    for second in 0..5 {
+        let in_second = world.sent.iter().filter(|sent| sent.at.as_secs() == second).count();
+        assert!(
+            in_second <= 400,
+            "{in_second} attempts in second {second}: four for each wait of 10 ms or more"
+        );
+    }
+}
+
+#[test]
+fn a_cluster_that_is_away_is_asked_softly_and_the_error_names_it() {
+    let mut world = World::new(|_| Some((Duration::from_micros(50), refused_connection())));
+    world.start(1, put("x"));
+    world.start(2, get("x"));
+    world.run();
+    for operation in [1, 2] {
+        let Err(error @ ClerkError::Unavailable { .. }) = &world.end_of(operation).result else {
+            panic!("{:?}", world.end_of(operation));
+        };
+        let text = error.to_string();
+        assert!(text.starts_with("no node of a:1,b:2,c:3 answered within 5000 ms: "), "{text}");
+        assert!(text.ends_with("connection refused"), "{text}");
+    }
+    assert!(world.sent.len() < 300, "{} attempts in five seconds", world.sent.len());
+    assert_eq!(world.machine.pending(), 0);
+}
+
+#[test]
+fn a_silent_leader_is_left_for_another_node_with_the_same_seq() {
+    // The leader a:1 is paused at 10 ms; b:2 names it until its own election at 400 ms.
+    let mut world = World::new(|sent| {
+        let verdict = match sent.node.as_str() {
+            "a:1" if sent.at >= ms(10) => return None,
+            "a:1" => lead(&sent.request, 5),
+            "b:2" if sent.at >= ms(400) => lead(&sent.request, 6),
+            _ => not_leader(Some("a:1")),
+        };
+        Some((HOP, verdict))
+    });
+    world.start(1, put("x"));
+    world.run_until(ms(10));
+    world.start(2, put("x"));
+    world.run();
+    let end = world.end_of(2);
+    assert_eq!(end.result, Ok(Answer::Written { version: 8 }));
+    assert!(end.at <= ms(515), "one attempt's time, then the next node: {:?}", end.at);
+    let stamps = world.stamps();
+    let (first, last) = (stamps[1], stamps[stamps.len() - 1]);
+    assert_eq!((first.client_id, first.seq), (last.client_id, last.seq));
+}
+
+#[test]
+fn a_silent_cluster_is_not_flooded_with_repeats() {
+    let mut world = World::new(|_| None);
+    world.start(1, get("x"));
+    world.run();
+    assert!(world.sent.len() <= 5, "attempts get longer: {}", world.sent.len());
+    let Err(ClerkError::Timeout { last, .. }) = &world.end_of(1).result else {
+        panic!("{:?}", world.end_of(1));
+    };
+    assert!(last.ends_with("did not reply in time"), "{last}");
+}
+
+#[test]
+fn a_busy_leader_is_asked_again_after_growing_waits_and_no_other_node_is() {
+    let mut world = World::new(|sent| {
+        let busy = Verdict::Busy { may_have_run: false, text: "too much uncommitted".to_string() };
+        Some((HOP, if sent.at < ms(1000) { busy } else { lead(&sent.request, 5) }))
+    });
+    world.start(1, get("x"));
+    world.run();
+    assert!(world.end_of(1).result.is_ok());
+    assert!(world.sent.iter().all(|sent| sent.node == "a:1"));
+    assert!(world.sent.len() <= 40, "{} attempts in a second", world.sent.len());
+}
+
+#[test]
+fn a_single_node_that_restarts_is_found_again() {
+    let config = ClerkConfig::default();
+    let mut world = World::with(config, &["a:1"], |sent| {
+        let verdict = match sent.at {
+            at if at < ms(10) => lead(&sent.request, 5),
+            at if at == ms(10) => broken_connection(),
+            at if at < ms(2000) => refused_connection(),
+            _ => lead(&sent.request, 5),
+        };
+        Some((HOP, verdict))
+    });
+    world.start(1, put("x"));
+    world.start_at(ms(10), 2, put("x"));
+    world.run();
+    assert!(world.end_of(2).result.is_ok());
+    assert!(world.end_of(2).at < ms(2102), "{:?}", world.end_of(2).at);
+}
+
+#[test]
+fn the_scouts_own_end_makes_the_next_in_line_look() {
+    let config = ClerkConfig { operation_timeout: ms(1000), ..ClerkConfig::default() };
+    let mut world = World::with(config, &["a:1", "b:2"], |sent| {
+        let verdict = if sent.at < ms(1500) { not_leader(None) } else { lead(&sent.request, 5) };
+        Some((HOP, verdict))
+    });
+    world.start(1, get("x"));
+    world.start_at(ms(800), 2, get("x"));
+    world.start_at(ms(900), 3, put("y"));
+    world.run();
+    assert!(matches!(world.end_of(1).result, Err(ClerkError::Timeout { .. })));
+    assert!(world.end_of(2).result.is_ok() && world.end_of(3).result.is_ok());
+    assert!(world.end_of(3).at < ms(1525), "{:?}", world.end_of(3).at);
+    assert!(world.sent.iter().any(|sent| sent.request == Request::OpenSession));
+}
