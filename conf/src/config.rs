@@ -42,16 +42,16 @@ pub struct Config {
 pub struct Limits {
     /// Connections open at the same time.
     pub connections_max: u64,
-    /// Calls of one connection that are not answered yet.
+    /// Requests being served at once, over all connections.
     pub calls_in_flight_max: u64,
     /// The longest key, bytes.
     pub key_bytes_max: u64,
-    /// The longest value, bytes; also what a value may grow to by appends.
+    /// The longest value of a request, bytes.
     pub value_bytes_max: u64,
     /// Proposed and not yet committed, bytes, on a leader.
     pub uncommitted_bytes_max: u64,
-    /// Committed entries that wait for the state machine.
-    pub apply_queue_entries: u64,
+    /// Batches of committed entries that wait for the state machine.
+    pub apply_queue_batches: u64,
 }
 
 impl Default for Config {

@@ -53,14 +53,14 @@ pub const SETTINGS: &[Setting] = &[
     row("election_min_ms", Unit::Milliseconds, 300, 10, 60_000, |c| &mut c.election_min_ms),
     row("election_max_ms", Unit::Milliseconds, 500, 11, 120_000, |c| &mut c.election_max_ms),
     row("snapshot_log_bytes", Unit::Bytes, 64 * MIB, 64 * KIB, 64 * GIB, |c| &mut c.snapshot_log_bytes),
-    row("connections_max", Unit::Count, 4096, 16, 1_000_000, |c| &mut c.limits.connections_max),
-    row("calls_in_flight_max", Unit::Count, 1024, 1, 1_000_000, |c| &mut c.limits.calls_in_flight_max),
+    row("connections_max", Unit::Count, 10_000, 16, 1_000_000, |c| &mut c.limits.connections_max),
+    row("calls_in_flight_max", Unit::Count, 65_536, 1, 10_000_000, |c| &mut c.limits.calls_in_flight_max),
     row("key_bytes_max", Unit::Bytes, 64 * KIB, 1, MIB, |c| &mut c.limits.key_bytes_max),
-    row("value_bytes_max", Unit::Bytes, 4 * MIB, 1, 32 * MIB, |c| &mut c.limits.value_bytes_max),
+    row("value_bytes_max", Unit::Bytes, 8 * MIB, 1, 32 * MIB, |c| &mut c.limits.value_bytes_max),
     row("uncommitted_bytes_max", Unit::Bytes, 64 * MIB, MIB, 4 * GIB, |c| {
         &mut c.limits.uncommitted_bytes_max
     }),
-    row("apply_queue_entries", Unit::Count, 4096, 64, 1_000_000, |c| &mut c.limits.apply_queue_entries),
+    row("apply_queue_batches", Unit::Count, 64, 1, 65_536, |c| &mut c.limits.apply_queue_batches),
 ];
 
 const fn row(

@@ -32,7 +32,8 @@ impl Source {
     }
 
     pub fn opens_with_story(&self) -> bool {
-        self.raw.starts_with("//! ")
+        let first = self.raw.lines().find(|line| !line.starts_with("#!["));
+        first.is_some_and(|line| line.starts_with("//! "))
     }
 
     pub fn at(&self, line: usize, what: &str) -> String {

@@ -1,13 +1,11 @@
 //! One node in the foreground: how real hosts run it, and what the launcher's children are.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Outcome;
 use crate::arguments::Arguments;
 use crate::child::STARTED;
 use crate::failure::Failure;
-use crate::server_adapter::RunningServer;
 use crate::{cluster_file, data_dir, logging, orphan, resources, server_adapter, signals};
 
 /// Runs node `id` until a signal stops it, its launcher is gone, or it cannot go on.
@@ -22,33 +20,32 @@ pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
     let folder = data_dir::create_for_node(&base, id)?;
     let server = server_adapter::start(&config, id, folder)?;
     let is_child = arguments.parent_pid.is_some();
-    stop_on_signals(&server, is_child)?;
+    stop_on_signals(server.stopper(), is_child)?;
     if is_child {
-        let stopping = server.clone();
-        orphan::watch_standard_input(move || stopping.stop("the launcher is gone"))?;
+        let stop = server.stopper();
+        orphan::watch_standard_input(move || {
+            log::warn!("the launcher is gone: stopping");
+            stop();
+        })?;
         say_started()?;
     }
-    server.wait()
+    server.run()
 }
 
-fn stop_on_signals(server: &RunningServer, is_child: bool) -> Outcome {
-    let server = server.clone();
-    let is_stopping = AtomicBool::new(false);
+fn stop_on_signals(stop: impl Fn() + Send + 'static, is_child: bool) -> Outcome {
+    let mut is_stopping = false;
     signals::forward(&signals::STOP_SIGNALS, move |signal| {
         // Ctrl-C and a closing terminal reach the whole group; a child leaves the order of stopping to its launcher.
         if is_child && signal != signal_hook::consts::SIGTERM {
             return;
         }
-        if is_stopping.swap(true, Ordering::AcqRel) {
-            log::warn!("{} again: ending without further order", signals::name(signal));
+        let name = signals::name(signal);
+        if std::mem::replace(&mut is_stopping, true) {
+            log::warn!("{name} again: ending without further order");
             std::process::exit(1);
         }
-        // On a thread of its own, so that a second signal is heard while the first is being obeyed.
-        let stopping = server.clone();
-        let reason = signals::name(signal);
-        if std::thread::Builder::new().name("stop".into()).spawn(move || stopping.stop(&reason)).is_err() {
-            std::process::exit(1);
-        }
+        log::info!("{name}: stopping");
+        stop();
     })
 }
 

@@ -1,52 +1,77 @@
 //! From the file's words to the server's: the one place where both are known.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use conf::Config;
-use kvserver::{Server, ServerConfig};
+use kvserver::{Server, ServerConfig, StartError, Stopped};
 
 use crate::Outcome;
 use crate::failure::Failure;
 
-/// A server that runs; clones are handles of the same one.
-#[derive(Clone)]
+/// A node that runs.
 pub(crate) struct RunningServer {
-    server: Arc<Server>,
+    server: Server,
 }
 
 /// Starts node `id` of the cluster on the data in `data_dir`.
 pub(crate) fn start(config: &Config, id: u64, data_dir: PathBuf) -> Result<RunningServer, Failure> {
-    let server = Server::start(server_config(config, id, data_dir))
-        .map_err(|error| Failure::Runtime(error.to_string()))?;
-    Ok(RunningServer { server: Arc::new(server) })
-}
-
-fn server_config(config: &Config, id: u64, data_dir: PathBuf) -> ServerConfig {
-    let node = config.node(id).expect("the file was checked to name this node");
-    ServerConfig {
-        node_id: id,
-        cluster_id: config.cluster_id.clone(),
-        members: config.nodes.iter().map(|node| (node.id, node.address())).collect(),
-        listen: node.listen_address(),
-        data_dir,
-        heartbeat_ms: config.heartbeat_ms,
-        election_min_ms: config.election_min_ms,
-        election_max_ms: config.election_max_ms,
-        snapshot_log_bytes: config.snapshot_log_bytes,
+    match Server::start(&server_config(config, id, data_dir)?) {
+        Ok(server) => Ok(RunningServer { server }),
+        Err(StartError::Config(text)) => Err(Failure::Usage(text)),
+        Err(error) => Err(Failure::Runtime(error.to_string())),
     }
 }
 
 impl RunningServer {
-    /// Stops the node in order; returns when it has stopped.
-    pub(crate) fn stop(&self, reason: &str) {
-        log::info!("{reason}: stopping");
-        self.server.stop();
+    /// What makes [`RunningServer::run`] return; may be called from any thread, any number of times.
+    pub(crate) fn stopper(&self) -> impl Fn() + Clone + Send + 'static {
+        let signal = self.server.stop_signal();
+        move || signal.stop()
     }
 
-    /// Until the node has stopped: Ok when it was asked to.
-    pub(crate) fn wait(&self) -> Outcome {
-        self.server.wait();
-        Ok(())
+    /// Until the node is told to stop (Ok) or cannot go on (Err); it has stopped in order then.
+    pub(crate) fn run(self) -> Outcome {
+        let stopped = self.server.wait();
+        self.server.stop();
+        match stopped {
+            Stopped::Asked => Ok(()),
+            Stopped::Failed(text) => Err(Failure::Runtime(text)),
+        }
+    }
+}
+
+fn server_config(config: &Config, id: u64, data_dir: PathBuf) -> Result<ServerConfig, Failure> {
+    let node = config.node(id).expect("the file was checked to name this node");
+    let members = config.nodes.iter().map(|node| (node.id, node.address())).collect();
+    let mut server = ServerConfig::new(id, &config.cluster_id, members, &node.listen_address(), data_dir);
+    server.heartbeat_ms = config.heartbeat_ms;
+    server.election_min_ms = config.election_min_ms;
+    server.election_max_ms = config.election_max_ms;
+    server.snapshot_log_bytes = config.snapshot_log_bytes;
+    server.key_bytes_max = size("key_bytes_max", config.limits.key_bytes_max)?;
+    server.value_bytes_max = size("value_bytes_max", config.limits.value_bytes_max)?;
+    server.uncommitted_bytes_max = size("uncommitted_bytes_max", config.limits.uncommitted_bytes_max)?;
+    server.apply_queue_batches = size("apply_queue_batches", config.limits.apply_queue_batches)?;
+    server.connections_max = size("connections_max", config.limits.connections_max)?;
+    server.calls_in_flight_max = size("calls_in_flight_max", config.limits.calls_in_flight_max)?;
+    Ok(server)
+}
+
+/// A setting as a size in memory, which on a 32-bit machine may be less than the file asks for.
+fn size(key: &str, value: u64) -> Result<usize, Failure> {
+    usize::try_from(value).map_err(|_| Failure::Usage(format!("{key}={value} is more than this machine can count")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_does_not_say_is_the_servers_own_default() {
+        let config = Config::parse("node0ip=127.0.0.1\nnode0port=29016\n", "test.conf").unwrap();
+        let adapted = server_config(&config, 0, PathBuf::from("data")).unwrap();
+        let members = vec![(0, "127.0.0.1:29016".to_owned())];
+        let own = ServerConfig::new(0, "raft-kv", members, "127.0.0.1:29016", PathBuf::from("data"));
+        assert_eq!(format!("{adapted:?}"), format!("{own:?}"));
     }
 }
