@@ -1,0 +1,120 @@
+//! What a node is told before it starts.
+//!
+//! Times are ticks, sizes are bytes; nothing here is read again from anywhere. What cannot work is refused by
+//! [`Config::validate`] with a sentence, before a core exists.
+
+use crate::error::ConfigError;
+use crate::membership::{Membership, VOTERS_MAX};
+use crate::types::NodeId;
+
+/// One mebibyte.
+const MIB: u64 = 1024 * 1024;
+
+/// The settings of one core. Start from [`Config::new`] and change what must differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who this node is.
+    pub node_id: NodeId,
+    /// The voters of a cluster that has no snapshot yet; later the snapshot's membership counts.
+    pub voters: Vec<NodeId>,
+    /// Shortest election timeout in ticks of `tick_election`; while a leader was heard for less, votes are ignored. Default 30.
+    pub election_ticks_min: u32,
+    /// Longest election timeout in ticks; a leader that hears no majority for so long steps down. Default 50.
+    pub election_ticks_max: u32,
+    /// The most bytes of entries in one AppendEntries (one entry may be larger). Default 1 MiB, so that heartbeats pass.
+    pub append_bytes_max: u64,
+    /// The most unanswered AppendEntries per peer; when it is reached later entries wait and share a message. Default 256.
+    pub inflight_messages_max: usize,
+    /// The most unanswered bytes of entries per peer. Default 16 MiB.
+    pub inflight_bytes_max: u64,
+    /// Bytes a leader holds that are not committed; beyond it `propose` answers `Busy`. Default 64 MiB.
+    pub uncommitted_bytes_max: u64,
+    /// Bytes a leader holds that its own disk does not have yet; beyond it `propose` answers `Busy`. Default 64 MiB.
+    pub unpersisted_bytes_max: u64,
+    /// Bytes handed out to be applied and not yet applied; beyond it nothing more is handed out, and `propose` answers
+    /// `Busy` when what is committed and unapplied exceeds it. Default 64 MiB.
+    pub unapplied_bytes_max: u64,
+    /// Bytes of the log in memory; beyond it `propose` answers `Busy` until a snapshot lets the log be compacted, and
+    /// compaction stops waiting for slow followers at half of it. Default 512 MiB.
+    pub log_bytes_max: u64,
+    /// Entries kept below a snapshot, so that a follower a little behind needs none. Default 10,000.
+    pub trailing_entries: u64,
+    /// Bytes the kept entries below a snapshot may have together. Default 16 MiB.
+    pub trailing_bytes_max: u64,
+    /// Reads waiting for their round; beyond it `read_index` answers `Busy`. Default 65,536.
+    pub reads_pending_max: usize,
+}
+
+impl Config {
+    /// The defaults, for one node of a cluster.
+    pub fn new(node_id: NodeId, voters: impl IntoIterator<Item = NodeId>) -> Config {
+        Config {
+            node_id,
+            voters: Membership::new(voters).voters,
+            election_ticks_min: 30,
+            election_ticks_max: 50,
+            append_bytes_max: MIB,
+            inflight_messages_max: 256,
+            inflight_bytes_max: 16 * MIB,
+            uncommitted_bytes_max: 64 * MIB,
+            unpersisted_bytes_max: 64 * MIB,
+            unapplied_bytes_max: 64 * MIB,
+            log_bytes_max: 512 * MIB,
+            trailing_entries: 10_000,
+            trailing_bytes_max: 16 * MIB,
+            reads_pending_max: 65_536,
+        }
+    }
+
+    /// Says what cannot work.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by the name of its setting.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.voters.is_empty() || self.voters.len() > VOTERS_MAX {
+            return Err(ConfigError::VoterCount { voters: self.voters.len(), voters_max: VOTERS_MAX });
+        }
+        if Membership::new(self.voters.iter().copied()).voters.len() != self.voters.len() {
+            return Err(ConfigError::VoterTwice);
+        }
+        if self.election_ticks_min == 0 || self.election_ticks_max < self.election_ticks_min {
+            return Err(ConfigError::ElectionTicks {
+                election_ticks_min: self.election_ticks_min,
+                election_ticks_max: self.election_ticks_max,
+            });
+        }
+        let sizes = [
+            ("append_bytes_max", self.append_bytes_max),
+            ("inflight_messages_max", self.inflight_messages_max as u64),
+            ("inflight_bytes_max", self.inflight_bytes_max),
+            ("uncommitted_bytes_max", self.uncommitted_bytes_max),
+            ("unpersisted_bytes_max", self.unpersisted_bytes_max),
+            ("unapplied_bytes_max", self.unapplied_bytes_max),
+            ("log_bytes_max", self.log_bytes_max),
+            ("reads_pending_max", self.reads_pending_max as u64),
+        ];
+        match sizes.iter().find(|(_, value)| *value == 0) {
+            Some((setting, _)) => Err(ConfigError::Zero { setting }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_each_nonsense_is_named() {
+        let good = Config::new(NodeId(1), [NodeId(1), NodeId(2), NodeId(3)]);
+        assert_eq!(good.validate(), Ok(()));
+        let none = Config { voters: vec![], ..good.clone() };
+        assert!(matches!(none.validate(), Err(ConfigError::VoterCount { voters: 0, .. })));
+        let twice = Config { voters: vec![NodeId(1), NodeId(1)], ..good.clone() };
+        assert_eq!(twice.validate(), Err(ConfigError::VoterTwice));
+        let backwards = Config { election_ticks_max: 3, ..good.clone() };
+        assert!(matches!(backwards.validate(), Err(ConfigError::ElectionTicks { .. })));
+        let closed = Config { inflight_messages_max: 0, ..good };
+        assert_eq!(closed.validate(), Err(ConfigError::Zero { setting: "inflight_messages_max" }));
+    }
+}

@@ -1,0 +1,143 @@
+//! Elections: the timer, the two rounds of asking, and the giving of votes.
+//!
+//! First PreVote, which raises no term anywhere: who cannot win disturbs nobody. Then the vote of §5.2. One vote a term,
+//! only for a log at least as up-to-date (§5.4.1), and none at all while a leader is heard, unless the leader itself
+//! asked for the election. All of these messages wait for the disk: the vote because it is a promise, the rest so that
+//! a node whose disk does not move neither campaigns nor encourages others.
+
+use crate::candidate::Candidate;
+use crate::follower::Follower;
+use crate::message::{Body, Message};
+use crate::quorum::Tally;
+use crate::raft::{Raft, Role};
+use crate::status::Reason;
+use crate::types::{NodeId, ReplyToken};
+
+/// Which round of an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Round {
+    /// Would you vote for me?
+    PreVote,
+    /// Vote for me.
+    Vote,
+}
+
+impl Raft {
+    /// One tick has passed.
+    pub(crate) fn tick_election(&mut self) {
+        if let Role::Leader(_) = self.role {
+            return self.check_quorum();
+        }
+        if !self.state.is_voter() {
+            return;
+        }
+        self.state.election_elapsed = self.state.election_elapsed.saturating_add(1);
+        let alone = self.state.membership.voters.len() == 1;
+        if alone || self.state.election_elapsed >= self.state.election_timeout {
+            self.campaign(if alone { Round::Vote } else { Round::PreVote });
+        }
+    }
+
+    /// Asks every other voter, in a round whose own vote is already counted.
+    pub(crate) fn campaign(&mut self, round: Round) {
+        self.state.reset_election_timer();
+        let mut candidate = Candidate::new(self.state.membership.voters.len());
+        candidate.record(self.state.id(), true);
+        match round {
+            Round::PreVote => {
+                self.role = Role::PreCandidate(candidate);
+                self.note_change(Reason::TimedOut);
+            }
+            Round::Vote => {
+                self.state.term = self.state.term.next();
+                self.state.vote = Some(self.state.id());
+                self.role = Role::Candidate(candidate);
+                self.note_change(Reason::Campaigns);
+            }
+        }
+        self.ask_for_votes(round);
+        if self.state.membership.majority() == 1 {
+            self.count_votes(Tally::Won);
+        }
+    }
+
+    fn ask_for_votes(&mut self, round: Round) {
+        let state = &mut self.state;
+        let pre_vote = round == Round::PreVote;
+        let term = if pre_vote { state.term.next() } else { state.term };
+        let body = Body::RequestVote { pre_vote, transfer: false, last: state.log.last() };
+        let from = state.id();
+        for to in state.membership.voters.iter().copied().filter(|voter| *voter != from) {
+            let request = Message { from, to, term, token: ReplyToken::NONE, body: body.clone() };
+            state.out.messages_after_persist.push(request);
+        }
+    }
+
+    /// Acts on how the vote stands.
+    pub(crate) fn count_votes(&mut self, tally: Tally) {
+        match (tally, &self.role) {
+            (Tally::Won, Role::PreCandidate(_)) => self.campaign(Round::Vote),
+            (Tally::Won, Role::Candidate(_)) => self.become_leader(),
+            (Tally::Lost, Role::PreCandidate(_) | Role::Candidate(_)) => {
+                self.become_follower(self.state.term, None, Reason::ElectionLost);
+            }
+            (_, Role::Follower(_) | Role::Leader(_)) | (Tally::Open, _) => {}
+        }
+    }
+
+    /// Whether a leader was heard so recently that its followers must not help to depose it.
+    pub(crate) fn leader_is_alive(&self) -> bool {
+        match &self.role {
+            Role::Leader(_) => true,
+            Role::Follower(follower) => {
+                follower.leader.is_some()
+                    && self.state.election_elapsed < self.state.config.election_ticks_min
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+        }
+    }
+
+    /// Answers a vote request of this term, or a pre-vote of this or a later one.
+    pub(crate) fn answer_vote_request(&mut self, message: &Message) {
+        let Body::RequestVote { pre_vote, transfer, last } = message.body else {
+            unreachable!("only vote requests are routed here");
+        };
+        let vote_is_free = match self.state.vote {
+            Some(voted_for) => voted_for == message.from,
+            None => self.leader().is_none(),
+        };
+        let may_vote = vote_is_free || (pre_vote && message.term > self.state.term);
+        let leader_protects = self.leader_is_alive() && !transfer;
+        if !may_vote || leader_protects || last < self.state.log.last() {
+            return self.refuse_vote(message);
+        }
+        if pre_vote {
+            let granted = Body::RequestVoteReply { pre_vote: true, granted: true };
+            let answer = Message { term: message.term, ..self.state.answer(message, granted) };
+            return self.state.send_after_persist(answer);
+        }
+        self.grant_vote(message.from);
+        let answer = self.state.answer(message, Body::RequestVoteReply { pre_vote: false, granted: true });
+        self.state.send_after_persist(answer);
+    }
+
+    /// Gives this term's vote away; whoever was only asking around stops doing so.
+    fn grant_vote(&mut self, to: NodeId) {
+        assert!(self.state.vote.is_none_or(|voted_for| voted_for == to), "one vote a term");
+        self.state.vote = Some(to);
+        self.state.reset_election_timer();
+        if let Role::PreCandidate(_) = self.role {
+            self.role = Role::Follower(Follower { leader: None });
+            self.note_change(Reason::VotedFor { candidate: to });
+        }
+    }
+
+    /// Says no, in this node's own term; no timer is fed by that.
+    pub(crate) fn refuse_vote(&mut self, message: &Message) {
+        let Body::RequestVote { pre_vote, .. } = message.body else {
+            unreachable!("only vote requests are routed here");
+        };
+        let answer = self.state.answer(message, Body::RequestVoteReply { pre_vote, granted: false });
+        self.state.send_after_persist(answer);
+    }
+}

@@ -1,0 +1,140 @@
+//! The follower: does what the leader says, and keeps quiet.
+//!
+//! It splices what it is sent into its log and acknowledges it only when the disk has it: answers to appends always
+//! wait in the writer's order, even those that bring nothing new, because an earlier copy may still be unsynced.
+//! Answers to heartbeats promise nothing about the log and leave at once. They do show a term that may not be durable
+//! yet; that is safe, since a term which is only seen is a reason to move up, and what must not be forgotten (a vote,
+//! an entry) never leaves before it is durable. A node that crashes and forgets a term it merely saw has neither voted
+//! nor acknowledged anything in it.
+
+use crate::message::{AppendOutcome, Body, Message};
+use crate::raft::{Raft, Role, State};
+use crate::status::Reason;
+use crate::types::{EntryId, Index, NodeId, Term};
+
+/// What only a follower knows.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    /// Who leads its term, once it has been heard.
+    pub(crate) leader: Option<NodeId>,
+}
+
+impl Raft {
+    /// Becomes (or stays) a follower in `term`. The timer goes on running, since only a live leader and a granted vote
+    /// feed it; but who led until now starts it anew.
+    pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, reason: Reason) {
+        assert!(term >= self.state.term, "terms never fall");
+        if let Role::Leader(former) = &mut self.role {
+            former.reads.refuse_all(leader, &mut self.state.out.read_states);
+            self.state.reset_election_timer();
+        }
+        if term > self.state.term {
+            self.state.term = term;
+            self.state.vote = None;
+        }
+        self.role = Role::Follower(Follower { leader });
+        self.note_change(reason);
+    }
+
+    /// A message of this node's term, while it follows.
+    pub(crate) fn step_follower(&mut self, message: Message) {
+        match message.body {
+            Body::RequestVote { .. } => self.answer_vote_request(&message),
+            Body::AppendEntries { .. } => {
+                self.heed_leader(message.from);
+                append(&mut self.state, message);
+            }
+            Body::Heartbeat { leader_commit, read_context } => {
+                self.heed_leader(message.from);
+                self.state.log.commit_to(leader_commit.min(self.state.log.last_index()));
+                let answer = self.state.answer(&message, Body::HeartbeatReply { read_context });
+                self.state.send_now(answer);
+            }
+            Body::RequestVoteReply { .. } | Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. } => {
+                log::trace!("a follower ignores {message}");
+            }
+        }
+    }
+
+    /// The leader of this term was heard: it is followed and the timer is fed.
+    pub(crate) fn heed_leader(&mut self, from: NodeId) {
+        let news = match &mut self.role {
+            Role::Follower(follower) => follower.leader.replace(from) != Some(from),
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.role = Role::Follower(Follower { leader: Some(from) });
+                true
+            }
+            Role::Leader(_) => unreachable!("a leader does not heed another; it is routed elsewhere"),
+        };
+        if news {
+            self.note_change(Reason::LeaderHeard { leader: from });
+        }
+        self.state.reset_election_timer();
+    }
+}
+
+/// The consistency check of §5.3, then the entries, then the commit index.
+fn append(state: &mut State, message: Message) {
+    let (from, to, token) = (message.from, message.to, message.token);
+    let Body::AppendEntries { prev, entries, leader_commit } = message.body else {
+        unreachable!("only appends are routed here");
+    };
+    let outcome = match trim_committed(state, prev, entries) {
+        Some((prev, entries)) if state.log.contains(prev) => {
+            let match_index = prev.index.plus(entries.len() as u64);
+            state.log.splice(entries);
+            state.log.commit_to(leader_commit.min(match_index));
+            AppendOutcome::Accepted { match_index }
+        }
+        Some((prev, _)) => {
+            AppendOutcome::Rejected { hint: meeting_hint(state, prev), prev_index: prev.index }
+        }
+        None => AppendOutcome::Accepted { match_index: state.log.committed() },
+    };
+    let answer =
+        Message { from: to, to: from, term: state.term, token, body: Body::AppendEntriesReply(outcome) };
+    state.send_after_persist(answer);
+}
+
+/// What is committed here is in the leader's log too, so only what goes beyond it is looked at; below it the log may
+/// have been compacted. None: the message ends at or before the commit index.
+fn trim_committed(
+    state: &State,
+    prev: EntryId,
+    mut entries: Vec<crate::entry::Entry>,
+) -> Option<(EntryId, Vec<crate::entry::Entry>)> {
+    let committed = state.log.committed();
+    if prev.index >= committed {
+        return Some((prev, entries));
+    }
+    let known = usize::try_from(committed.distance_from(prev.index)).unwrap_or(usize::MAX);
+    if entries.len() < known {
+        return None;
+    }
+    let last_known = entries[known - 1].id();
+    assert!(
+        state.log.contains(last_known),
+        "a leader of term {} sent {last_known}, but another entry is committed there",
+        state.term
+    );
+    Some((last_known, entries.split_off(known)))
+}
+
+/// Where the logs may agree at the latest: no further than this log goes, and of no later term than `prev`'s, so that
+/// one refusal skips a whole term (§5.3). Everything up to the commit index does agree.
+fn meeting_hint(state: &State, prev: EntryId) -> EntryId {
+    let log = &state.log;
+    let committed = log.committed();
+    let found = log.last_no_later_than(prev.index.min(log.last_index()), prev.term);
+    match found {
+        Some(id) if id.index >= committed => id,
+        _ => EntryId { term: log.term_at(committed).unwrap_or(Term(0)), index: committed },
+    }
+}
+
+impl State {
+    /// How far this node may hand out committed entries when it does not lead: what its own disk holds.
+    pub(crate) fn follower_delivery_limit(&self) -> Index {
+        self.log.persisted()
+    }
+}

@@ -1,0 +1,130 @@
+//! What must be true of a node at rest, and of every step it takes.
+//!
+//! Ours is broken if one of these fails; going on would spread it, so the node stops. All of it is cheap (no walk along
+//! the log), and stays on in release.
+
+use crate::membership::Membership;
+use crate::progress::ProgressState;
+use crate::raft::{Raft, Role};
+use crate::status::RoleKind;
+use crate::types::{EntryId, Index, NodeId, Term};
+
+/// What a step must not make worse.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Digest {
+    term: Term,
+    vote: Option<NodeId>,
+    role: RoleKind,
+    last: EntryId,
+    committed: Index,
+    delivered: Index,
+    applied: Index,
+    snapshot: Index,
+    /// Sum of what the followers have acknowledged, when this node leads.
+    acknowledged: u64,
+}
+
+impl Digest {
+    pub(crate) fn of(raft: &Raft) -> Digest {
+        let log = &raft.state.log;
+        Digest {
+            term: raft.state.term,
+            vote: raft.state.vote,
+            role: raft.role_kind(),
+            last: log.last(),
+            committed: log.committed(),
+            delivered: log.delivered(),
+            applied: log.applied(),
+            snapshot: log.snapshot().last.index,
+            acknowledged: match &raft.role {
+                Role::Leader(leader) => leader.peers.iter().map(|peer| peer.progress.match_index().0).sum(),
+                Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => 0,
+            },
+        }
+    }
+}
+
+/// Checks one step against the state before it, and the state after it.
+pub(crate) fn check_step(before: &Digest, raft: &Raft) {
+    let after = Digest::of(raft);
+    assert!(after.term >= before.term, "the term never falls: {} after {}", after.term, before.term);
+    if after.term == before.term {
+        assert!(
+            before.vote.is_none() || after.vote == before.vote,
+            "a vote is never taken back within a term"
+        );
+        let was_leader = before.role == RoleKind::Leader;
+        assert!(
+            was_leader || after.role != RoleKind::Leader || before.role == RoleKind::Candidate,
+            "who leads has been a candidate"
+        );
+        if was_leader {
+            assert!(after.last >= before.last, "a leader only appends (Leader Append-Only, §5.3)");
+        }
+        if was_leader && after.role == RoleKind::Leader {
+            assert!(after.acknowledged >= before.acknowledged, "acknowledgements only grow");
+        }
+    }
+    assert!(after.committed >= before.committed, "the commit index never falls");
+    assert!(after.delivered >= before.delivered, "what was handed out stays handed out");
+    assert!(after.applied >= before.applied, "what is applied stays applied");
+    assert!(after.snapshot >= before.snapshot, "a snapshot is only replaced by a newer one");
+    check(raft);
+}
+
+/// Checks a node at rest.
+pub(crate) fn check(raft: &Raft) {
+    let (state, log) = (&raft.state, &raft.state.log);
+    let snapshot = log.snapshot().last.index;
+    let last = log.last_index();
+    assert!(log.base().index <= snapshot, "what is missing from the log is in the snapshot");
+    assert!(
+        snapshot <= log.delivered() && log.delivered() <= log.committed(),
+        "only what is committed is handed out"
+    );
+    assert!(log.applied() <= log.delivered(), "only what was handed out is applied");
+    assert!(log.committed() <= last, "only what is in the log is committed");
+    assert!(snapshot <= log.persisted(), "a snapshot never runs ahead of the log on disk");
+    assert!(log.persisted() <= log.handed() && log.handed() <= last, "only what was written is durable");
+    assert!(log.last().term <= state.term, "no entry is of a term to come");
+    match &raft.role {
+        Role::Leader(leader) => {
+            assert_eq!(state.vote, Some(state.id()), "a leader has voted for itself");
+            assert!(leader.term_start <= last, "a term begins with an entry");
+            for peer in &leader.peers {
+                let progress = &peer.progress;
+                assert!(
+                    progress.match_index() < progress.next_index(),
+                    "what is acknowledged is not sent again"
+                );
+                assert!(progress.match_index() <= last, "only what exists is acknowledged");
+                assert!(progress.next_index() <= last.next(), "only what exists is sent");
+                if progress.state() != ProgressState::Replicate {
+                    assert_eq!(
+                        progress.inflights().count(),
+                        0,
+                        "only a replicating peer has messages in flight"
+                    );
+                }
+            }
+        }
+        Role::Candidate(_) => assert_eq!(state.vote, Some(state.id()), "a candidate votes for itself"),
+        Role::Follower(_) | Role::PreCandidate(_) => {}
+    }
+    if cfg!(debug_assertions) {
+        check_slowly(raft, &state.membership);
+    }
+}
+
+/// What is worth checking where time does not matter.
+fn check_slowly(raft: &Raft, membership: &Membership) {
+    let sorted = membership.voters.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(sorted && !membership.voters.is_empty(), "voters are sorted, each once, and there are some");
+    if let Role::Leader(leader) = &raft.role {
+        let committed = raft.state.log.committed();
+        let having = leader.peers.iter().filter(|peer| peer.progress.match_index() >= committed).count();
+        let own = usize::from(raft.state.log.persisted() >= committed);
+        let by_this_leader = committed >= leader.term_start;
+        assert!(!by_this_leader || having + own >= membership.majority(), "a majority has what is committed");
+    }
+}

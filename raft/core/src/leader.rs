@@ -1,0 +1,112 @@
+//! The leader: what it alone keeps, how it begins and ends, and its heartbeats.
+//!
+//! It begins with a no-op of its own term, which commits whatever earlier terms left (§5.4.2, §8). It ends when it
+//! hears of a later term, or when for an election timeout no majority has answered it (CheckQuorum, dissertation §6.2):
+//! a leader that cannot commit must not keep clients waiting. It never removes or replaces an entry of its own log.
+
+use crate::entry::{Entry, Payload};
+use crate::message::{Body, Message};
+use crate::progress::Progress;
+use crate::quorum;
+use crate::raft::{Raft, Role};
+use crate::read_index::Reads;
+use crate::status::Reason;
+use crate::types::{Index, NodeId};
+
+/// One other voter, as the leader sees it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    pub(crate) progress: Progress,
+}
+
+/// What only a leader knows.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    /// All other voters, in the order of their numbers.
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) reads: Reads,
+    /// Where this term's no-op lies; nothing is known about what is committed before it is.
+    pub(crate) term_start: Index,
+    /// Ticks since this leader was elected.
+    pub(crate) ticks: u64,
+    /// Room for sorting match indexes, kept so that an acknowledgement allocates nothing.
+    pub(crate) scratch: Vec<Index>,
+}
+
+impl Leader {
+    /// The peer of this number; a stranger has none.
+    pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.id == id)
+    }
+}
+
+impl Raft {
+    /// The election is won.
+    pub(crate) fn become_leader(&mut self) {
+        let state = &mut self.state;
+        assert_eq!(state.vote, Some(state.id()), "a leader has voted for itself");
+        let first_new = state.log.last_index().next();
+        let own = state.id();
+        let peers = state.membership.voters.iter().filter(|voter| **voter != own);
+        let peers: Vec<Peer> =
+            peers.map(|id| Peer { id: *id, progress: Progress::new(&state.config, first_new) }).collect();
+        state.log.push(Entry { term: state.term, index: first_new, payload: Payload::Noop });
+        let scratch = Vec::with_capacity(peers.len() + 1);
+        self.role =
+            Role::Leader(Leader { peers, reads: Reads::default(), term_start: first_new, ticks: 0, scratch });
+        self.note_change(Reason::ElectionWon);
+    }
+
+    /// A message of this leader's term.
+    pub(crate) fn step_leader(&mut self, message: Message) {
+        let Role::Leader(leader) = &mut self.role else {
+            unreachable!("only a leader's messages are routed here");
+        };
+        let now = leader.ticks;
+        if let Some(peer) = leader.peer(message.from) {
+            peer.progress.heard(now);
+        }
+        match message.body {
+            Body::RequestVote { .. } => self.answer_vote_request(&message),
+            Body::AppendEntriesReply(outcome) => self.append_answered(message.from, outcome),
+            Body::HeartbeatReply { read_context } => self.heartbeat_answered(message.from, read_context),
+            Body::RequestVoteReply { .. } => log::trace!("the election is over: {message}"),
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+                log::error!("node {} also claims to lead term {}; ignored", message.from, self.state.term);
+            }
+        }
+    }
+
+    /// Steps down if no majority was heard for an election timeout.
+    pub(crate) fn check_quorum(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.ticks += 1;
+        let (now, timeout) = (leader.ticks, self.state.config.election_ticks_max);
+        let heard = leader.peers.iter().filter(|peer| peer.progress.is_active(now, timeout)).count();
+        if heard + 1 < quorum::majority(leader.peers.len() + 1) {
+            self.become_follower(self.state.term, None, Reason::QuorumLost);
+        }
+    }
+
+    /// One heartbeat interval has passed: shows every peer that the leader lives, what is committed of what the peer
+    /// has, and the newest round of reads, which so survives lost messages.
+    pub(crate) fn tick_heartbeat(&mut self) {
+        let Role::Leader(leader) = &self.role else { return };
+        let state = &mut self.state;
+        let (committed, read_context) = (state.log.committed(), leader.reads.newest_round());
+        for peer in &leader.peers {
+            let leader_commit = committed.min(peer.progress.match_index());
+            let heartbeat = state.request(peer.id, Body::Heartbeat { leader_commit, read_context });
+            state.send_now(heartbeat);
+        }
+    }
+
+    fn heartbeat_answered(&mut self, from: NodeId, read_context: u64) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peer(from) else { return };
+        peer.progress.heartbeat_answered();
+        leader.reads.acknowledged(from, read_context);
+        self.confirm_reads();
+    }
+}

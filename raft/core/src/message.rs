@@ -1,0 +1,130 @@
+//! What nodes say to each other.
+//!
+//! Four requests and three answers, each with the fields it needs and no others. How they look on a wire is not known
+//! here: there a heartbeat is an AppendEntries, and snapshots travel in chunks that the core never sees.
+
+use std::fmt;
+
+use crate::entry::Entry;
+use crate::types::{EntryId, Index, NodeId, ReplyToken, Term};
+
+/// One message between two nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who says it.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// The sender's term; a pre-vote carries the term the sender would campaign in, and so does its granted answer.
+    pub term: Term,
+    /// On a request that came in: which call it was. On an answer: the token of the request it answers.
+    pub token: ReplyToken,
+    /// What is said.
+    pub body: Body,
+}
+
+/// The kinds of messages. `TimeoutNow` and snapshots are not among them: see the module's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Asks for a vote (§5.2), or whether a vote would be given (dissertation §9.6).
+    RequestVote {
+        /// Only asking; nobody's term or vote changes.
+        pre_vote: bool,
+        /// The leader itself asked for this election, so that it is no reason to refuse (dissertation §3.10, §4.2.3).
+        transfer: bool,
+        /// The last entry of the candidate's log (§5.4.1).
+        last: EntryId,
+    },
+    /// Answers [`Body::RequestVote`].
+    RequestVoteReply {
+        /// What kind of vote was asked for.
+        pre_vote: bool,
+        /// Whether it is given.
+        granted: bool,
+    },
+    /// Replicates entries, or asks whether the logs agree at `prev` when there are none (§5.3).
+    AppendEntries {
+        /// The entry before the first of `entries` in the leader's log.
+        prev: EntryId,
+        /// Consecutive entries that follow `prev`.
+        entries: Vec<Entry>,
+        /// The leader's commit index.
+        leader_commit: Index,
+    },
+    /// Answers [`Body::AppendEntries`].
+    AppendEntriesReply(AppendOutcome),
+    /// Shows that the leader lives. It promises nothing, so it never waits for a disk.
+    Heartbeat {
+        /// The commit index, but no more than the receiver is known to have.
+        leader_commit: Index,
+        /// The newest round of ReadIndex; the answer copies it (dissertation §6.4).
+        read_context: u64,
+    },
+    /// Answers [`Body::Heartbeat`].
+    HeartbeatReply {
+        /// Copied from the heartbeat.
+        read_context: u64,
+    },
+}
+
+/// What became of an AppendEntries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// The logs agree, durably, up to `match_index`.
+    Accepted {
+        /// The last index that is known to agree by this message.
+        match_index: Index,
+    },
+    /// The logs do not agree at the message's `prev`, or the receiver is in a later term.
+    Rejected {
+        /// The follower's best guess where the logs may agree: at or below `prev_index`, of no later term than `prev`'s.
+        hint: EntryId,
+        /// The index of the `prev` that was refused; it tells the leader which of its messages this answers.
+        prev_index: Index,
+    },
+}
+
+impl Body {
+    /// Whether this is a question, which gets at most one answer carrying its token.
+    pub fn is_request(&self) -> bool {
+        matches!(self, Body::RequestVote { .. } | Body::AppendEntries { .. } | Body::Heartbeat { .. })
+    }
+}
+
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::RequestVote { pre_vote, transfer, last } => {
+                let kind = if *pre_vote { "PreVote" } else { "RequestVote" };
+                write!(f, "{kind} last={last}{}", if *transfer { " transfer" } else { "" })
+            }
+            Body::RequestVoteReply { pre_vote, granted } => {
+                let kind = if *pre_vote { "PreVoteReply" } else { "RequestVoteReply" };
+                write!(f, "{kind} {}", if *granted { "granted" } else { "refused" })
+            }
+            Body::AppendEntries { prev, entries, leader_commit } => {
+                write!(f, "AppendEntries prev={prev} commit={leader_commit}")?;
+                match (entries.first(), entries.last()) {
+                    (Some(first), Some(last)) => write!(f, " entries={}..{}", first.id(), last.id()),
+                    _ => write!(f, " empty"),
+                }
+            }
+            Body::AppendEntriesReply(AppendOutcome::Accepted { match_index }) => {
+                write!(f, "AppendEntriesReply match={match_index}")
+            }
+            Body::AppendEntriesReply(AppendOutcome::Rejected { hint, prev_index }) => {
+                write!(f, "AppendEntriesReply rejected prev={prev_index} hint={hint}")
+            }
+            Body::Heartbeat { leader_commit, read_context } => {
+                write!(f, "Heartbeat commit={leader_commit} read={read_context}")
+            }
+            Body::HeartbeatReply { read_context } => write!(f, "HeartbeatReply read={read_context}"),
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}→{} term={} {}", self.from, self.to, self.term, self.body)
+    }
+}

@@ -1,0 +1,262 @@
+//! What the leader knows about one follower, and what it may send next.
+//!
+//! Probe: the logs' meeting point is being looked for, one message at a time. Replicate: it is known, and messages fly
+//! ahead of their answers. Snapshot: the follower needs what the log no longer has. `match_index` is what the follower
+//! itself has acknowledged as durable; it only grows, and nothing else is ever counted towards a commit.
+
+use crate::config::Config;
+use crate::inflights::Inflights;
+use crate::types::Index;
+
+/// How the leader treats a follower; the names are etcd's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProgressState {
+    /// One message at a time.
+    Probe {
+        /// It has left; the next waits for its answer, or for a sign of life.
+        paused: bool,
+        /// The repetition of a lost one carries no entries: it may not have been lost but slow.
+        bare: bool,
+    },
+    /// Messages fly ahead, as far as the window allows.
+    Replicate,
+    /// Nothing is sent until the snapshot's fate is reported.
+    Snapshot {
+        /// The snapshot that is being sent ends here or later; the log keeps what follows it.
+        pending: Index,
+    },
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    state: ProgressState,
+    /// Durable at the follower, by its own word.
+    match_index: Index,
+    /// The first entry of the next message; always above `match_index`.
+    next_index: Index,
+    inflights: Inflights,
+    /// The leader's tick at which the follower was last heard.
+    heard_tick: u64,
+    /// A heartbeat was answered since the last answer to an append, while appends were unanswered.
+    stalled: bool,
+    /// An empty append is due, which asks whether what was sent has arrived.
+    check_due: bool,
+}
+
+impl Progress {
+    /// A follower of a new leader: probably it has all that the leader has.
+    pub(crate) fn new(config: &Config, next_index: Index) -> Progress {
+        Progress {
+            state: ProgressState::Probe { paused: false, bare: false },
+            match_index: Index::ZERO,
+            next_index,
+            inflights: Inflights::new(config.inflight_messages_max, config.inflight_bytes_max),
+            heard_tick: 0,
+            stalled: false,
+            check_due: false,
+        }
+    }
+
+    pub(crate) fn state(&self) -> ProgressState {
+        self.state
+    }
+
+    pub(crate) fn match_index(&self) -> Index {
+        self.match_index
+    }
+
+    pub(crate) fn next_index(&self) -> Index {
+        self.next_index
+    }
+
+    pub(crate) fn inflights(&self) -> &Inflights {
+        &self.inflights
+    }
+
+    pub(crate) fn heard(&mut self, tick: u64) {
+        self.heard_tick = tick;
+    }
+
+    /// Whether the follower was heard less than `ticks` ago.
+    pub(crate) fn is_active(&self, now: u64, ticks: u32) -> bool {
+        now - self.heard_tick < u64::from(ticks)
+    }
+
+    /// Whether there is something to send that may be sent.
+    pub(crate) fn wants_send(&self, last_index: Index) -> bool {
+        match self.state {
+            ProgressState::Probe { paused, .. } => !paused,
+            ProgressState::Replicate => {
+                self.check_due || (self.next_index <= last_index && !self.inflights.is_full())
+            }
+            ProgressState::Snapshot { .. } => false,
+        }
+    }
+
+    /// Whether the next message is a question only.
+    pub(crate) fn sends_bare(&self) -> bool {
+        self.check_due || matches!(self.state, ProgressState::Probe { bare: true, .. })
+    }
+
+    /// A message has left whose `entries` entries, of `bytes` bytes, begin at `next_index`.
+    pub(crate) fn sent(&mut self, entries: u64, bytes: u64) {
+        match self.state {
+            ProgressState::Probe { .. } => self.state = ProgressState::Probe { paused: true, bare: false },
+            ProgressState::Replicate if entries > 0 => {
+                let last_index = self.next_index.plus(entries - 1);
+                self.inflights.add(last_index, bytes);
+                self.next_index = last_index.next();
+            }
+            ProgressState::Replicate => self.check_due = false,
+            ProgressState::Snapshot { .. } => {
+                unreachable!("nothing is appended while a snapshot is under way")
+            }
+        }
+    }
+
+    /// The follower acknowledged everything up to `index`; `kept_after` is where the leader's log begins. Returns
+    /// whether this is news.
+    pub(crate) fn accepted(&mut self, index: Index, kept_after: Index) -> bool {
+        let news = index > self.match_index;
+        let meets = index.next() >= self.next_index;
+        self.match_index = self.match_index.max(index);
+        self.next_index = self.next_index.max(self.match_index.next());
+        match self.state {
+            ProgressState::Probe { .. } if meets => self.replicate(),
+            ProgressState::Snapshot { .. } if news && self.match_index >= kept_after => self.replicate(),
+            ProgressState::Replicate => {
+                self.inflights.free_through(index);
+                self.stalled &= !news;
+            }
+            ProgressState::Probe { .. } | ProgressState::Snapshot { .. } => {}
+        }
+        news
+    }
+
+    /// Whether the refusal of a message with this `prev_index` answers something that still matters: what is
+    /// acknowledged cannot be refused, and while probing only the last probe counts.
+    pub(crate) fn refusal_is_current(&self, prev_index: Index) -> bool {
+        match self.state {
+            ProgressState::Probe { .. } => {
+                prev_index.next() == self.next_index && prev_index > self.match_index
+            }
+            ProgressState::Replicate => prev_index > self.match_index && prev_index < self.next_index,
+            ProgressState::Snapshot { .. } => false,
+        }
+    }
+
+    /// Probe from `next_index`, or from what is acknowledged if that is later.
+    pub(crate) fn probe(&mut self, next_index: Index, paused: bool) {
+        self.forget_flight();
+        self.next_index = next_index.max(self.match_index.next());
+        self.state = ProgressState::Probe { paused, bare: false };
+    }
+
+    /// The probe's answer is awaited, though nothing was sent: there is no one to send it to yet.
+    pub(crate) fn pause(&mut self) {
+        self.probe(self.next_index, true);
+    }
+
+    fn replicate(&mut self) {
+        self.forget_flight();
+        self.next_index = self.match_index.next();
+        self.state = ProgressState::Replicate;
+    }
+
+    /// The follower is given a snapshot that ends at `pending` or later.
+    pub(crate) fn snapshot(&mut self, pending: Index) {
+        self.forget_flight();
+        self.state = ProgressState::Snapshot { pending };
+    }
+
+    fn forget_flight(&mut self) {
+        self.inflights.clear();
+        self.stalled = false;
+        self.check_due = false;
+    }
+
+    /// A heartbeat was answered. A probe that got no answer is repeated, without entries. Appends that got no answer
+    /// since the heartbeat before may be lost, and with nothing behind them nobody would notice: ask. The question is
+    /// empty, so asking a slow follower costs next to nothing, and at every second heartbeat only.
+    pub(crate) fn heartbeat_answered(&mut self) {
+        match self.state {
+            ProgressState::Probe { paused: true, .. } => {
+                self.state = ProgressState::Probe { paused: false, bare: true };
+            }
+            ProgressState::Replicate if self.inflights.count() > 0 => {
+                self.check_due |= self.stalled;
+                self.stalled = !self.stalled;
+            }
+            ProgressState::Replicate | ProgressState::Probe { .. } | ProgressState::Snapshot { .. } => {}
+        }
+    }
+
+    /// Below this index the follower needs nothing any more.
+    pub(crate) fn needs_after(&self) -> Index {
+        match self.state {
+            ProgressState::Snapshot { pending } => pending.max(self.match_index),
+            ProgressState::Probe { .. } | ProgressState::Replicate => self.match_index,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NodeId;
+
+    fn progress(next_index: u64) -> Progress {
+        Progress::new(&Config::new(NodeId(1), [NodeId(1)]), Index(next_index))
+    }
+
+    #[test]
+    fn a_probe_waits_for_its_answer_and_is_repeated_without_entries() {
+        let mut peer = progress(5);
+        assert!(
+            peer.wants_send(Index(4)),
+            "also when there is nothing to send: the meeting point is unknown"
+        );
+        peer.sent(3, 30);
+        assert!(!peer.wants_send(Index(7)));
+        assert_eq!(peer.next_index(), Index(5));
+        peer.heartbeat_answered();
+        assert!(peer.wants_send(Index(7)) && peer.sends_bare());
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_never_taken_back() {
+        let mut peer = progress(5);
+        assert!(peer.accepted(Index(8), Index::ZERO));
+        assert!(!peer.accepted(Index(6), Index::ZERO), "a reordered answer is no news");
+        peer.probe(Index(2), false);
+        assert_eq!((peer.match_index(), peer.next_index()), (Index(8), Index(9)));
+        assert!(!peer.refusal_is_current(Index(7)), "a late refusal of what was acknowledged since");
+    }
+
+    #[test]
+    fn a_lost_last_append_is_asked_for_at_the_second_heartbeat_and_then_every_other_one() {
+        let mut peer = progress(1);
+        peer.accepted(Index::ZERO, Index::ZERO);
+        peer.sent(2, 20);
+        peer.heartbeat_answered();
+        assert!(!peer.wants_send(Index(2)), "it may be on its way");
+        peer.heartbeat_answered();
+        assert!(peer.wants_send(Index(2)) && peer.sends_bare());
+        peer.sent(0, 0);
+        peer.heartbeat_answered();
+        assert!(!peer.wants_send(Index(2)));
+        peer.heartbeat_answered();
+        assert!(peer.wants_send(Index(2)));
+        peer.accepted(Index(2), Index::ZERO);
+        assert_eq!(peer.inflights().count(), 0);
+    }
+
+    #[test]
+    fn only_the_answer_to_the_last_probe_counts() {
+        let mut peer = progress(10);
+        peer.sent(0, 0);
+        assert!(!peer.refusal_is_current(Index(5)));
+        assert!(peer.refusal_is_current(Index(9)));
+    }
+}

@@ -1,0 +1,183 @@
+//! The state of one node, and where each message goes.
+//!
+//! Messages are routed by term (§5.1: a later term makes a follower of any role, an earlier one is answered and
+//! otherwise ignored) and then by role. Nothing else happens here: the roles and the concerns do the work, each in a
+//! file of its own.
+
+use std::cmp::Ordering;
+
+use rand::RngExt;
+use rand::rngs::ChaCha8Rng;
+
+use crate::candidate::Candidate;
+use crate::config::Config;
+use crate::entry::HardState;
+use crate::follower::Follower;
+use crate::leader::Leader;
+use crate::log::Log;
+use crate::membership::Membership;
+use crate::message::{AppendOutcome, Body, Message};
+use crate::ready::Outbox;
+use crate::status::{Reason, RoleKind};
+use crate::types::{NodeId, ReplyToken, Term};
+
+/// What a node knows whatever its role.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) rng: ChaCha8Rng,
+    /// The latest term seen; only grows.
+    pub(crate) term: Term,
+    /// Whom this node voted for in `term`; changes only from nobody, or with the term.
+    pub(crate) vote: Option<NodeId>,
+    pub(crate) log: Log,
+    pub(crate) membership: Membership,
+    /// Ticks since the timer was last fed.
+    pub(crate) election_elapsed: u32,
+    /// Ticks at which it runs out; drawn anew at every reset.
+    pub(crate) election_timeout: u32,
+    /// Why the role or the term last changed.
+    pub(crate) reason: Reason,
+    pub(crate) out: Outbox,
+}
+
+/// The role and what only it needs.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Follower(Follower),
+    /// Asking whether an election could be won, in the term it has.
+    PreCandidate(Candidate),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct Raft {
+    pub(crate) state: State,
+    pub(crate) role: Role,
+}
+
+impl State {
+    pub(crate) fn id(&self) -> NodeId {
+        self.config.node_id
+    }
+
+    pub(crate) fn hard_state(&self) -> HardState {
+        HardState { term: self.term, vote: self.vote }
+    }
+
+    /// Starts the election timer anew, with another timeout, uniform over the whole range (§5.2, §9.3).
+    pub(crate) fn reset_election_timer(&mut self) {
+        let (min, max) = (self.config.election_ticks_min, self.config.election_ticks_max);
+        self.election_elapsed = 0;
+        self.election_timeout = self.rng.random_range(min..=max);
+    }
+
+    /// Whether this node may vote and be elected.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.membership.is_voter(self.id())
+    }
+
+    /// A message that may leave at once: it promises nothing that the disk does not hold yet.
+    pub(crate) fn send_now(&mut self, message: Message) {
+        self.out.messages.push(message);
+    }
+
+    /// A message that leaves when everything handed to the writer before it is durable.
+    pub(crate) fn send_after_persist(&mut self, message: Message) {
+        self.out.messages_after_persist.push(message);
+    }
+
+    /// A request of this node in its term.
+    pub(crate) fn request(&self, to: NodeId, body: Body) -> Message {
+        Message { from: self.id(), to, term: self.term, token: ReplyToken::NONE, body }
+    }
+
+    /// The answer to `request`, in this node's term.
+    pub(crate) fn answer(&self, request: &Message, body: Body) -> Message {
+        Message { from: self.id(), to: request.from, term: self.term, token: request.token, body }
+    }
+}
+
+impl Raft {
+    pub(crate) fn role_kind(&self) -> RoleKind {
+        match &self.role {
+            Role::Follower(_) => RoleKind::Follower,
+            Role::PreCandidate(_) => RoleKind::PreCandidate,
+            Role::Candidate(_) => RoleKind::Candidate,
+            Role::Leader(_) => RoleKind::Leader,
+        }
+    }
+
+    /// Who leads the current term, as far as this node knows.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower(follower) => follower.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.state.id()),
+        }
+    }
+
+    /// Takes one message in. It cannot fail: what is strange but legal is ignored with a trace line.
+    pub(crate) fn step(&mut self, message: Message) {
+        match message.term.cmp(&self.state.term) {
+            Ordering::Less => return self.answer_earlier_term(&message),
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                if !self.admit_later_term(&message) {
+                    return;
+                }
+            }
+        }
+        match &self.role {
+            Role::Follower(_) => self.step_follower(message),
+            Role::PreCandidate(_) | Role::Candidate(_) => self.step_candidate(message),
+            Role::Leader(_) => self.step_leader(message),
+        }
+    }
+
+    /// A later term ends this one, except where it is only spoken of. Returns whether the message is to be looked at.
+    fn admit_later_term(&mut self, message: &Message) -> bool {
+        match message.body {
+            // Nobody is in that term yet: it is the one the sender would campaign in (dissertation §9.6).
+            Body::RequestVote { pre_vote: true, .. }
+            | Body::RequestVoteReply { pre_vote: true, granted: true } => {}
+            // Who hears a leader does not help to depose it; not even the term is taken over (dissertation §4.2.3).
+            Body::RequestVote { transfer: false, .. } if self.leader_is_alive() => {
+                self.refuse_vote(message);
+                return false;
+            }
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+                let reason = Reason::LaterTerm { from: message.from };
+                self.become_follower(message.term, Some(message.from), reason);
+            }
+            Body::RequestVote { .. }
+            | Body::RequestVoteReply { .. }
+            | Body::AppendEntriesReply(_)
+            | Body::HeartbeatReply { .. } => {
+                self.become_follower(message.term, None, Reason::LaterTerm { from: message.from });
+            }
+        }
+        true
+    }
+
+    /// Requests of an earlier term are answered, so that the sender learns of the later one; answers are ignored.
+    fn answer_earlier_term(&mut self, message: &Message) {
+        match &message.body {
+            Body::RequestVote { .. } => self.refuse_vote(message),
+            Body::AppendEntries { prev, .. } => {
+                let outcome = AppendOutcome::Rejected { hint: self.state.log.last(), prev_index: prev.index };
+                let answer = self.state.answer(message, Body::AppendEntriesReply(outcome));
+                self.state.send_after_persist(answer);
+            }
+            Body::Heartbeat { read_context, .. } => {
+                let answer = self.state.answer(message, Body::HeartbeatReply { read_context: *read_context });
+                self.state.send_now(answer);
+            }
+            Body::RequestVoteReply { .. } | Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. } => {
+                log::trace!("ignored in term {}: {message}", self.state.term);
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The face: what may be asked of a node, and when it wants something done.
+//!
+//! Every call is quick, takes effect at once, and leaves its consequences for the next [`Ready`]. Calls may come in any
+//! order, as many between two Readys as there are; the more, the fewer messages. One caller at a time.
+//!
+//! Each call is checked against the state before it ([`crate::invariants`]); a violated invariant panics.
+
+use bytes::Bytes;
+use rand::rngs::ChaCha8Rng;
+
+use crate::config::Config;
+use crate::entry::HardState;
+use crate::error::{ProposeError, ReadError};
+use crate::follower::Follower;
+use crate::invariants::{self, Digest};
+use crate::log::Log;
+use crate::membership::Membership;
+use crate::message::Message;
+use crate::raft::{Raft, Role, State};
+use crate::ready::{Outbox, Persist, Ready, SoftState};
+use crate::snapshot::{ChunkVerdict, InstallVerdict, Restored, SnapshotMeta, SnapshotOutcome};
+use crate::status::{Reason, Status};
+use crate::types::{EntryId, Index, NodeId, Term};
+
+/// The entries that a batch of commands became: consecutive, of one term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// The term of all of them.
+    pub term: Term,
+    /// The place of the first command.
+    pub first: Index,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl Proposed {
+    /// The id of each command's entry, in the order of the batch.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = EntryId> + use<> {
+        let (term, first) = (self.term, self.first);
+        let count = usize::try_from(self.count).expect("a batch was in memory, so its length fits");
+        (0..count).map(move |offset| EntryId { term, index: first.plus(offset as u64) })
+    }
+}
+
+/// One node's consensus, driven by its owner.
+#[derive(Debug)]
+pub struct RawNode {
+    raft: Raft,
+    /// What the last Ready said, so that only changes are said again.
+    told_hard_state: HardState,
+    told_soft_state: SoftState,
+}
+
+impl RawNode {
+    /// A node as it comes up with what its disk holds. It is a follower, knows no leader, and takes everything up to
+    /// the snapshot for applied.
+    ///
+    /// # Panics
+    /// If `config` is not valid ([`Config::validate`]), or the entries have a gap or do not follow the snapshot.
+    pub fn new(config: Config, restored: Restored, rng: ChaCha8Rng) -> RawNode {
+        if let Err(error) = config.validate() {
+            panic!("the configuration is checked before a core is made: {error}");
+        }
+        let Restored { hard_state, snapshot, entries } = restored;
+        let membership = match &snapshot {
+            Some(meta) => meta.membership.clone(),
+            None => Membership::new(config.voters.iter().copied()),
+        };
+        let snapshot =
+            snapshot.unwrap_or_else(|| SnapshotMeta { last: EntryId::ZERO, membership: membership.clone() });
+        let log = Log::new(snapshot, entries);
+        let mut state = State {
+            config,
+            rng,
+            term: hard_state.term,
+            vote: hard_state.vote,
+            log,
+            membership,
+            election_elapsed: 0,
+            election_timeout: 0,
+            reason: Reason::Started,
+            out: Outbox::default(),
+        };
+        state.reset_election_timer();
+        let raft = Raft { state, role: Role::Follower(Follower { leader: None }) };
+        invariants::check(&raft);
+        let told_soft_state = raft.soft_state();
+        RawNode { raft, told_hard_state: hard_state, told_soft_state }
+    }
+
+    /// Does one thing, and checks it.
+    fn checked<R>(&mut self, act: impl FnOnce(&mut Raft) -> R) -> R {
+        let before = Digest::of(&self.raft);
+        let result = act(&mut self.raft);
+        invariants::check_step(&before, &self.raft);
+        result
+    }
+
+    /// A message from another node. It cannot fail; what makes no sense is ignored. A request is answered at most once,
+    /// with its token.
+    pub fn step(&mut self, message: Message) {
+        debug_assert_eq!(
+            message.to,
+            self.raft.state.id(),
+            "the border delivers only what is addressed to this node"
+        );
+        self.checked(|raft| raft.step(message));
+    }
+
+    /// One tick of the election timer has passed.
+    pub fn tick_election(&mut self) {
+        self.checked(Raft::tick_election);
+    }
+
+    /// One heartbeat interval has passed. Does nothing unless this node leads.
+    pub fn tick_heartbeat(&mut self) {
+        self.checked(Raft::tick_heartbeat);
+    }
+
+    /// Appends a batch of commands, whole or not at all, and says which entries they became. That they are committed is
+    /// seen when entries of these ids come out of [`Ready::committed`]; an entry of another term at one of the indexes
+    /// means that the command is lost.
+    ///
+    /// # Errors
+    /// [`ProposeError::NotLeader`], or [`ProposeError::Busy`] with the limit that is reached.
+    pub fn propose(&mut self, commands: Vec<Bytes>) -> Result<Proposed, ProposeError> {
+        self.checked(|raft| raft.propose(commands))
+    }
+
+    /// Asks for the index that a linearizable read must wait for. The outcome comes as a
+    /// [`crate::ReadState`] with the same `context`, exactly once.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`], or [`ReadError::Busy`] with the limit that is reached.
+    pub fn read_index(&mut self, context: u64) -> Result<(), ReadError> {
+        self.checked(|raft| raft.read_index(context))
+    }
+
+    /// Everything handed out to be persisted, up to and including this entry, is durable. An acknowledgement of an
+    /// entry that was replaced meanwhile counts for nothing. A write without entries needs no acknowledgement.
+    pub fn persisted(&mut self, id: EntryId) {
+        self.checked(|raft| {
+            if raft.state.log.persisted_to(id) {
+                raft.advance_commit();
+            }
+        });
+    }
+
+    /// The state machine holds everything up to `index`, restored snapshots included.
+    pub fn applied(&mut self, index: Index) {
+        self.checked(|raft| raft.state.log.applied_to(index));
+    }
+
+    /// A local snapshot, of what is applied, is durable; the log may be shortened. Returns false if the log on this
+    /// node's disk has yet to reach the snapshot's last entry: try again later.
+    ///
+    /// # Panics
+    /// If the snapshot holds more than what was reported as applied, or another entry than this log.
+    #[must_use = "false means that nothing happened"]
+    pub fn compact(&mut self, meta: SnapshotMeta) -> bool {
+        self.checked(|raft| raft.compact(meta))
+    }
+
+    /// A chunk of a snapshot that ends at `last` came from a leader of `term`. Feeds the election timer and says
+    /// whether to store it.
+    pub fn chunk_seen(&mut self, term: Term, from: NodeId, last: EntryId) -> ChunkVerdict {
+        self.checked(|raft| raft.chunk_seen(term, from, last))
+    }
+
+    /// A received snapshot is complete and its file durable. If it is wanted, the log begins behind it from now on; the
+    /// next Ready carries the marker for the log on disk and the restore for the state machine.
+    pub fn install_snapshot(&mut self, meta: SnapshotMeta) -> InstallVerdict {
+        self.checked(|raft| raft.install_snapshot(meta))
+    }
+
+    /// The marker of an installed snapshot is durable: its sender may be told, and it may be what a restart finds.
+    pub fn snapshot_installed(&mut self, meta: &SnapshotMeta) {
+        self.checked(|raft| {
+            let log = &raft.state.log;
+            assert!(meta.last.index <= log.snapshot().last.index, "only what was installed can be durable");
+        });
+    }
+
+    /// What became of the snapshot that a Ready asked to send to `to` in `term`.
+    pub fn snapshot_report(&mut self, to: NodeId, term: Term, outcome: SnapshotOutcome) {
+        self.checked(|raft| raft.snapshot_report(to, term, outcome));
+    }
+
+    /// The transport lost its way to a peer: what is unanswered will be looked for again once the peer answers.
+    pub fn unreachable(&mut self, to: NodeId) {
+        self.checked(|raft| raft.unreachable(to));
+    }
+
+    /// Whether [`RawNode::ready`] would return something.
+    pub fn has_ready(&self) -> bool {
+        let (raft, state) = (&self.raft, &self.raft.state);
+        !state.out.is_empty()
+            || state.log.handed() < state.log.last_index()
+            || state.hard_state() != self.told_hard_state
+            || raft.soft_state() != self.told_soft_state
+            || state.log.has_committed(raft.delivery_limit(), state.config.unapplied_bytes_max)
+            || raft.has_appends()
+            || raft.read_round_is_due()
+    }
+
+    /// Everything to be done since the last Ready. Taking it is a promise to do it, in the order written at
+    /// [`Ready`]; nothing is given out twice.
+    pub fn ready(&mut self) -> Ready {
+        self.checked(|raft| {
+            raft.replicate();
+            raft.begin_read_round();
+        });
+        let soft_state = self.soft_state_if_changed();
+        let persist = self.take_persist();
+        let limit = self.raft.delivery_limit();
+        let state = &mut self.raft.state;
+        Ready {
+            messages: std::mem::take(&mut state.out.messages),
+            restore: persist.as_ref().and_then(|persist| persist.snapshot.clone()),
+            persist,
+            messages_after_persist: std::mem::take(&mut state.out.messages_after_persist),
+            committed: state.log.take_committed(limit, state.config.unapplied_bytes_max),
+            read_states: std::mem::take(&mut state.out.read_states),
+            soft_state,
+            send_snapshots: std::mem::take(&mut state.out.send_snapshots),
+        }
+    }
+
+    fn soft_state_if_changed(&mut self) -> Option<SoftState> {
+        let now = self.raft.soft_state();
+        let before = std::mem::replace(&mut self.told_soft_state, now);
+        (now != before).then_some(now)
+    }
+
+    fn take_persist(&mut self) -> Option<Persist> {
+        let state = &mut self.raft.state;
+        let now = state.hard_state();
+        let hard_state = (std::mem::replace(&mut self.told_hard_state, now) != now).then_some(now);
+        let snapshot = state.out.installed.take();
+        let entries = state.log.take_unwritten();
+        let nothing = hard_state.is_none() && snapshot.is_none() && entries.is_empty();
+        (!nothing).then_some(Persist { hard_state, snapshot, entries })
+    }
+
+    /// How this node sees itself and, when it leads, its peers.
+    pub fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// Role, term and leader; cheaper than [`RawNode::status`].
+    pub fn soft_state(&self) -> SoftState {
+        self.raft.soft_state()
+    }
+
+    /// The members as of the last entry; what a local snapshot records.
+    pub fn membership(&self) -> &Membership {
+        &self.raft.state.membership
+    }
+
+    /// The term of the entry at `index`, if the log still has it.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.raft.state.log.term_at(index)
+    }
+}

@@ -1,0 +1,149 @@
+//! Replication: what is sent to whom, and what its answers mean.
+//!
+//! Nothing is sent when it arises. When the caller takes a Ready, each peer gets one message with everything that is
+//! new for it (several, if it is more than a message may hold), as far as its window allows; so a turn that brought a
+//! hundred proposals costs one message a peer. Answers may be lost, late, doubled and out of order; none of that may
+//! change more than when something is sent again.
+
+use bytes::Bytes;
+
+use crate::entry::{Entry, Payload};
+use crate::error::{Limit, ProposeError};
+use crate::leader::Peer;
+use crate::message::{AppendOutcome, Body};
+use crate::raft::{Raft, Role, State};
+use crate::raw_node::Proposed;
+use crate::types::{EntryId, Index, NodeId};
+
+impl Raft {
+    /// Appends all commands, or none of them.
+    pub(crate) fn propose(&mut self, commands: Vec<Bytes>) -> Result<Proposed, ProposeError> {
+        if !matches!(self.role, Role::Leader(_)) {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        }
+        let state = &mut self.state;
+        check_room(state, &commands).map_err(|limit| ProposeError::Busy { limit })?;
+        let first = state.log.last_index().next();
+        let proposed = Proposed { term: state.term, first, count: commands.len() as u64 };
+        for (id, command) in proposed.ids().zip(commands) {
+            state.log.push(Entry { term: id.term, index: id.index, payload: Payload::Command(command) });
+        }
+        Ok(proposed)
+    }
+
+    /// Whether some peer is due a message.
+    pub(crate) fn has_appends(&self) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let last_index = self.state.log.last_index();
+        leader.peers.iter().any(|peer| peer.progress.wants_send(last_index))
+    }
+
+    /// Sends each peer what it is due.
+    pub(crate) fn replicate(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        for peer in &mut leader.peers {
+            let last_index = self.state.log.last_index();
+            while peer.progress.wants_send(last_index) {
+                send_append(&mut self.state, peer, leader.ticks);
+            }
+        }
+    }
+
+    /// A peer answered an append.
+    pub(crate) fn append_answered(&mut self, from: NodeId, outcome: AppendOutcome) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peer(from) else { return };
+        let log = &self.state.log;
+        match outcome {
+            AppendOutcome::Accepted { match_index } if match_index > log.last_index() => {
+                log::error!("node {from} acknowledges {match_index}, which does not exist; ignored");
+            }
+            AppendOutcome::Accepted { match_index } => {
+                if peer.progress.accepted(match_index, log.base().index) {
+                    self.advance_commit();
+                }
+            }
+            AppendOutcome::Rejected { hint, prev_index } => {
+                if peer.progress.refusal_is_current(prev_index) {
+                    peer.progress.probe(next_probe(&self.state, hint, prev_index), false);
+                }
+            }
+        }
+    }
+
+    /// The way to this peer is broken, as its transport noticed: what was sent is probably lost.
+    pub(crate) fn unreachable(&mut self, to: NodeId) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(peer) = leader.peer(to)
+            && peer.progress.inflights().count() > 0
+        {
+            peer.progress.probe(peer.progress.match_index().next(), true);
+        }
+    }
+}
+
+/// Whether a batch may be appended: each limit names what does not keep up. A batch larger than a limit passes when
+/// nothing else is waiting, else it never could.
+fn check_room(state: &State, commands: &[Bytes]) -> Result<(), Limit> {
+    let (config, log) = (&state.config, &state.log);
+    let batch: u64 =
+        commands.iter().map(|command| command.len() as u64 + crate::entry::ENTRY_OVERHEAD_BYTES).sum();
+    let exceeds = |waiting: u64, max: u64| waiting > 0 && waiting + batch > max;
+    if exceeds(log.bytes_after(log.committed()), config.uncommitted_bytes_max) {
+        return Err(Limit::UncommittedBytes);
+    }
+    if exceeds(log.bytes_after(log.persisted()), config.unpersisted_bytes_max) {
+        return Err(Limit::UnpersistedBytes);
+    }
+    if log.bytes_between(log.applied(), log.committed()) > config.unapplied_bytes_max {
+        return Err(Limit::UnappliedBytes);
+    }
+    if exceeds(log.bytes(), config.log_bytes_max) {
+        return Err(Limit::LogBytes);
+    }
+    Ok(())
+}
+
+/// Sends one message from the peer's next index on, or sees that it needs a snapshot.
+fn send_append(state: &mut State, peer: &mut Peer, now: u64) {
+    let progress = &mut peer.progress;
+    let log = &state.log;
+    let prev_index = progress.next_index().previous();
+    let Some(prev_term) = log.term_at(prev_index) else {
+        return send_snapshot(state, peer, now);
+    };
+    let (entries, bytes) = match progress.sends_bare() {
+        true => (Vec::new(), 0),
+        false => log.slice(progress.next_index(), log.last_index(), state.config.append_bytes_max),
+    };
+    progress.sent(entries.len() as u64, bytes);
+    let prev = EntryId { term: prev_term, index: prev_index };
+    let append = Body::AppendEntries { prev, entries, leader_commit: log.committed() };
+    let request = state.request(peer.id, append);
+    state.send_now(request);
+}
+
+/// The log no longer has what the peer needs. Only a peer that answers is sent a snapshot; the others are asked again
+/// when they do.
+fn send_snapshot(state: &mut State, peer: &mut Peer, now: u64) {
+    let answers = peer.progress.is_active(now, state.config.election_ticks_max);
+    if !answers {
+        return peer.progress.pause();
+    }
+    let pending = state.log.snapshot().last.index;
+    assert!(pending >= state.log.base().index, "what was dropped from the log is in a snapshot");
+    log::info!(
+        "node {} needs a snapshot up to {pending}: the log begins at {}",
+        peer.id,
+        state.log.first_index()
+    );
+    peer.progress.snapshot(pending);
+    state.out.send_snapshots.push((peer.id, state.term));
+}
+
+/// Where to probe after a refusal: the last place where the leader's log is of no later term than the follower's hint,
+/// and in any case before the place that was refused. So each refusal skips a term of one of the logs (§5.3).
+fn next_probe(state: &State, hint: EntryId, prev_index: Index) -> Index {
+    let meeting = state.log.last_no_later_than(hint.index, hint.term).map_or(Index::ZERO, |id| id.index);
+    meeting.next().min(prev_index.max(Index(1)))
+}

@@ -1,0 +1,219 @@
+//! What a node says about itself, and why it last changed.
+//!
+//! For people and tests: nothing decides by it. A change of role, term or leader is one line in the log, with its
+//! reason; an undisturbed cluster writes none.
+
+use std::fmt;
+
+use crate::progress::ProgressState;
+use crate::raft::{Raft, Role};
+use crate::ready::SoftState;
+use crate::types::{EntryId, Index, NodeId, Term};
+
+/// The four roles (§5.1, and the pre-candidate of dissertation §9.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RoleKind {
+    /// Follows a leader, or waits for one.
+    #[default]
+    Follower,
+    /// Asks whether an election could be won.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads its term.
+    Leader,
+}
+
+impl fmt::Display for RoleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RoleKind::Follower => "follower",
+            RoleKind::PreCandidate => "pre-candidate",
+            RoleKind::Candidate => "candidate",
+            RoleKind::Leader => "leader",
+        })
+    }
+}
+
+/// Why a role, a term or a leader changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The node has just started.
+    Started,
+    /// No leader was heard for an election timeout.
+    TimedOut,
+    /// A majority would vote for it, or it is the only voter.
+    Campaigns,
+    /// A majority voted for it.
+    ElectionWon,
+    /// So many refused that no majority was left.
+    ElectionLost,
+    /// It gave its vote to another.
+    VotedFor {
+        /// To whom.
+        candidate: NodeId,
+    },
+    /// A leader of its term was heard.
+    LeaderHeard {
+        /// Which.
+        leader: NodeId,
+    },
+    /// A message of a later term came.
+    LaterTerm {
+        /// From whom.
+        from: NodeId,
+    },
+    /// As leader it heard no majority for an election timeout.
+    QuorumLost,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Started => write!(f, "it has just started"),
+            Reason::TimedOut => write!(f, "no leader was heard for an election timeout"),
+            Reason::Campaigns => write!(f, "a majority would vote for it"),
+            Reason::ElectionWon => write!(f, "a majority voted for it"),
+            Reason::ElectionLost => write!(f, "a majority refused it"),
+            Reason::VotedFor { candidate } => write!(f, "it voted for node {candidate}"),
+            Reason::LeaderHeard { leader } => write!(f, "node {leader} leads"),
+            Reason::LaterTerm { from } => write!(f, "node {from} is in a later term"),
+            Reason::QuorumLost => write!(f, "no majority answered for an election timeout"),
+        }
+    }
+}
+
+/// How a follower is being served; the names are etcd's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressKind {
+    /// The place where the logs meet is being looked for.
+    Probe,
+    /// Entries are streamed.
+    Replicate,
+    /// It is given a snapshot.
+    Snapshot,
+}
+
+impl fmt::Display for ProgressKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ProgressKind::Probe => "probe",
+            ProgressKind::Replicate => "replicate",
+            ProgressKind::Snapshot => "snapshot",
+        })
+    }
+}
+
+/// One follower, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Which.
+    pub node: NodeId,
+    /// How it is served.
+    pub progress: ProgressKind,
+    /// What it has acknowledged as durable.
+    pub match_index: Index,
+    /// What it is sent next.
+    pub next_index: Index,
+    /// Unanswered messages with entries.
+    pub inflight_messages: usize,
+    /// Their bytes.
+    pub inflight_bytes: u64,
+    /// Whether it was heard within the longest election timeout.
+    pub active: bool,
+}
+
+/// A node, as it sees itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Which node.
+    pub node: NodeId,
+    /// Its role.
+    pub role: RoleKind,
+    /// Its term.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+    /// Who leads, if it is known.
+    pub leader: Option<NodeId>,
+    /// Why role, term or leader last changed.
+    pub reason: Reason,
+    /// The first entry that is kept.
+    pub first_index: Index,
+    /// The last entry of the log.
+    pub last: EntryId,
+    /// The last that is known to be committed.
+    pub commit_index: Index,
+    /// The last that was reported as applied.
+    pub applied_index: Index,
+    /// The last that is on this node's disk.
+    pub persisted_index: Index,
+    /// The last of the newest snapshot.
+    pub snapshot_index: Index,
+    /// Bytes of the log in memory.
+    pub log_bytes: u64,
+    /// Reads that wait to be confirmed.
+    pub reads_pending: usize,
+    /// The other voters, when this node leads; else empty.
+    pub peers: Vec<PeerStatus>,
+}
+
+impl Raft {
+    pub(crate) fn soft_state(&self) -> SoftState {
+        SoftState { role: self.role_kind(), term: self.state.term, leader: self.leader() }
+    }
+
+    /// Remembers why something changed, and says so.
+    pub(crate) fn note_change(&mut self, reason: Reason) {
+        self.state.reason = reason;
+        let (node, term, role) = (self.state.id(), self.state.term, self.role_kind());
+        match self.leader() {
+            Some(leader) => log::info!("node {node}: {role} in term {term} under node {leader}: {reason}"),
+            None => log::info!("node {node}: {role} in term {term}, no leader known: {reason}"),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let (state, log) = (&self.state, &self.state.log);
+        Status {
+            node: state.id(),
+            role: self.role_kind(),
+            term: state.term,
+            vote: state.vote,
+            leader: self.leader(),
+            reason: state.reason,
+            first_index: log.first_index(),
+            last: log.last(),
+            commit_index: log.committed(),
+            applied_index: log.applied(),
+            persisted_index: log.persisted(),
+            snapshot_index: log.snapshot().last.index,
+            log_bytes: log.bytes(),
+            reads_pending: match &self.role {
+                Role::Leader(leader) => leader.reads.pending(),
+                Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => 0,
+            },
+            peers: self.peer_statuses(),
+        }
+    }
+
+    fn peer_statuses(&self) -> Vec<PeerStatus> {
+        let Role::Leader(leader) = &self.role else { return Vec::new() };
+        let timeout = self.state.config.election_ticks_max;
+        let peers = leader.peers.iter().map(|peer| PeerStatus {
+            node: peer.id,
+            progress: match peer.progress.state() {
+                ProgressState::Probe { .. } => ProgressKind::Probe,
+                ProgressState::Replicate => ProgressKind::Replicate,
+                ProgressState::Snapshot { .. } => ProgressKind::Snapshot,
+            },
+            match_index: peer.progress.match_index(),
+            next_index: peer.progress.next_index(),
+            inflight_messages: peer.progress.inflights().count(),
+            inflight_bytes: peer.progress.inflights().bytes(),
+            active: peer.progress.is_active(leader.ticks, timeout),
+        });
+        peers.collect()
+    }
+}
