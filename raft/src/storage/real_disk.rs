@@ -1,0 +1,214 @@
+//! The disk that ships: files in one directory, carried out within `submit`.
+//!
+//! The log writer is the thread whose right it is to wait for the disk, so `submit` simply does the work and keeps the
+//! completion. Measured on the reference machine, a plain `pwrite` followed by `fdatasync` on a zero-filled file is the
+//! fastest durable write (112 µs for 288 bytes; `RWF_DSYNC` 134 µs; direct I/O in whole pages 134 µs; with three
+//! writers 195, 214 and 221 µs), so that is what a synced write is.
+//!
+//! It must never retry a failed change: after one every further operation is refused.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::disk::{Completion, Disk, DiskError, DiskOp, FileEntry, FileName, OpId, Outcome};
+use super::sync_times::{Stopwatch, SyncTimes};
+
+/// Files kept open between operations; the one used longest ago is closed beyond this.
+const OPEN_FILES_MAX: usize = 8;
+
+/// Zeros are written in pieces of this size.
+const ZEROS_BYTES: usize = 256 * 1024;
+
+/// One directory of real files.
+#[derive(Debug)]
+pub struct RealDisk {
+    directory: PathBuf,
+    /// Open files, the one used last at the end. A handful: searched from the end.
+    open_files: Vec<(FileName, File)>,
+    completions: VecDeque<Completion>,
+    next_id: u64,
+    poisoned: Option<Arc<str>>,
+    sync_times: Arc<SyncTimes>,
+}
+
+impl RealDisk {
+    /// The files of `directory`, which exists.
+    pub fn new(directory: &Path) -> RealDisk {
+        RealDisk {
+            directory: directory.to_path_buf(),
+            open_files: Vec::new(),
+            completions: VecDeque::new(),
+            next_id: 0,
+            poisoned: None,
+            sync_times: Arc::new(SyncTimes::default()),
+        }
+    }
+
+    /// How long the syncs of this disk took lately; may be read by any thread at any time.
+    pub fn sync_times(&self) -> Arc<SyncTimes> {
+        Arc::clone(&self.sync_times)
+    }
+
+    fn execute(&mut self, op: DiskOp) -> Result<Outcome, DiskError> {
+        if let Some(first) = &self.poisoned {
+            return Err(DiskError::Poisoned { first: Arc::clone(first) });
+        }
+        let (name, file, changes) = (op.name(), op.file().cloned(), op.changes());
+        let result = self.attempt(op).map_err(|error| disk_error(name, file, &error));
+        if let Err(error) = &result
+            && changes
+        {
+            self.poisoned = Some(Arc::from(error.to_string()));
+        }
+        result
+    }
+
+    fn attempt(&mut self, op: DiskOp) -> io::Result<Outcome> {
+        match op {
+            DiskOp::Create { file, zero_filled_bytes } => self.create(file, zero_filled_bytes)?,
+            DiskOp::Write { file, offset, bytes, sync } => {
+                let handle = self.open(&file)?;
+                handle.write_all_at(&bytes, offset)?;
+                if sync {
+                    self.sync(&file)?;
+                }
+                return Ok(Outcome::Written(bytes));
+            }
+            DiskOp::Read { file, offset, bytes } => return self.read(&file, offset, bytes),
+            DiskOp::Sync { file } => self.sync(&file)?,
+            DiskOp::Truncate { file, bytes } => self.open(&file)?.set_len(bytes)?,
+            DiskOp::Rename { from, to } => {
+                std::fs::rename(self.path(&from), self.path(&to))?;
+                self.open_files.retain(|(name, _)| *name != to);
+                if let Some((name, _)) = self.open_files.iter_mut().find(|(name, _)| *name == from) {
+                    *name = to;
+                }
+            }
+            DiskOp::Remove { file } => {
+                std::fs::remove_file(self.path(&file))?;
+                self.open_files.retain(|(name, _)| *name != file);
+            }
+            DiskOp::List => return self.list(),
+            DiskOp::SyncDirectory => File::open(&self.directory)?.sync_all()?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn create(&mut self, file: FileName, zero_filled_bytes: u64) -> io::Result<()> {
+        let handle =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path(&file))?;
+        if zero_filled_bytes > 0 {
+            let zeros = vec![0; ZEROS_BYTES];
+            let mut offset = 0;
+            while offset < zero_filled_bytes {
+                let piece =
+                    usize::try_from(zero_filled_bytes - offset).unwrap_or(usize::MAX).min(ZEROS_BYTES);
+                handle.write_all_at(&zeros[..piece], offset)?;
+                offset += piece as u64;
+            }
+        }
+        self.keep_open(file, handle);
+        Ok(())
+    }
+
+    fn read(&mut self, file: &FileName, offset: u64, bytes: usize) -> io::Result<Outcome> {
+        let handle = self.open(file)?;
+        // The file's size bounds the memory taken, whatever was asked for.
+        let there = usize::try_from(handle.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; bytes.min(there)];
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match handle.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(filled);
+        Ok(Outcome::Read(Bytes::from(buffer)))
+    }
+
+    fn list(&self) -> io::Result<Outcome> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if let Some(name) = entry.file_name().to_str()
+                && metadata.is_file()
+            {
+                files.push(FileEntry { file: FileName::new(name), bytes: metadata.len() });
+            }
+        }
+        files.sort();
+        Ok(Outcome::Files(files))
+    }
+
+    fn sync(&mut self, file: &FileName) -> io::Result<()> {
+        let stopwatch = Stopwatch::start();
+        self.open(file)?.sync_data()?;
+        self.sync_times.record(stopwatch.elapsed());
+        Ok(())
+    }
+
+    fn path(&self, file: &FileName) -> PathBuf {
+        self.directory.join(file.as_str())
+    }
+
+    /// The open handle of `file`, opened if it was not.
+    fn open(&mut self, file: &FileName) -> io::Result<&File> {
+        if let Some(place) = self.open_files.iter().rposition(|(name, _)| name == file) {
+            let last = self.open_files.len() - 1;
+            if place != last {
+                self.open_files[place..].rotate_left(1);
+            }
+        } else {
+            let handle = OpenOptions::new().read(true).write(true).open(self.path(file))?;
+            self.keep_open(file.clone(), handle);
+        }
+        let (_, handle) = self.open_files.last().expect("it was just put there");
+        Ok(handle)
+    }
+
+    /// NB: a file may be closed here with unsynced writes. Opening it again and syncing covers them: the kernel keeps
+    /// dirty pages and their errors by file, not by descriptor, and an error nobody has seen is reported to the next.
+    fn keep_open(&mut self, file: FileName, handle: File) {
+        if self.open_files.len() >= OPEN_FILES_MAX {
+            self.open_files.remove(0);
+        }
+        self.open_files.push((file, handle));
+    }
+}
+
+impl Disk for RealDisk {
+    fn submit(&mut self, op: DiskOp) -> OpId {
+        let id = OpId(self.next_id);
+        self.next_id += 1;
+        let result = self.execute(op);
+        self.completions.push_back(Completion { id, result });
+        id
+    }
+
+    fn complete(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+}
+
+fn disk_error(operation: &'static str, file: Option<FileName>, error: &io::Error) -> DiskError {
+    match (error.kind(), file) {
+        (io::ErrorKind::NotFound, Some(file)) => DiskError::NotFound { operation, file },
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, Some(file)) => {
+            DiskError::Full { operation, file }
+        }
+        (_, file) => {
+            let file = file.map_or_else(|| "the data directory".to_owned(), |file| file.to_string());
+            DiskError::Io { operation, file, text: error.to_string() }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The log's files: beginning a segment, letting go of old ones, keeping spares.
+//!
+//! A new segment is a spare file renamed: zero-filled by another thread ahead of time, or a compacted segment used
+//! again. Only when there is none is a file made and filled here, in the writer's way. A segment opens with all that
+//! its predecessors said apart from entries, so that they can go. Old segments go oldest first, each made durable
+//! before the next, so that a crash never leaves a hole. A segment must never go before its successor is durable.
+
+use raft_core::Index;
+
+use super::super::disk::{Disk, DiskError, DiskOp, FileName};
+use super::record::{self, BATCH_HEAD_BYTES};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, spare_name};
+use super::{ActiveSegment, ClosedSegment, LogState, Role, Wal, WalConfig};
+
+/// Files that wait to become segments.
+#[derive(Debug)]
+pub(super) struct Spares {
+    files: Vec<FileName>,
+    next_number: u64,
+    /// Whether a plan is out that has not come back as a spare.
+    one_is_coming: bool,
+}
+
+impl Spares {
+    /// The spares found at start; numbers from `next_number` on are free.
+    pub(super) fn new(files: Vec<FileName>, next_number: u64) -> Spares {
+        Spares { files, next_number, one_is_coming: false }
+    }
+
+    fn new_name(&mut self) -> FileName {
+        let name = spare_name(self.next_number);
+        self.next_number += 1;
+        name
+    }
+}
+
+/// A spare file to be made, by any thread on any `Disk` of the same directory.
+#[derive(Debug)]
+pub struct SparePlan {
+    file: FileName,
+    bytes: u64,
+}
+
+/// A spare file that was made.
+#[derive(Debug)]
+pub struct Spare {
+    file: FileName,
+}
+
+impl SparePlan {
+    /// Makes the file and waits until its zeros are on the disk.
+    pub fn prepare(self, disk: &mut dyn Disk) -> Result<Spare, DiskError> {
+        disk.run(DiskOp::Create { file: self.file.clone(), zero_filled_bytes: self.bytes })?;
+        disk.run(DiskOp::Sync { file: self.file.clone() })?;
+        Ok(Spare { file: self.file })
+    }
+}
+
+impl Wal {
+    /// A spare to be made ahead, when there is none and none is coming. The answer goes to `add_spare`.
+    pub fn wants_spare(&mut self) -> Option<SparePlan> {
+        if !self.spares.files.is_empty() || self.spares.one_is_coming {
+            return None;
+        }
+        self.spares.one_is_coming = true;
+        Some(SparePlan { file: self.spares.new_name(), bytes: self.config.segment_bytes })
+    }
+
+    /// Takes a spare that was made.
+    pub fn add_spare(&mut self, spare: Spare) {
+        self.spares.one_is_coming = false;
+        self.spares.files.push(spare.file);
+    }
+
+    /// Lets go of the segments whose entries all are at or below `up_to`, apart from the one being written.
+    ///
+    /// `up_to` must be covered by a durable snapshot. Of two kept snapshots it should be the older one's index, so that
+    /// the log still reaches it if the newer should turn out to be damaged.
+    pub fn compact(&mut self, up_to: Index, disk: &mut dyn Disk) {
+        while let Some(oldest) = self.closed.front() {
+            // The segment after it must be known to be durable: it repeats what this one says.
+            let successor_is_durable = self.durable.segment > self.active.sequence - self.closed.len() as u64;
+            if oldest.index_max > up_to || !successor_is_durable {
+                return;
+            }
+            let oldest = self.closed.pop_front().expect("it was just looked at");
+            self.let_go(oldest, disk);
+        }
+    }
+
+    fn let_go(&mut self, segment: ClosedSegment, disk: &mut dyn Disk) {
+        let is_wanted = self.spares.files.len() < self.config.spare_segments_max;
+        let op = if is_wanted && segment.file_bytes == self.config.segment_bytes {
+            let spare = self.spares.new_name();
+            self.spares.files.push(spare.clone());
+            DiskOp::Rename { from: segment.file, to: spare }
+        } else {
+            DiskOp::Remove { file: segment.file }
+        };
+        self.pend(disk, op, Role::Housekeeping);
+        self.pend(disk, DiskOp::SyncDirectory, Role::Housekeeping);
+    }
+
+    /// Makes the next segment the active one. Returns the whole first write: the segment's header and its first batch,
+    /// still unsealed, which repeats the state of the log so far and then holds `records`.
+    pub(super) fn begin_segment(&mut self, disk: &mut dyn Disk, records: &[u8]) -> Vec<u8> {
+        let header = SegmentHeader {
+            seed: self.config.seed,
+            sequence: self.active.sequence + 1,
+            previous_end: self.active.end,
+            previous_chain: self.active.chain,
+            last_index_before: self.submitted.last_index,
+        };
+        let opening = opening(&header, &self.submitted, records);
+        let file = segment_name(header.sequence);
+        let file_bytes = self.config.segment_bytes.max(opening.len() as u64);
+        let spare = if file_bytes == self.config.segment_bytes { self.spares.files.pop() } else { None };
+        let op = match spare {
+            Some(spare) => DiskOp::Rename { from: spare, to: file.clone() },
+            // A segment of a size of its own is filled by its one batch: zeros first would only be written twice.
+            None => DiskOp::Create {
+                file: file.clone(),
+                zero_filled_bytes: zeros_ahead(&self.config, file_bytes),
+            },
+        };
+        self.pend(disk, op, Role::Housekeeping);
+        self.pend(disk, DiskOp::SyncDirectory, Role::Housekeeping);
+
+        let next = ActiveSegment {
+            file,
+            sequence: header.sequence,
+            file_bytes,
+            end: SEGMENT_HEADER_BYTES as u64,
+            chain: record::first_chain(self.config.seed, header.sequence),
+            index_max: Index::ZERO,
+        };
+        let full = std::mem::replace(&mut self.active, next);
+        // Sequence 0 stands for "no segment yet".
+        if full.sequence > 0 {
+            let ActiveSegment { file, file_bytes, index_max, .. } = full;
+            self.closed.push_back(ClosedSegment { file, file_bytes, index_max });
+        }
+        opening
+    }
+}
+
+fn zeros_ahead(config: &WalConfig, file_bytes: u64) -> u64 {
+    if file_bytes == config.segment_bytes { file_bytes } else { 0 }
+}
+
+fn opening(header: &SegmentHeader, state: &LogState, records: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES + 4 * BATCH_HEAD_BYTES + records.len());
+    bytes.extend_from_slice(&header.encode());
+    record::stage_batch_head(&mut bytes);
+    record::stage_hard_state(&mut bytes, &state.hard_state);
+    if let Some(meta) = &state.snapshot {
+        record::stage_snapshot(&mut bytes, meta);
+    }
+    bytes.extend_from_slice(records);
+    bytes
+}

@@ -1,0 +1,171 @@
+//! Reading a log back: the records of one segment, and the log that records amount to.
+//!
+//! `SegmentReader` walks one segment as far as its checksum chain holds; `LogBuilder` plays the records in the order
+//! they were written, later ones replacing the tail. Both are pure: bytes in, values out. Neither decides whether the
+//! place where a chain breaks is a torn tail or damage; `super::recovery` does.
+
+use raft_core::{Entry, HardState, Index, SnapshotMeta};
+
+use super::record::{self, BatchHead, RECORD_ALIGNMENT, Record, RecordFault};
+use super::segment::{Position, SEGMENT_HEADER_BYTES};
+
+/// Walks the records of one segment from its first.
+#[derive(Debug)]
+pub struct SegmentReader<'a> {
+    file: &'a [u8],
+    /// Behind this there are only zeros.
+    used_bytes: usize,
+    seed: u64,
+    position: Position,
+    chain: u32,
+}
+
+/// Why the walk ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReaderStop {
+    /// Nothing but zeros, or nothing at all, is left.
+    End,
+    /// Bytes that do not continue the log: torn, stale or damaged.
+    Broken(&'static str),
+    /// A sound record of a kind this version does not know.
+    UnknownKind(u8),
+}
+
+impl<'a> SegmentReader<'a> {
+    /// A reader of segment `sequence` whose whole content is `file`, in the directory of `seed`. The header is not
+    /// looked at.
+    pub fn new(file: &'a [u8], seed: u64, sequence: u64) -> SegmentReader<'a> {
+        let position = Position { segment: sequence, offset: SEGMENT_HEADER_BYTES as u64 };
+        let chain = record::first_chain(seed, sequence);
+        SegmentReader { file, used_bytes: used_bytes(file), seed, position, chain }
+    }
+
+    /// Where the next record begins.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The checksum chain at that place.
+    pub fn chain(&self) -> u32 {
+        self.chain
+    }
+
+    /// The next record, or why there is none; the reader then stays where it is.
+    pub fn next_record(&mut self) -> Result<Record, ReaderStop> {
+        let rest = self.file.get(self.position.offset as usize..).unwrap_or(&[]);
+        let (record, size, chain) = record::decode(rest, self.chain).map_err(|fault| match fault {
+            RecordFault::UnknownKind(kind) => ReaderStop::UnknownKind(kind),
+            RecordFault::NotARecord(_) if self.position.offset >= self.used_bytes as u64 => ReaderStop::End,
+            RecordFault::NotARecord(reason) => ReaderStop::Broken(reason),
+        })?;
+        if let Record::Batch(_) = record
+            && record::recognise_batch_head(rest, self.seed, self.position).is_none()
+        {
+            return Err(ReaderStop::Broken("the head of a batch names another place"));
+        }
+        self.position.offset += size as u64;
+        self.chain = chain;
+        Ok(record)
+    }
+}
+
+/// How many bytes there are before the zeros at the end.
+pub(super) fn used_bytes(file: &[u8]) -> usize {
+    // Whole blocks are compared at once, since most of a fresh segment is zeros.
+    const BLOCK: [u8; 4096] = [0; 4096];
+    let mut end = file.len();
+    while end >= BLOCK.len() && file[end - BLOCK.len()..end] == BLOCK {
+        end -= BLOCK.len();
+    }
+    file[..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// The furthest `synced_to` of all batch heads in segment `sequence` that can be recognised at or behind `from`.
+///
+/// This is the evidence against a broken place: whoever wrote such a head knew everything before its `synced_to` to be
+/// durable.
+pub(super) fn furthest_synced(file: &[u8], seed: u64, sequence: u64, from: u64) -> Option<Position> {
+    let from = (from as usize).max(SEGMENT_HEADER_BYTES).next_multiple_of(RECORD_ALIGNMENT);
+    let heads = (from..used_bytes(file)).step_by(RECORD_ALIGNMENT).filter_map(|offset| {
+        let position = Position { segment: sequence, offset: offset as u64 };
+        record::recognise_batch_head(&file[offset..], seed, position)
+    });
+    heads.map(|head: BatchHead| head.synced_to).max()
+}
+
+/// The log that a sequence of records amounts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogBuilder {
+    /// The newest term and vote.
+    pub hard_state: HardState,
+    /// The newest snapshot marker.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The entries, without a gap.
+    pub entries: Vec<Entry>,
+    /// The index before the first of `entries`: the log is known from the next on.
+    pub before_first: Index,
+}
+
+impl LogBuilder {
+    /// A log of which nothing is known up to `before_first`.
+    pub fn new(before_first: Index) -> LogBuilder {
+        LogBuilder { hard_state: HardState::default(), snapshot: None, entries: Vec::new(), before_first }
+    }
+
+    /// Index of the last entry, or the index before the first when there is none.
+    pub fn last_index(&self) -> Index {
+        self.before_first.plus(self.entries.len() as u64)
+    }
+
+    /// The entry at `index`, if it is there.
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        let place = index.0.checked_sub(self.before_first.0 + 1)?;
+        self.entries.get(usize::try_from(place).ok()?)
+    }
+
+    /// Plays one record; says what is wrong if it cannot follow those before.
+    pub fn apply(&mut self, record: Record) -> Result<(), String> {
+        match record {
+            Record::Batch(_) => Ok(()),
+            Record::HardState(hard_state) => {
+                if hard_state.term < self.hard_state.term {
+                    return Err(format!("term {} follows term {}", hard_state.term, self.hard_state.term));
+                }
+                self.hard_state = hard_state;
+                Ok(())
+            }
+            Record::Snapshot(meta) => {
+                self.apply_snapshot(meta);
+                Ok(())
+            }
+            Record::Entry(entry) => self.apply_entry(entry),
+        }
+    }
+
+    /// The log goes on from the snapshot: what follows its last entry stays if that entry is in the log, else the
+    /// whole log goes. Entries up to the snapshot are kept here: they help if its file should be damaged.
+    pub fn apply_snapshot(&mut self, meta: SnapshotMeta) {
+        if self.snapshot.as_ref().is_some_and(|newest| newest.last.index > meta.last.index) {
+            return;
+        }
+        let is_in_log = self.entry(meta.last.index).is_some_and(|entry| entry.term == meta.last.term);
+        if meta.last.index > self.before_first && !is_in_log {
+            self.entries.clear();
+            self.before_first = meta.last.index;
+        }
+        self.snapshot = Some(meta);
+    }
+
+    fn apply_entry(&mut self, entry: Entry) -> Result<(), String> {
+        if entry.index > self.last_index().next() || entry.index == Index::ZERO {
+            return Err(format!("entry {} follows entry {}", entry.index, self.last_index()));
+        }
+        if entry.index <= self.before_first {
+            self.entries.clear();
+            self.before_first = entry.index.previous();
+        }
+        self.entries.truncate(entry.index.distance_from(self.before_first.next()) as usize);
+        self.entries.push(entry);
+        Ok(())
+    }
+}
