@@ -1,0 +1,43 @@
+//! The multi-version ordered map that holds the store's keys: an ordered skip list of our own whose values carry
+//! the log index that wrote them.
+//!
+//! One idea gives four abilities: a point read takes the newest version of a key, a scan reads every key at one
+//! version and so sees one instant, a snapshot reads at a pinned version while writes go on, and a later reader
+//! can ask what happened since a version. The price is that superseded versions live on for a while; the
+//! *floor* says for how long. It is moved by the log alone ([`Store::compact_before`]), so that every node answers
+//! the same for the same version; a [`Pin`] delays only the freeing of memory, never an answer.
+//!
+//! From the bottom up: [`arena`] and [`towers`] hand out slots by number (no pointers, no `unsafe`), [`skip_list`]
+//! keeps the order, [`revisions`] the versions of one key, [`history`] decides what may be freed, [`store`] is the
+//! face, [`scan`] walks.
+//!
+//! Nothing here may look at a clock, draw true randomness, or walk a hash map: the content is the same on every node.
+//! Only the heights of towers come from a generator, with a fixed seed, and no answer depends on them.
+
+mod arena;
+mod history;
+mod revisions;
+mod scan;
+mod skip_list;
+mod store;
+mod towers;
+mod window;
+
+pub use history::{PINS_MAX, Pin, RECLAIM_PER_WRITE, TooManyPins};
+pub use scan::Scan;
+pub use store::{KEY_BYTES_MAX, Store};
+
+pub(crate) use revisions::Revision;
+pub(crate) use store::StoreRestore;
+
+use std::fmt;
+
+/// The log index of the entry that wrote a value. Versions of one key rise; zero is before every write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}

@@ -1,0 +1,243 @@
+//! The face of the multi-version map: put, delete, read at a version, move the floor, pin.
+
+use bytes::Bytes;
+
+use super::Version;
+use super::history::{History, Pin, RECLAIM_PER_WRITE, Superseded, TooManyPins};
+use super::revisions::{Freed, Revision, Revisions};
+use super::scan::Scan;
+use super::skip_list::SkipList;
+use super::towers::HEAD;
+
+/// The longest key, in bytes. Links store in 16 bits how far two different keys agree.
+pub const KEY_BYTES_MAX: usize = 64 * 1024;
+
+/// Keys in byte order, each with its versions. One writer, any number of readers: whoever shares it brings the lock.
+///
+/// Versions of writes rise: each is the log index of the entry that is being applied. Keys and values are copied
+/// into memory of exactly their size on entering, so they never pin the buffer a request arrived in.
+#[derive(Debug)]
+pub struct Store {
+    list: SkipList<Revisions>,
+    history: History,
+    /// The highest version written.
+    last: Version,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store::new()
+    }
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new() -> Store {
+        Store { list: SkipList::new(), history: History::default(), last: Version(0) }
+    }
+
+    /// Writes a copy of `value`. The key is at most [`KEY_BYTES_MAX`] long and `version` above every one before:
+    /// both are the caller's to check, and a breach panics.
+    pub fn put(&mut self, key: &[u8], value: &[u8], version: Version) {
+        self.put_owned(key, Bytes::from(value.to_vec()), version);
+    }
+
+    /// Writes `value` as it is; for a caller that built it and owns all of its memory, exactly sized.
+    pub fn put_owned(&mut self, key: &[u8], value: Bytes, version: Version) {
+        self.begin(version);
+        let revision = Revision { version, value: Some(value) };
+        match self.list.find(key) {
+            Some(node) => self.supersede(node, revision),
+            None => {
+                assert!(key.len() <= KEY_BYTES_MAX, "a key of {} bytes", key.len());
+                self.list.insert(key.into(), Revisions::new(revision));
+            }
+        }
+    }
+
+    /// Deletes `key` from `version` on. False if there was no such key; then nothing is written.
+    pub fn delete(&mut self, key: &[u8], version: Version) -> bool {
+        self.begin(version);
+        let Some(node) = self.list.find(key) else { return false };
+        if self.list.node(node).content.newest().value.is_none() {
+            return false;
+        }
+        self.supersede(node, Revision { version, value: None });
+        true
+    }
+
+    /// The newest value of `key` and the version that wrote it.
+    pub fn latest(&self, key: &[u8]) -> Option<(&Bytes, Version)> {
+        let newest = self.list.node(self.list.find(key)?).content.newest();
+        newest.value.as_ref().map(|value| (value, newest.version))
+    }
+
+    /// The value of `key` that a reader at `version` sees. `version` is at or above the floor, or pinned.
+    pub fn at(&self, key: &[u8], version: Version) -> Option<(&Bytes, Version)> {
+        let revision = self.list.node(self.list.find(key)?).content.at(version)?;
+        revision.value.as_ref().map(|value| (value, revision.version))
+    }
+
+    /// The keys from `from` on up to `to` (not included; `None`: to the last) that exist at `version`, in byte order,
+    /// at most `limit` of them. `version` is at or above the floor, or pinned.
+    pub fn scan<'a>(&'a self, from: &[u8], to: Option<&'a [u8]>, version: Version, limit: usize) -> Scan<'a> {
+        Scan::new(&self.list, from, to, version, limit)
+    }
+
+    /// Moves the floor up to `floor` and frees what nobody can ask for any more: versions superseded at or below it,
+    /// and tombstones at or below it with their keys. The work is what one write left behind, if it is called after each.
+    pub fn compact_before(&mut self, floor: Version) {
+        self.history.raise_floor(floor);
+        self.history.reap_pins();
+        while let Some(line) = self.history.pop_due() {
+            self.free(line);
+        }
+        self.reclaim(RECLAIM_PER_WRITE);
+    }
+
+    /// Works off at most `lines_max` of what pins had held back; true if more waits. Writes do this a little at
+    /// a time; whoever drops a pin of a store that may then rest should call it until it says false.
+    pub fn reclaim(&mut self, lines_max: usize) -> bool {
+        self.history.reap_pins();
+        for _ in 0..lines_max {
+            let Some(line) = self.history.pop_released() else { return false };
+            self.free(line);
+        }
+        self.history.has_released()
+    }
+
+    /// The lowest version reads are answered at.
+    pub fn floor(&self) -> Version {
+        self.history.floor()
+    }
+
+    /// The highest version written.
+    pub fn last_version(&self) -> Version {
+        self.last
+    }
+
+    /// Keys held, tombstones included.
+    pub fn keys(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Bytes of values that are superseded but above the floor. A function of the writes and floors alone.
+    pub fn superseded_bytes(&self) -> u64 {
+        self.history.bytes()
+    }
+
+    /// The floor that would free the oldest superseded version above the floor.
+    pub fn next_superseded(&self) -> Option<Version> {
+        self.history.next_due()
+    }
+
+    /// Keeps what readers see from the floor of now up to `version`, which is the newest, until the pin is dropped.
+    pub fn pin(&mut self, version: Version) -> Result<Pin, TooManyPins> {
+        assert!(version >= self.last, "only the newest version can be pinned");
+        self.last = version;
+        self.history.pin(version)
+    }
+
+    /// Whether `pin` was given out by this store.
+    pub fn knows(&self, pin: &Pin) -> bool {
+        self.history.knows(pin)
+    }
+
+    /// Versions held in memory, whoever may still see them; for tests and for measuring.
+    pub fn revisions_held(&self) -> usize {
+        let mut held = 0;
+        let mut tower = self.list.first();
+        while tower != HEAD {
+            held += self.list.node_of(tower).content.all().count();
+            tower = self.list.next(tower);
+        }
+        held
+    }
+
+    /// Every key from `from` on, with its versions that exist for readers from `floor` up to `until`, oldest first.
+    pub(crate) fn kept<'a>(
+        &'a self,
+        from: &[u8],
+        floor: Version,
+        until: Version,
+    ) -> impl Iterator<Item = (&'a [u8], impl Iterator<Item = &'a Revision>)> {
+        let mut tower = self.list.first_from(from);
+        std::iter::from_fn(move || {
+            if tower == HEAD {
+                return None;
+            }
+            let node = self.list.node_of(tower);
+            tower = self.list.next(tower);
+            let revisions = node.content.kept_from(floor);
+            Some((&*node.key, revisions.take_while(move |revision| revision.version <= until)))
+        })
+    }
+
+    /// A store with exactly these keys, in order, each with its versions oldest first, and this floor: the other end of [`Store::kept`].
+    pub(crate) fn begin_restore(floor: Version, last: Version) -> StoreRestore {
+        let mut store = Store::new();
+        store.history.raise_floor(floor);
+        store.last = last;
+        StoreRestore { store, superseded: Vec::new(), node: None }
+    }
+
+    fn begin(&mut self, version: Version) {
+        assert!(version >= self.last && version > self.history.floor(), "versions rise");
+        self.last = version;
+    }
+
+    fn supersede(&mut self, node: u32, revision: Revision) {
+        let by = revision.version;
+        let bytes = self.list.content_mut(node).push(revision);
+        self.history.push(Superseded { by, node, bytes });
+    }
+
+    fn free(&mut self, line: Superseded) {
+        let (history, floor) = (&self.history, self.history.floor());
+        let content = self.list.content_mut(line.node);
+        if content.is_vacant() {
+            return;
+        }
+        match content.free_superseded(line.by, floor, |version, next| history.is_pinned(version, next)) {
+            Freed::Done => {}
+            Freed::Held => self.history.hold(line),
+            Freed::Vanished => {
+                // The key's own memory is needed to find its tower, so it is taken out first.
+                let key = self.list.node(line.node).key.clone();
+                self.list.remove(&key).expect("the node is linked as long as it is not vacant");
+            }
+        }
+    }
+}
+
+/// A store being filled from a snapshot.
+#[derive(Debug)]
+pub(crate) struct StoreRestore {
+    store: Store,
+    superseded: Vec<Superseded>,
+    node: Option<u32>,
+}
+
+impl StoreRestore {
+    /// Begins the next key with its oldest version. Keys come in rising order.
+    pub(crate) fn key(&mut self, key: &[u8], revision: Revision) {
+        self.node = Some(self.store.list.insert(key.into(), Revisions::new(revision)));
+    }
+
+    /// Adds a newer version of the key begun last.
+    pub(crate) fn newer(&mut self, revision: Revision) {
+        let node = self.node.expect("a key was begun");
+        let by = revision.version;
+        let bytes = self.store.list.content_mut(node).push(revision);
+        self.superseded.push(Superseded { by, node, bytes });
+    }
+
+    /// The store, with the history a replica has that saw all the writes.
+    pub(crate) fn finish(mut self) -> Store {
+        self.superseded.sort_by_key(|line| line.by);
+        for line in self.superseded {
+            self.store.history.push(line);
+        }
+        self.store
+    }
+}
