@@ -1,11 +1,13 @@
 //! What the node must remember through a crash: the log, the snapshots, its identity; and the disk under them.
 
 pub mod disk;
+pub mod identity;
 pub mod real_disk;
 pub mod sync_times;
 pub mod wal;
 
 pub use disk::{Disk, DiskError, DiskOp, FileName};
+pub use identity::{DataDirectory, Identity, IdentityError};
 pub use real_disk::RealDisk;
 pub use sync_times::SyncTimes;
 pub use wal::{Wal, WalConfig, WalError};

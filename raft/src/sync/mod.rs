@@ -8,6 +8,6 @@ mod locked;
 mod primitives;
 pub mod stop_signal;
 
-pub use locked::locked;
 pub use lock_queue::{LockQueue, PopTimeout, TryPushError};
+pub use locked::locked;
 pub use stop_signal::StopSignal;

@@ -32,6 +32,12 @@ impl StopSignal {
         *self.stopped.lock().expect("nothing under this lock panics")
     }
 
+    /// Sleeps until a stop is asked for.
+    pub fn wait(&self) {
+        let stopped = self.stopped.lock().expect("nothing under this lock panics");
+        drop(self.changed.wait_while(stopped, |stopped| !*stopped).expect("nothing under this lock panics"));
+    }
+
     /// Sleeps for `duration`, or until a stop is asked for if that comes first; true means stop.
     pub fn wait_timeout(&self, duration: Duration) -> bool {
         let stopped = self.stopped.lock().expect("nothing under this lock panics");

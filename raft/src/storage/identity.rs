@@ -1,0 +1,333 @@
+//! Whose data directory this is: the cluster, the node, and a number of its own; and a lock for one process.
+//!
+//! ```text
+//! raft-kv data directory
+//! format 1
+//! cluster example
+//! node 2
+//! incarnation 9f3c5a7e01b2d4f6
+//! peer 0 1122334455667788        (one line a peer: its incarnation as seen when the cluster began)
+//! peer 1 99aabbccddeeff00
+//! admitted                       (only once this node takes part)
+//! checksum 5d2f9a10              (CRC32 of everything above)
+//! ```
+//!
+//! A node that starts on a directory of another node or cluster would break promises it never made; one that starts on
+//! an empty directory may have lost promises it did make, which is what the incarnations show its peers. The file is
+//! replaced as a whole (written aside, synced, renamed, directory synced) and never changed in place.
+//!
+//! This works on `std::fs` and not on a `Disk`: it happens once, before there is a node.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use raft_core::NodeId;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use thiserror::Error;
+
+use super::disk::FileName;
+use super::wal::segment_sequence;
+
+/// The version of the identity file that this code reads and writes.
+pub const IDENTITY_FORMAT_VERSION: u32 = 1;
+
+/// A cluster's name may be this long, in bytes.
+pub const CLUSTER_ID_BYTES_MAX: usize = 255;
+
+const TITLE: &str = "raft-kv data directory";
+const IDENTITY_FILE: &str = "identity";
+const IDENTITY_FILE_ASIDE: &str = "identity.tmp";
+const LOCK_FILE: &str = "lock";
+
+/// Whose a data directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The name of the cluster.
+    pub cluster_id: String,
+    /// The node.
+    pub node_id: NodeId,
+    /// Drawn by dice when the directory was made; no other directory has it.
+    pub incarnation: u64,
+    /// The incarnations of the other nodes' directories when the cluster began.
+    pub peers: Vec<(NodeId, u64)>,
+    /// Whether the node takes part in its cluster.
+    pub admitted: bool,
+}
+
+/// Why a data directory cannot be used. Each says in one sentence what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// Another process holds the lock.
+    #[error("data directory {} is in use by another process; stop that one first or choose another --data-dir", .directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The directory is of another cluster.
+    #[error(
+        "data directory {} belongs to cluster \"{found}\", not to \"{wanted}\"; choose another --data-dir or correct the cluster id",
+        .directory.display()
+    )]
+    OtherCluster {
+        /// The directory.
+        directory: PathBuf,
+        /// Its cluster.
+        found: String,
+        /// The cluster asked for.
+        wanted: String,
+    },
+    /// The directory is of another node.
+    #[error("data directory {} belongs to node {found}, not to node {wanted}; start node {found} on it or choose another --data-dir", .directory.display())]
+    OtherNode {
+        /// The directory.
+        directory: PathBuf,
+        /// Its node.
+        found: NodeId,
+        /// The node asked for.
+        wanted: NodeId,
+    },
+    /// The identity file is of a version this program does not know.
+    #[error("data directory {} has format version {found}, this program reads version {IDENTITY_FORMAT_VERSION}; use the program that wrote it", .directory.display())]
+    UnknownVersion {
+        /// The directory.
+        directory: PathBuf,
+        /// Its version, as written.
+        found: String,
+    },
+    /// The identity file cannot be understood.
+    #[error("the file {IDENTITY_FILE} in data directory {} is damaged ({reason}); restore it from a copy or re-admit the node with an empty directory", .directory.display())]
+    Damaged {
+        /// The directory.
+        directory: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is a log or a snapshot and no identity.
+    #[error("data directory {} holds {file} but no file {IDENTITY_FILE}; restore that file or choose an empty --data-dir", .directory.display())]
+    WithoutIdentity {
+        /// The directory.
+        directory: PathBuf,
+        /// A file that shows that the directory was in use.
+        file: String,
+    },
+    /// The cluster's name cannot be written into a line of text.
+    #[error(
+        "\"{cluster_id}\" cannot name a cluster; use 1 to {CLUSTER_ID_BYTES_MAX} bytes without control characters or spaces at the ends"
+    )]
+    BadClusterId {
+        /// The name.
+        cluster_id: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} in data directory {}: {error}", .directory.display())]
+    Io {
+        /// The directory.
+        directory: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// A data directory that is ours, and locked as long as this lives.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    identity: Identity,
+    /// The lock is the open file's; the system takes it back when the process ends in any way.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Opens the directory of this node, making it (0700) and its identity if there is none.
+    ///
+    /// # Errors
+    /// When it is in use, of another node, cluster or version, damaged, or cannot be written.
+    pub fn open(path: &Path, cluster_id: &str, node_id: NodeId) -> Result<DataDirectory, IdentityError> {
+        let is_line = !cluster_id.chars().any(char::is_control) && cluster_id.trim() == cluster_id;
+        if cluster_id.is_empty() || cluster_id.len() > CLUSTER_ID_BYTES_MAX || !is_line {
+            return Err(IdentityError::BadClusterId { cluster_id: cluster_id.to_owned() });
+        }
+        create_directory(path).map_err(io_error(path, "create it"))?;
+        let lock = lock(path)?;
+        let identity = match std::fs::read(path.join(IDENTITY_FILE)) {
+            Ok(text) => check(path, parse(path, &text)?, cluster_id, node_id)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                refuse_files_of_ours(path)?;
+                let incarnation = SysRng
+                    .try_next_u64()
+                    .map_err(|error| io_error(path, "draw an incarnation")(io::Error::other(error)))?;
+                let cluster_id = cluster_id.to_owned();
+                let identity =
+                    Identity { cluster_id, node_id, incarnation, peers: Vec::new(), admitted: false };
+                store(path, &identity)?;
+                identity
+            }
+            Err(error) => return Err(io_error(path, "read the file identity")(error)),
+        };
+        Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the node has never taken part with this directory.
+    pub fn is_fresh(&self) -> bool {
+        !self.identity.admitted
+    }
+
+    /// Records, durably, that the node takes part, and the incarnations of its peers at that moment.
+    ///
+    /// # Errors
+    /// When the file cannot be written; then nothing has changed.
+    pub fn admit(&mut self, peers: &[(NodeId, u64)]) -> Result<(), IdentityError> {
+        let admitted = Identity { peers: peers.to_vec(), admitted: true, ..self.identity.clone() };
+        store(&self.path, &admitted)?;
+        self.identity = admitted;
+        Ok(())
+    }
+}
+
+/// Makes the directory for its owner alone, and its name durable. Missing parents are made too.
+fn create_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    match path.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, IdentityError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path.join(LOCK_FILE)).map_err(io_error(path, "open the file lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(IdentityError::InUse { directory: path.to_path_buf() }),
+        Err(TryLockError::Error(error)) => Err(io_error(path, "lock the file lock")(error)),
+    }
+}
+
+fn refuse_files_of_ours(path: &Path) -> Result<(), IdentityError> {
+    let entries = std::fs::read_dir(path).map_err(io_error(path, "list files"))?;
+    for entry in entries {
+        let entry = entry.map_err(io_error(path, "list files"))?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let is_snapshot = file.starts_with("snapshot-") && file.ends_with(".snap");
+        if is_snapshot || segment_sequence(&FileName::new(&file)).is_some() {
+            return Err(IdentityError::WithoutIdentity { directory: path.to_path_buf(), file });
+        }
+    }
+    Ok(())
+}
+
+fn check(
+    path: &Path,
+    identity: Identity,
+    cluster_id: &str,
+    node_id: NodeId,
+) -> Result<Identity, IdentityError> {
+    let directory = path.to_path_buf();
+    if identity.cluster_id != cluster_id {
+        let (found, wanted) = (identity.cluster_id, cluster_id.to_owned());
+        return Err(IdentityError::OtherCluster { directory, found, wanted });
+    }
+    if identity.node_id != node_id {
+        return Err(IdentityError::OtherNode { directory, found: identity.node_id, wanted: node_id });
+    }
+    Ok(identity)
+}
+
+fn store(path: &Path, identity: &Identity) -> Result<(), IdentityError> {
+    let aside = path.join(IDENTITY_FILE_ASIDE);
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(render(identity).as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&aside, path.join(IDENTITY_FILE))?;
+        File::open(path)?.sync_all()
+    };
+    write().map_err(io_error(path, "write the file identity"))
+}
+
+fn render(identity: &Identity) -> String {
+    let Identity { cluster_id, node_id, incarnation, peers, admitted } = identity;
+    let mut text = format!(
+        "{TITLE}\nformat {IDENTITY_FORMAT_VERSION}\ncluster {cluster_id}\nnode {node_id}\n\
+         incarnation {incarnation:016x}\n"
+    );
+    for (peer, incarnation) in peers {
+        text.push_str(&format!("peer {peer} {incarnation:016x}\n"));
+    }
+    if *admitted {
+        text.push_str("admitted\n");
+    }
+    text.push_str(&format!("checksum {:08x}\n", crc32fast::hash(text.as_bytes())));
+    text
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<Identity, IdentityError> {
+    let damaged =
+        |reason: &str| IdentityError::Damaged { directory: path.to_path_buf(), reason: reason.to_owned() };
+    let text = std::str::from_utf8(text).map_err(|_| damaged("it is not text"))?;
+    let mut lines = text.lines();
+    if lines.next() != Some(TITLE) {
+        return Err(damaged("its first line is not ours"));
+    }
+    match lines.next().and_then(|line| line.strip_prefix("format ")) {
+        Some(version) if version == IDENTITY_FORMAT_VERSION.to_string() => {}
+        Some(version) => {
+            let (directory, found) = (path.to_path_buf(), version.to_owned());
+            return Err(IdentityError::UnknownVersion { directory, found });
+        }
+        None => return Err(damaged("it names no format")),
+    }
+    let identity = parse_lines(lines).ok_or_else(|| damaged("a line cannot be understood"))?;
+    // What we would write for this must be what is there: that covers the checksum, the order and every byte.
+    if render(&identity) != text {
+        return Err(damaged("its checksum does not fit"));
+    }
+    Ok(identity)
+}
+
+fn parse_lines<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Identity> {
+    let cluster_id = lines.next()?.strip_prefix("cluster ")?.to_owned();
+    let node_id = NodeId(lines.next()?.strip_prefix("node ")?.parse().ok()?);
+    let incarnation = u64::from_str_radix(lines.next()?.strip_prefix("incarnation ")?, 16).ok()?;
+    let mut identity = Identity { cluster_id, node_id, incarnation, peers: Vec::new(), admitted: false };
+    for line in lines {
+        if let Some(peer) = line.strip_prefix("peer ") {
+            let (id, incarnation) = peer.split_once(' ')?;
+            identity.peers.push((NodeId(id.parse().ok()?), u64::from_str_radix(incarnation, 16).ok()?));
+        } else if line == "admitted" {
+            identity.admitted = true;
+        } else if line.starts_with("checksum ") {
+            return Some(identity);
+        } else {
+            return None;
+        }
+    }
+    None
+}
+
+fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> IdentityError {
+    let directory = path.to_path_buf();
+    move |error| IdentityError::Io { directory, action, error }
+}
