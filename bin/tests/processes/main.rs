@@ -1,0 +1,17 @@
+//! The shipped programs as a user meets them: real processes, real sockets, a real disk.
+//!
+//! Ports are free ones, data lies in temporary directories, and nothing sleeps for a fixed time: every wait looks for a
+//! condition and has a deadline. Clusters run one at a time, because three nodes under load want the machine to themselves; what a
+//! test starts is killed when its owner is dropped, also by a panic.
+
+mod support;
+
+mod garbage;
+mod launcher;
+mod launcher_refusals;
+mod leader_killed;
+mod leader_paused;
+mod main_job;
+mod origin_client;
+mod snapshot_catch_up;
+mod values;

@@ -1,0 +1,176 @@
+//! A cluster of nodes in the foreground mode, each a process that the test can kill, stop, wake and start again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use clerk::{Clerk, ClerkConfig};
+use conf::{Config, NodeAddress, write_nodes};
+use proto::admin::{AdminStub, StatusReply, StatusRequest};
+use rand::rngs::{ChaCha8Rng, SysRng};
+use rand::{RngExt, SeedableRng};
+use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::process::{Process, raft_core_run};
+use super::wait::{LONG, eventually, until};
+
+/// One cluster at a time.
+static TURN: Mutex<()> = Mutex::new(());
+/// Ports that some test of this program was given; they are never given again.
+static PORTS_GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// How long a node may take to say how it is; a stopped one never does.
+const STATUS_WITHIN: Duration = Duration::from_millis(500);
+
+pub struct Cluster {
+    nodes: Vec<Option<Process>>,
+    stubs: Vec<AdminStub>,
+    reactor: Reactor,
+    config: Config,
+    folder: TempDir,
+    /// The last field: the next cluster begins when everything above is gone.
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Takes the machine for a cluster that the test starts in its own way.
+pub fn take_turn() -> MutexGuard<'static, ()> {
+    // A test that failed has poisoned the lock, and has nothing to do with the next one.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ports nobody listens on, below the range from which outgoing connections take theirs.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let mut given = PORTS_GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut rng = ChaCha8Rng::try_from_rng(&mut SysRng).unwrap();
+    let mut ports = Vec::new();
+    while ports.len() < count {
+        let port = rng.random_range(10_000..30_000);
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+impl Cluster {
+    /// Starts `count` nodes with these lines in their configuration, and waits for a leader.
+    pub fn start(count: usize, settings: &str) -> Cluster {
+        let turn = take_turn();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.conf");
+        fs::write(&file, settings).unwrap();
+        let node = |(id, port)| NodeAddress { id, host: "127.0.0.1".to_owned(), port, listen: None };
+        let chosen: Vec<NodeAddress> = (0..).zip(free_ports(count)).map(node).collect();
+        write_nodes(&file, &chosen, "process-test").unwrap();
+        let config = Config::load(&file).unwrap();
+        let reactor = Reactor::start("test-reactor", ReactorConfig::default()).unwrap();
+        let mut cluster =
+            Cluster { nodes: Vec::new(), stubs: Vec::new(), reactor, config, folder, _turn: turn };
+        for id in 0..count {
+            cluster.nodes.push(None);
+            cluster.start_node(id);
+            let address = cluster.address(id);
+            cluster.stubs.push(AdminStub::new(RpcChannel::new(&cluster.reactor, &address, channel_config())));
+        }
+        cluster.leader();
+        cluster
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("test.conf")
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn reactor(&self) -> &Reactor {
+        &self.reactor
+    }
+
+    pub fn address(&self, id: usize) -> String {
+        self.config.nodes[id].address()
+    }
+
+    pub fn size(&self) -> usize {
+        self.config.nodes.len()
+    }
+
+    /// A clerk that knows all nodes.
+    pub fn clerk(&self) -> Clerk {
+        let config = ClerkConfig { operation_timeout: Duration::from_secs(30), ..ClerkConfig::default() };
+        Clerk::connect(&self.config.addresses(), config).unwrap()
+    }
+
+    pub fn start_node(&mut self, id: usize) {
+        assert!(self.nodes[id].is_none(), "node {id} runs already");
+        let mut command = raft_core_run();
+        command.args(["--node", &id.to_string(), "--file"]).arg(self.file());
+        self.nodes[id] = Some(Process::start(command, &self.folder.path().join(format!("node{id}.log"))));
+    }
+
+    /// `kill -9`.
+    pub fn kill_node(&mut self, id: usize) {
+        self.nodes[id].take().expect("the node runs").kill();
+    }
+
+    pub fn signal(&self, id: usize, signal: Signal) {
+        self.nodes[id].as_ref().expect("the node runs").signal(signal);
+    }
+
+    pub fn status(&self, id: usize) -> Option<StatusReply> {
+        let controller = RpcController::new();
+        controller.set_timeout(STATUS_WITHIN);
+        self.stubs[id].status(&controller, &StatusRequest {}).ok()
+    }
+
+    /// The node that leads, waited for.
+    pub fn leader(&self) -> usize {
+        self.leader_among(&(0..self.size()).collect::<Vec<_>>())
+    }
+
+    /// The node that leads among these, waited for: the one of the highest term, which all of them that answer have
+    /// come to know.
+    pub fn leader_among(&self, ids: &[usize]) -> usize {
+        eventually(&format!("a leader among {ids:?}"), LONG, || {
+            let replies: Vec<StatusReply> = ids.iter().filter_map(|id| self.status(*id)).collect();
+            let leader =
+                replies.iter().filter(|reply| reply.role == "leader").max_by_key(|reply| reply.term)?;
+            let knows = |reply: &&StatusReply| {
+                reply.has_leader && reply.leader == leader.node && reply.term == leader.term
+            };
+            let follow = replies.iter().filter(knows).count();
+            (follow > self.size() / 2).then(|| usize::try_from(leader.node).unwrap())
+        })
+    }
+
+    /// Every node but this one.
+    pub fn others(&self, id: usize) -> Vec<usize> {
+        (0..self.size()).filter(|other| *other != id).collect()
+    }
+
+    /// Waits until the node has applied at least up to `index`.
+    pub fn wait_until_applied(&self, id: usize, index: u64) {
+        until(&format!("node {id} applies {index}"), LONG, || {
+            self.status(id).is_some_and(|reply| reply.applied >= index)
+        });
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.nodes.clear();
+        self.reactor.stop(Duration::ZERO);
+    }
+}
+
+/// Reconnects soon: a node that was started again is wanted at once.
+pub fn channel_config() -> ChannelConfig {
+    ChannelConfig { backoff_max: Duration::from_millis(50), ..ChannelConfig::default() }
+}

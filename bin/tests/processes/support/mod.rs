@@ -1,0 +1,8 @@
+//! What the process tests share: a cluster of real nodes, a launcher, raw frames, and the checking of histories.
+
+pub mod cluster;
+pub mod history;
+pub mod linearizability;
+pub mod process;
+pub mod wait;
+pub mod wire;

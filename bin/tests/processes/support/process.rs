@@ -1,0 +1,136 @@
+//! One process of ours: started with its output in a file, signalled, waited for, and never left behind.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use super::wait::eventually;
+
+/// How many lines of a log are shown when a test fails.
+const LINES_SHOWN: usize = 60;
+
+pub fn raft_core_run() -> Command {
+    clean(env!("CARGO_BIN_EXE_raft-core-run"))
+}
+
+pub fn clerk() -> Command {
+    clean(env!("CARGO_BIN_EXE_clerk"))
+}
+
+/// A command that the environment of the test run does not change.
+fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars() {
+        if name.starts_with("RAFT_KV_") || name.starts_with("CLERK_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A running process. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts the command with standard error appended to `log`.
+    pub fn start(mut command: Command, log: &Path) -> Process {
+        let file = OpenOptions::new().create(true).append(true).open(log).unwrap();
+        command.stdout(Stdio::null()).stderr(file);
+        Process { child: command.spawn().unwrap(), log: log.to_owned() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        send(self.pid(), signal);
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn ended(&mut self, within: Duration) -> ExitStatus {
+        let what = format!("the end of process {}", self.pid());
+        eventually(&what, within, || self.child.try_wait().unwrap())
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended and been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
+            eprintln!("---- end of {}:\n{shown}", self.log.display());
+        }
+    }
+}
+
+/// Sends a signal to any process, which must exist.
+pub fn send(pid: u32, signal: Signal) {
+    kill_process(as_pid(pid), signal).unwrap();
+}
+
+/// Whether a process with this number exists and is not merely waiting to be reaped.
+pub fn is_alive(pid: u32) -> bool {
+    if test_kill_process(as_pid(pid)).is_err() {
+        return false;
+    }
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// The processes whose parent this one is.
+pub fn children_of(parent: u32) -> Vec<u32> {
+    let of_thread =
+        |entry: fs::DirEntry| fs::read_to_string(entry.path().join("children")).unwrap_or_default();
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let text: Vec<String> = tasks.map(of_thread).collect();
+    text.join(" ").split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Runs a command to its end, with a deadline.
+pub fn run(command: Command, within: Duration) -> Output {
+    run_with_input(command, Vec::new(), within)
+}
+
+/// The same with bytes on its standard input.
+pub fn run_with_input(mut command: Command, input: Vec<u8>, within: Duration) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let (input_path, out, err) =
+        (folder.path().join("in"), folder.path().join("out"), folder.path().join("err"));
+    fs::write(&input_path, input).unwrap();
+    command.stdin(File::open(&input_path).unwrap());
+    command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+    let child = command.spawn().unwrap();
+    let status = Process { child, log: err.clone() }.ended(within);
+    Output { status, stdout: fs::read(out).unwrap(), stderr: fs::read(err).unwrap() }
+}
+
+fn as_pid(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
