@@ -1,1 +1,95 @@
-//! Placeholder.
+//! Build-time generator: `.proto` files become Rust messages, and each service in them a trait to implement, a
+//! dispatcher to register at an `rpc::RpcProvider`, and a typed stub over an `rpc::RpcChannel`.
+//!
+//! A user's whole `build.rs`:
+//!
+//! ```ignore
+//! fn main() {
+//!     rpc_codegen::compile(&["proto/greeter.proto"]);
+//! }
+//! ```
+//!
+//! and in a source file, `package greeter;` being the package the file declares:
+//!
+//! ```ignore
+//! include!(concat!(env!("OUT_DIR"), "/greeter.rs"));
+//! ```
+//!
+//! Neither `protoc` nor a C++ compiler is needed (protox parses the files). `bytes` fields become `bytes::Bytes`, so a
+//! large value is a slice of what was received. Imports are looked up in the folder of each file named.
+//!
+//! Never does this crate become part of a running program: it is a build dependency only.
+
+mod service;
+
+use std::path::{Path, PathBuf};
+
+use service::RpcServiceGenerator;
+
+/// What went wrong: the text names the file, the line and the fault, as far as they are known.
+#[derive(Debug)]
+pub struct Error {
+    text: String,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Compiles `files` into the `OUT_DIR` of the build script that calls this, one `.rs` file per protobuf package.
+/// A fault in a file is printed and ends the build script with exit code 1.
+pub fn compile(files: &[impl AsRef<Path>]) {
+    if let Err(error) = try_compile(files) {
+        #[expect(clippy::print_stderr, reason = "a build script speaks to its user through its output")]
+        {
+            eprintln!("error: {error}");
+        }
+        std::process::exit(1);
+    }
+}
+
+/// Like [`compile`], but hands a fault to the caller.
+///
+/// # Errors
+/// When a file cannot be read or is not valid protobuf, a service uses streams, or the output cannot be written.
+pub fn try_compile(files: &[impl AsRef<Path>]) -> Result<(), Error> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for file in files {
+        let file = file.as_ref();
+        print_rerun_if_changed(file);
+        let folder = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    let descriptors =
+        protox::compile(files, &folders).map_err(|error| Error { text: format!("{error:?}") })?;
+    for file in &descriptors.file {
+        for service in &file.service {
+            if let Some(method) =
+                service.method.iter().find(|it| it.client_streaming() || it.server_streaming())
+            {
+                let (file, service, method) = (file.name(), service.name(), method.name());
+                return Err(Error { text: format!("{file}: {service}.{method}: streams are not supported") });
+            }
+        }
+    }
+    prost_build::Config::new()
+        .bytes(["."])
+        .service_generator(Box::new(RpcServiceGenerator))
+        .compile_fds(descriptors)
+        .map_err(|error| Error { text: format!("the generated code cannot be written: {error}") })
+}
+
+/// Tells cargo to run the build script again when `file` changes.
+#[expect(clippy::print_stdout, reason = "cargo reads a build script's standard output")]
+fn print_rerun_if_changed(file: &Path) {
+    println!("cargo:rerun-if-changed={}", file.display());
+}

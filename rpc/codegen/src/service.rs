@@ -1,0 +1,184 @@
+//! One protobuf service as Rust text: trait, dispatcher, stub.
+//!
+//! The text leans on `::rpc` for everything that is not specific to the service, so that a change of the framework
+//! rarely needs a change here. It must never emit a name that depends on anything but the `.proto` file.
+
+use std::fmt::Write;
+
+use prost_build::{Method, Service, ServiceGenerator};
+
+/// Emits, for each service, what the crate's documentation promises.
+pub(crate) struct RpcServiceGenerator;
+
+impl ServiceGenerator for RpcServiceGenerator {
+    fn generate(&mut self, service: Service, buffer: &mut String) {
+        let text = format!("{}{}{}", service_trait(&service), dispatcher(&service), stub(&service));
+        buffer.push_str(&text);
+    }
+}
+
+/// Comment lines of the `.proto` file as doc comments, or `fallback` where there are none.
+fn documentation(comments: &prost_build::Comments, indent: u8, fallback: &str) -> String {
+    let mut text = String::new();
+    if comments.leading.is_empty() && comments.trailing.is_empty() {
+        let spaces = "    ".repeat(usize::from(indent));
+        let _ = writeln!(text, "{spaces}/// {fallback}");
+    } else {
+        let mut own = comments.clone();
+        own.leading_detached.clear();
+        own.append_with_indent(indent, &mut text);
+    }
+    text
+}
+
+/// The trait that a user implements.
+fn service_trait(service: &Service) -> String {
+    let (name, proto_name) = (&service.name, &service.proto_name);
+    let mut text = documentation(
+        &service.comments,
+        0,
+        &format!("The service `{proto_name}`: what its server implements."),
+    );
+    let _ = writeln!(
+        text,
+        "///\n/// Methods run on the reactor thread and must not block; `reply` may be kept and answered from any thread."
+    );
+    let _ = writeln!(text, "pub trait {name}: Send + Sync + 'static {{");
+    for method in &service.methods {
+        text.push_str(&documentation(&method.comments, 1, &format!("`{proto_name}.{}`.", method.proto_name)));
+        let Method { name, input_type, output_type, .. } = method;
+        let _ = writeln!(
+            text,
+            "    fn {name}(&self, request: {input_type}, reply: ::rpc::Reply<{output_type}>);"
+        );
+    }
+    text.push_str(
+        "    /// Whether clients of the origin (one call at a time, bare replies) may call this service.
+    fn accepts_legacy(&self) -> bool {
+        true
+    }
+    /// Called once after each poll turn in which a method of this service was called.
+    fn end_of_turn(&self) {}
+}
+",
+    );
+    text
+}
+
+/// The type that turns a call's bytes into a call of the trait.
+fn dispatcher(service: &Service) -> String {
+    let (name, proto_name) = (&service.name, &service.proto_name);
+    let mut arms = String::new();
+    for Method { name, proto_name, .. } in &service.methods {
+        let _ = writeln!(
+            arms,
+            "            b\"{proto_name}\" => ::rpc::dispatch(call, responder, |request, reply| self.0.{name}(request, reply)),"
+        );
+    }
+    format!(
+        "/// Registers an implementation of [`{name}`] at a provider: `provider.notify_service(Arc::new({name}Dispatcher::new(service)))`.
+pub struct {name}Dispatcher<S: ?Sized>(::std::sync::Arc<S>);
+impl<S: {name} + ?Sized> {name}Dispatcher<S> {{
+    /// A dispatcher to `service`.
+    pub fn new(service: ::std::sync::Arc<S>) -> Self {{
+        Self(service)
+    }}
+}}
+impl<S: {name} + ?Sized> ::rpc::Service for {name}Dispatcher<S> {{
+    fn name(&self) -> &str {{
+        \"{proto_name}\"
+    }}
+    fn accepts_legacy(&self) -> bool {{
+        self.0.accepts_legacy()
+    }}
+    fn call(&self, call: ::rpc::Call<'_>, responder: ::rpc::Responder) {{
+        match call.method {{
+{arms}            _ => ::rpc::no_such_method(&call, responder),
+        }}
+    }}
+    fn end_of_turn(&self) {{
+        self.0.end_of_turn()
+    }}
+}}
+"
+    )
+}
+
+/// The typed client.
+fn stub(service: &Service) -> String {
+    let (name, proto_name) = (&service.name, &service.proto_name);
+    let mut methods = String::new();
+    for method in &service.methods {
+        let constant = method.name.trim_start_matches("r#").to_uppercase();
+        let Method { name: function, proto_name: method_name, input_type, output_type, .. } = method;
+        let plain = function.trim_start_matches("r#");
+        let header = header_literal(proto_name, method_name);
+        let comment = documentation(
+            &method.comments,
+            1,
+            &format!("Calls `{proto_name}.{method_name}` and waits for the reply."),
+        );
+        let _ = write!(
+            methods,
+            "    /// `{proto_name}.{method_name}` on the wire.
+    pub const {constant}: ::rpc::Method = ::rpc::Method::generated(\"{proto_name}\", \"{method_name}\", b\"{header}\");
+{comment}    ///
+    /// # Errors
+    /// See [`rpc::RpcError`]; `may_have_run` tells whether the server may have executed the call.
+    pub fn {function}(&self, controller: &::rpc::RpcController, request: &{input_type}) -> ::std::result::Result<{output_type}, ::rpc::RpcError> {{
+        self.channel.call(&Self::{constant}, controller, request)
+    }}
+    /// Calls `{proto_name}.{method_name}`; `done` runs exactly once, see [`rpc::RpcChannel::call_async`].
+    pub fn {plain}_async(&self, controller: &::rpc::RpcController, request: &{input_type}, done: impl FnOnce(::std::result::Result<{output_type}, ::rpc::RpcError>) + Send + 'static) {{
+        self.channel.call_async(&Self::{constant}, controller, request, done)
+    }}
+"
+        );
+    }
+    format!(
+        "/// Calls the service `{proto_name}` over a channel. Cheap to clone.
+#[derive(Clone)]
+pub struct {name}Stub {{
+    channel: ::rpc::RpcChannel,
+}}
+impl {name}Stub {{
+    /// A stub that calls over `channel`.
+    pub fn new(channel: ::rpc::RpcChannel) -> Self {{
+        Self {{ channel }}
+    }}
+    /// The channel underneath.
+    pub fn channel(&self) -> &::rpc::RpcChannel {{
+        &self.channel
+    }}
+{methods}}}
+"
+    )
+}
+
+/// The constant part of the request header (fields 1 and 2) as the inside of a byte string literal: encoded here, once
+/// for ever, instead of at each call.
+fn header_literal(service: &str, method: &str) -> String {
+    let mut text = String::new();
+    for (tag, value) in [(0x0a_u8, service), (0x12, method)] {
+        let _ = write!(text, "\\x{tag:02x}");
+        let mut length = value.len();
+        while length >= 0x80 {
+            let _ = write!(text, "\\x{:02x}", length & 0x7f | 0x80);
+            length >>= 7;
+        }
+        let _ = write!(text, "\\x{length:02x}{value}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::header_literal;
+
+    #[test]
+    fn header_literal_is_the_wire_form_of_the_names() {
+        assert_eq!(header_literal("kv", "Get"), "\\x0a\\x02kv\\x12\\x03Get");
+        let long = "s".repeat(200);
+        assert!(header_literal(&long, "m").starts_with("\\x0a\\xc8\\x01sss"));
+    }
+}

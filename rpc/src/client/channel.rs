@@ -1,0 +1,148 @@
+//! The client's handle: calls out, replies in, over one connection that is made when needed and made again when broken.
+
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::core::Core;
+use super::pending_call::{BlockedCaller, Completion, Outcome};
+use crate::config::ChannelConfig;
+use crate::controller::RpcController;
+use crate::error::RpcError;
+use crate::protocol::encoder::Names;
+use crate::reactor::{Reactor, clock};
+
+/// A method's names on the wire. Generated code has one constant per method.
+#[derive(Debug, Clone, Copy)]
+pub struct Method {
+    /// Short name of the service.
+    pub service: &'static str,
+    /// Name of the method.
+    pub name: &'static str,
+    /// Fields 1 and 2 of the request header, encoded; empty when they are to be encoded at each call.
+    header: &'static [u8],
+}
+
+impl Method {
+    /// A method by its names.
+    pub const fn new(service: &'static str, name: &'static str) -> Method {
+        Method { service, name, header: &[] }
+    }
+
+    /// For generated code: `header` is the encoded form of both names.
+    pub const fn generated(service: &'static str, name: &'static str, header: &'static [u8]) -> Method {
+        Method { service, name, header }
+    }
+
+    pub(crate) fn names(&self) -> Names<'static> {
+        if self.header.is_empty() {
+            Names::Plain(self.service, self.name)
+        } else {
+            Names::Encoded(self.header)
+        }
+    }
+}
+
+/// A connection to one server, shared by all its clones; when the last one is dropped it is closed.
+///
+/// It connects at the first call. If the connection breaks, every call in flight is answered once, and the next call
+/// connects again. After a failed attempt calls fail at once with the cause until a pause is over, which doubles with each
+/// failure up to a maximum, with jitter. Calls made while connecting are queued, within the limits.
+#[derive(Clone)]
+pub struct RpcChannel {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    core: Arc<Core>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+impl RpcChannel {
+    /// A channel to `address`, `HOST:PORT`, whose connection `reactor` makes. Nothing is done before the first call.
+    pub fn new(reactor: &Reactor, address: &str, config: ChannelConfig) -> RpcChannel {
+        let core = Arc::new(Core::new(reactor.shared().clone(), address, config));
+        RpcChannel { handle: Arc::new(Handle { core }) }
+    }
+
+    /// Calls and waits for the reply.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    ///
+    /// # Panics
+    /// On a reactor's thread, which must not wait.
+    pub fn call<M, R>(&self, method: &Method, controller: &RpcController, args: &M) -> Result<R, RpcError>
+    where
+        M: Message,
+        R: Message + Default,
+    {
+        assert!(
+            !clock::is_reactor_thread(),
+            "a blocking call on a reactor's thread would stop it: use call_async"
+        );
+        if controller.is_cancelled() {
+            return note(controller, Err(RpcError::Cancelled { may_have_run: false }));
+        }
+        let core = &self.handle.core;
+        let caller = BlockedCaller::of_this_thread();
+        let completion = Completion::Blocked(caller.clone());
+        if let Some(call_id) = core.start(method, controller.timeout(), args, completion, true) {
+            controller.note_call(core, call_id);
+        }
+        note(controller, decode(caller.wait()))
+    }
+
+    /// Calls; `done` runs exactly once: on the reactor's thread when the reply, a failure or the deadline comes; on this
+    /// thread, before this returns, when the call is refused; on the cancelling thread when it is cancelled. It must not
+    /// block. A panic in it is caught, see [`Reactor`].
+    pub fn call_async<M, R>(
+        &self,
+        method: &Method,
+        controller: &RpcController,
+        args: &M,
+        done: impl FnOnce(Result<R, RpcError>) + Send + 'static,
+    ) where
+        M: Message,
+        R: Message + Default,
+    {
+        if controller.is_cancelled() {
+            return done(note(controller, Err(RpcError::Cancelled { may_have_run: false })));
+        }
+        let core = &self.handle.core;
+        let for_outcome = controller.clone();
+        let callback = move |outcome: Outcome| done(note(&for_outcome, decode(outcome)));
+        let completion = Completion::Callback(Box::new(callback));
+        if let Some(call_id) = core.start(method, controller.timeout(), args, completion, false) {
+            controller.note_call(core, call_id);
+        }
+    }
+
+    /// The server's address, as it was given.
+    pub fn address(&self) -> &str {
+        self.handle.core.address()
+    }
+
+    /// Closes the channel for all its clones: calls in flight are answered [`RpcError::Stopped`], later ones refused so.
+    pub fn close(&self) {
+        self.handle.core.close();
+    }
+}
+
+/// The reply's message.
+fn decode<R: Message + Default>(outcome: Outcome) -> Result<R, RpcError> {
+    R::decode(outcome?).map_err(|error| RpcError::BadReply { cause: error.to_string() })
+}
+
+/// Tells the controller of a failure.
+fn note<R>(controller: &RpcController, result: Result<R, RpcError>) -> Result<R, RpcError> {
+    if let Err(error) = &result {
+        controller.note_failure(error);
+    }
+    result
+}

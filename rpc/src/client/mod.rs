@@ -1,0 +1,5 @@
+//! The client's side: a channel keeps one connection to one server and matches replies with calls.
+
+pub(crate) mod channel;
+pub(crate) mod core;
+pub(crate) mod pending_call;

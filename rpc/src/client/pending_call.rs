@@ -1,0 +1,96 @@
+//! A call that awaits its answer, and how the answer reaches whoever called.
+//!
+//! An answer is given exactly once: the entry is taken out of its table under the channel's lock, and its completion is
+//! consumed by running it, after the lock is released.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use bytes::Bytes;
+
+use crate::error::RpcError;
+use crate::reactor::Shared;
+use crate::reactor::clock::Nanos;
+use crate::reactor::lock::lock;
+
+/// The bytes of a reply, or why there are none.
+pub(crate) type Outcome = Result<Bytes, RpcError>;
+
+/// What runs when the answer is there.
+pub(crate) enum Completion {
+    /// A callback.
+    Callback(Box<dyn FnOnce(Outcome) + Send>),
+    /// A thread that waits.
+    Blocked(Arc<BlockedCaller>),
+}
+
+impl Completion {
+    /// Gives the answer.
+    pub(crate) fn run(self, reactor: &Shared, outcome: Outcome) {
+        match self {
+            Completion::Callback(callback) => reactor.shielded("a completion", || callback(outcome)),
+            Completion::Blocked(caller) => caller.wake(outcome),
+        }
+    }
+}
+
+/// A call in flight.
+pub(crate) struct Pending {
+    pub(crate) call_id: u64,
+    pub(crate) due: Nanos,
+    /// The time it was given, for the text of its error.
+    pub(crate) timeout: Nanos,
+    /// Bytes appended to the connection when the call's last one was: it has left once so many have. `u64::MAX` while it
+    /// has not been appended (a legacy channel's calls wait for their turn).
+    pub(crate) end_offset: u64,
+    pub(crate) completion: Completion,
+}
+
+/// A call taken out of its table, with its answer.
+pub(crate) struct Answered {
+    pub(crate) completion: Completion,
+    pub(crate) outcome: Outcome,
+}
+
+impl Answered {
+    pub(crate) fn run(self, reactor: &Shared) {
+        self.completion.run(reactor, self.outcome);
+    }
+}
+
+/// Where a blocked thread waits. Each thread has one and uses it for one call after another.
+#[derive(Default)]
+pub(crate) struct BlockedCaller {
+    outcome: Mutex<Option<Outcome>>,
+    has_outcome: Condvar,
+}
+
+thread_local! {
+    static CALLER: Arc<BlockedCaller> = Arc::default();
+}
+
+impl BlockedCaller {
+    /// The calling thread's.
+    pub(crate) fn of_this_thread() -> Arc<BlockedCaller> {
+        CALLER.with(Arc::clone)
+    }
+
+    fn wake(&self, outcome: Outcome) {
+        let previous = lock(&self.outcome).replace(outcome);
+        assert!(previous.is_none(), "a call was answered twice");
+        self.has_outcome.notify_one();
+    }
+
+    /// Waits for the answer. The reactor gives one when the deadline passes or when it ends.
+    pub(crate) fn wait(&self) -> Outcome {
+        let mut outcome = lock(&self.outcome);
+        loop {
+            match outcome.take() {
+                Some(outcome) => return outcome,
+                None => {
+                    outcome =
+                        self.has_outcome.wait(outcome).unwrap_or_else(std::sync::PoisonError::into_inner);
+                }
+            }
+        }
+    }
+}

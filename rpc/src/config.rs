@@ -1,0 +1,113 @@
+//! Every limit and time-out of the framework: its name, its unit, its default, and what happens beyond it.
+
+use std::time::Duration;
+
+/// Settings of a [`Reactor`](crate::Reactor).
+#[derive(Debug, Clone)]
+pub struct ReactorConfig {
+    /// Bytes read from one socket at a time; default 64 KiB.
+    pub read_bytes_max: usize,
+    /// Reads from one connection per turn; default 4. What is left is read in the next turn, after the others.
+    pub reads_per_turn_max: usize,
+    /// Connections accepted from one listener per turn; default 64.
+    pub accepts_per_turn_max: usize,
+    /// Timers waiting at a time; default 65,536. A further one runs at once (early rather than never).
+    pub timers_max: usize,
+    /// Channels at a time; default 65,536. A further one refuses its calls with `Busy`.
+    pub channels_max: usize,
+}
+
+impl Default for ReactorConfig {
+    fn default() -> Self {
+        ReactorConfig {
+            read_bytes_max: 64 * 1024,
+            reads_per_turn_max: 4,
+            accepts_per_turn_max: 64,
+            timers_max: 65_536,
+            channels_max: 65_536,
+        }
+    }
+}
+
+/// Settings of an [`RpcProvider`](crate::RpcProvider).
+#[derive(Debug, Clone)]
+pub struct ProviderConfig {
+    /// Largest arguments of a call, in bytes; default 64 MiB. A larger frame ends its connection.
+    pub args_bytes_max: usize,
+    /// Largest reply, in bytes; default 64 MiB. A larger one is answered `INTERNAL`, naming both numbers.
+    pub reply_bytes_max: usize,
+    /// Largest reply to a program of the origin, in bytes; default 1,024, which is what its client reads at once. A
+    /// larger one is the single byte `0x00`.
+    pub legacy_reply_bytes_max: usize,
+    /// Connections at a time; default 10,000. Further ones wait in the system's backlog.
+    pub connections_max: usize,
+    /// Calls of one connection that are not answered yet; default 65,536. A further one is answered `OVERLOADED`.
+    pub calls_in_flight_per_connection_max: usize,
+    /// Calls of all connections that are not answered yet; default 262,144. A further one is answered `OVERLOADED`.
+    pub calls_in_flight_max: usize,
+    /// Reply bytes of one connection that the peer has not taken yet; default 128 MiB. Beyond it the peer is cut.
+    pub unsent_bytes_max: usize,
+    /// Time-out told to a handler when the caller named none; default 5 s.
+    pub default_timeout: Duration,
+    /// How long [`RpcProvider::stop`](crate::RpcProvider::stop) waits for calls in flight and for unsent replies;
+    /// default 1 s.
+    pub drain_timeout: Duration,
+    /// How long a peer that has closed its sending side is kept for the replies it still awaits; default 10 s.
+    pub half_closed_timeout: Duration,
+}
+
+impl Default for ProviderConfig {
+    fn default() -> Self {
+        ProviderConfig {
+            args_bytes_max: 64 << 20,
+            reply_bytes_max: 64 << 20,
+            legacy_reply_bytes_max: 1024,
+            connections_max: 10_000,
+            calls_in_flight_per_connection_max: 65_536,
+            calls_in_flight_max: 262_144,
+            unsent_bytes_max: 128 << 20,
+            default_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(1),
+            half_closed_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Settings of an [`RpcChannel`](crate::RpcChannel).
+#[derive(Debug, Clone)]
+pub struct ChannelConfig {
+    /// The server is a program of the origin: one call at a time, bare replies; default false.
+    pub legacy: bool,
+    /// How long one connection attempt may take; default 2 s.
+    pub connect_timeout: Duration,
+    /// First pause after a failed attempt; default 10 ms. It doubles with each further failure, with jitter.
+    pub backoff_min: Duration,
+    /// Longest pause between attempts; default 1 s.
+    pub backoff_max: Duration,
+    /// Time-out of a call whose controller names none; default 5 s.
+    pub default_timeout: Duration,
+    /// Calls that are not answered yet; default 65,536. A further one is refused with `Busy`.
+    pub calls_in_flight_max: usize,
+    /// Request bytes that the server has not taken yet; default 128 MiB. A further call is refused with `Busy`.
+    pub unsent_bytes_max: usize,
+    /// Largest arguments of a call, in bytes; default 64 MiB. Larger ones are refused with `TooLarge`.
+    pub args_bytes_max: usize,
+    /// Largest reply, in bytes; default 64 MiB. A larger one fails its call with `TooLarge`.
+    pub reply_bytes_max: usize,
+}
+
+impl Default for ChannelConfig {
+    fn default() -> Self {
+        ChannelConfig {
+            legacy: false,
+            connect_timeout: Duration::from_secs(2),
+            backoff_min: Duration::from_millis(10),
+            backoff_max: Duration::from_secs(1),
+            default_timeout: Duration::from_secs(5),
+            calls_in_flight_max: 65_536,
+            unsent_bytes_max: 128 << 20,
+            args_bytes_max: 64 << 20,
+            reply_bytes_max: 64 << 20,
+        }
+    }
+}

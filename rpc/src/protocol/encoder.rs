@@ -1,0 +1,147 @@
+//! Frames appended to a buffer, header and body in one go.
+//!
+//! Lengths are computed before anything is written, so that nothing has to be moved afterwards. The names of a call
+//! come encoded already (see [`Names`]): generated code carries them as a constant.
+
+use prost::Message;
+
+use super::status::Status;
+use super::varint::{put_varint, varint_len};
+
+/// Longest error text sent, in bytes; a longer one is cut at a character. Keeps reply headers below their limit.
+pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
+
+/// Room that a reply header and its length take at most, without the text, in bytes.
+const REPLY_HEADER_BYTES_MAX: usize = 40;
+
+/// The names of a call: fields 1 and 2 of `RpcHeader`.
+#[derive(Debug, Clone, Copy)]
+pub enum Names<'a> {
+    /// The bytes of both fields, encoded beforehand.
+    Encoded(&'a [u8]),
+    /// Service and method, to be encoded.
+    Plain(&'a str, &'a str),
+}
+
+impl Names<'_> {
+    fn encoded_len(&self) -> usize {
+        match self {
+            Names::Encoded(bytes) => bytes.len(),
+            Names::Plain(service, method) => bytes_field_len(service.len()) + bytes_field_len(method.len()),
+        }
+    }
+
+    fn put(&self, buffer: &mut Vec<u8>) {
+        match self {
+            Names::Encoded(bytes) => buffer.extend_from_slice(bytes),
+            Names::Plain(service, method) => {
+                put_bytes_field(buffer, 1, service.as_bytes());
+                put_bytes_field(buffer, 2, method.as_bytes());
+            }
+        }
+    }
+}
+
+/// A serialized message that is about to be appended: what an encoder needs to know of it, without its type.
+pub trait Body {
+    /// Bytes that [`Body::put`] appends.
+    fn body_len(&self) -> usize;
+    /// Appends the serialized message.
+    fn put(&self, buffer: &mut Vec<u8>);
+}
+
+impl<M: Message> Body for M {
+    fn body_len(&self) -> usize {
+        self.encoded_len()
+    }
+
+    fn put(&self, buffer: &mut Vec<u8>) {
+        self.encode(buffer).expect("a Vec grows as needed");
+    }
+}
+
+/// Appends a call of ours. `body_bytes` is the body's length.
+pub fn put_call(
+    buffer: &mut Vec<u8>,
+    names: Names<'_>,
+    call_id: u64,
+    timeout_ms: u64,
+    body: &dyn Body,
+    body_bytes: usize,
+) {
+    let header_bytes = names.encoded_len()
+        + integer_field_len(body_bytes as u64)
+        + integer_field_len(call_id)
+        + integer_field_len(timeout_ms);
+    buffer.reserve(varint_len(header_bytes as u64) + header_bytes + body_bytes);
+    put_varint(buffer, header_bytes as u64);
+    names.put(buffer);
+    put_integer_field(buffer, 3, body_bytes as u64);
+    put_integer_field(buffer, 4, call_id);
+    put_integer_field(buffer, 5, timeout_ms);
+    body.put(buffer);
+}
+
+/// Appends a call as programs of the origin write it: no id, no deadline.
+pub fn put_legacy_call(buffer: &mut Vec<u8>, names: Names<'_>, body: &dyn Body, body_bytes: usize) {
+    put_call(buffer, names, 0, 0, body, body_bytes);
+}
+
+/// Appends the cancellation of a call.
+pub fn put_cancel(buffer: &mut Vec<u8>, call_id: u64) {
+    let header_bytes = integer_field_len(call_id) + integer_field_len(1);
+    put_varint(buffer, header_bytes as u64);
+    put_integer_field(buffer, 4, call_id);
+    put_integer_field(buffer, 6, 1);
+}
+
+/// Appends a successful reply.
+pub fn put_reply(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
+    buffer.reserve(REPLY_HEADER_BYTES_MAX + body_bytes);
+    let header_bytes = integer_field_len(call_id) + integer_field_len(body_bytes as u64);
+    put_varint(buffer, header_bytes as u64);
+    put_integer_field(buffer, 1, call_id);
+    put_integer_field(buffer, 4, body_bytes as u64);
+    body.put(buffer);
+}
+
+/// Appends a reply that says why there is no answer.
+pub fn put_failure(buffer: &mut Vec<u8>, call_id: u64, status: Status, text: &str) {
+    let text = &text[..text.floor_char_boundary(ERROR_TEXT_BYTES_MAX)];
+    let status = u64::from(status.code());
+    let header_bytes = integer_field_len(call_id) + integer_field_len(status) + bytes_field_len(text.len());
+    put_varint(buffer, header_bytes as u64);
+    put_integer_field(buffer, 1, call_id);
+    put_integer_field(buffer, 2, status);
+    put_bytes_field(buffer, 3, text.as_bytes());
+}
+
+/// Appends the empty, successful reply of a ping.
+pub fn put_pong(buffer: &mut Vec<u8>, call_id: u64) {
+    put_varint(buffer, integer_field_len(call_id) as u64);
+    put_integer_field(buffer, 1, call_id);
+}
+
+/// Bytes of an integer field below number 16; zero is left out, as protobuf does.
+fn integer_field_len(value: u64) -> usize {
+    if value == 0 { 0 } else { 1 + varint_len(value) }
+}
+
+fn put_integer_field(buffer: &mut Vec<u8>, field: u8, value: u64) {
+    if value != 0 {
+        buffer.push(field << 3);
+        put_varint(buffer, value);
+    }
+}
+
+fn bytes_field_len(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { 1 + varint_len(bytes as u64) + bytes }
+}
+
+fn put_bytes_field(buffer: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        buffer.push(field << 3 | 2);
+        put_varint(buffer, bytes.len() as u64);
+        buffer.extend_from_slice(bytes);
+    }
+}

@@ -1,0 +1,201 @@
+//! The two headers of design §3.1, read in one pass over borrowed bytes.
+//!
+//! Hand-written rather than derived: a header is read for every frame, and nothing of it needs a copy. Unknown fields
+//! are skipped, so that later versions can add some; fields of the wrong wire type are refused.
+
+use super::varint::{VarintError, read_varint};
+
+/// What a request frame is for (`RpcHeader.kind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A call: one terminal reply follows.
+    Call,
+    /// The caller has lost interest in the call of this id.
+    Cancel,
+    /// Answered by an empty reply at once.
+    Ping,
+    /// A call that gets no reply.
+    OneWay,
+    /// Anything else, answered by `BAD_REQUEST`.
+    Unknown(u64),
+}
+
+impl Kind {
+    /// The kind of a number.
+    pub fn from_code(code: u64) -> Kind {
+        match code {
+            0 => Kind::Call,
+            1 => Kind::Cancel,
+            2 => Kind::Ping,
+            3 => Kind::OneWay,
+            other => Kind::Unknown(other),
+        }
+    }
+}
+
+/// `RpcHeader`, borrowing its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHeader<'a> {
+    /// Short name of the service, e.g. `kvServerRpc`.
+    pub service: &'a [u8],
+    /// Name of the method.
+    pub method: &'a [u8],
+    /// Bytes that follow the header.
+    pub args_size: u64,
+    /// The caller's number of this call; 0 when absent.
+    pub call_id: u64,
+    /// What is left of the caller's deadline; 0 when absent.
+    pub timeout_ms: u64,
+    /// What the frame is for.
+    pub kind: Kind,
+    /// Whether a field >= 4 was present: the sender is one of ours, not an origin program.
+    pub has_own_fields: bool,
+}
+
+/// `RpcReplyHeader`, borrowing its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyHeader<'a> {
+    /// The call answered.
+    pub call_id: u64,
+    /// Number of the status.
+    pub status: u64,
+    /// For people; empty when the call succeeded.
+    pub error_text: &'a [u8],
+    /// Bytes that follow the header.
+    pub body_size: u64,
+    /// Whether further replies of this call follow.
+    pub more: bool,
+}
+
+/// A header that is no protobuf message of its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+impl From<VarintError> for Malformed {
+    fn from(error: VarintError) -> Malformed {
+        match error {
+            VarintError::Truncated => Malformed("a field ends after the header does"),
+            VarintError::TooLong => Malformed("an integer of more than 64 bits"),
+        }
+    }
+}
+
+/// One field of a message: its number and its value.
+enum Value<'a> {
+    Integer(u64),
+    Bytes(&'a [u8]),
+    Fixed,
+}
+
+/// Reads the field at `*position`.
+#[inline]
+fn read_field<'a>(bytes: &'a [u8], position: &mut usize) -> Result<(u64, Value<'a>), Malformed> {
+    let key = read_varint(bytes, position)?;
+    let field = key >> 3;
+    if field == 0 || key > u64::from(u32::MAX) {
+        return Err(Malformed("a field number that protobuf does not allow"));
+    }
+    let fixed = |position: &mut usize, size: usize| {
+        if bytes.len() - *position < size {
+            return Err(Malformed::from(VarintError::Truncated));
+        }
+        *position += size;
+        Ok((field, Value::Fixed))
+    };
+    match key & 7 {
+        0 => Ok((field, Value::Integer(read_varint(bytes, position)?))),
+        1 => fixed(position, 8),
+        2 => {
+            let length = read_varint(bytes, position)?;
+            let left = bytes.len() - *position;
+            let length = usize::try_from(length).ok().filter(|length| *length <= left);
+            let length = length.ok_or(Malformed::from(VarintError::Truncated))?;
+            let start = *position;
+            *position += length;
+            Ok((field, Value::Bytes(&bytes[start..start + length])))
+        }
+        5 => fixed(position, 4),
+        _ => Err(Malformed("a wire type that protobuf does not use here")),
+    }
+}
+
+const WRONG_TYPE: Malformed = Malformed("a known field with the wrong wire type");
+
+/// Reads a request header.
+///
+/// # Errors
+/// When the bytes are no such message.
+pub fn parse_request_header(bytes: &[u8]) -> Result<RequestHeader<'_>, Malformed> {
+    let mut header = RequestHeader {
+        service: &[],
+        method: &[],
+        args_size: 0,
+        call_id: 0,
+        timeout_ms: 0,
+        kind: Kind::Call,
+        has_own_fields: false,
+    };
+    let mut position = 0;
+    while position < bytes.len() {
+        let (field, value) = read_field(bytes, &mut position)?;
+        header.has_own_fields |= field >= 4;
+        match (field, value) {
+            (1, Value::Bytes(name)) => header.service = name,
+            (2, Value::Bytes(name)) => header.method = name,
+            (3, Value::Integer(size)) => header.args_size = size,
+            (4, Value::Integer(id)) => header.call_id = id,
+            (5, Value::Integer(timeout_ms)) => header.timeout_ms = timeout_ms,
+            (6, Value::Integer(kind)) => header.kind = Kind::from_code(kind),
+            (7, Value::Bytes(_)) | (8, Value::Integer(_)) => {}
+            (1..=8, _) => return Err(WRONG_TYPE),
+            _ => {}
+        }
+    }
+    Ok(header)
+}
+
+/// Reads a reply header.
+///
+/// # Errors
+/// When the bytes are no such message.
+pub fn parse_reply_header(bytes: &[u8]) -> Result<ReplyHeader<'_>, Malformed> {
+    let mut header = ReplyHeader { call_id: 0, status: 0, error_text: &[], body_size: 0, more: false };
+    let mut position = 0;
+    while position < bytes.len() {
+        let (field, value) = read_field(bytes, &mut position)?;
+        match (field, value) {
+            (1, Value::Integer(id)) => header.call_id = id,
+            (2, Value::Integer(status)) => header.status = status,
+            (3, Value::Bytes(text)) => header.error_text = text,
+            (4, Value::Integer(size)) => header.body_size = size,
+            (5, Value::Integer(more)) => header.more = more != 0,
+            (1..=5, _) => return Err(WRONG_TYPE),
+            _ => {}
+        }
+    }
+    Ok(header)
+}
+
+/// How a byte string looks as a whole protobuf message, judged by its tags and lengths only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Every field ends within the bytes.
+    Complete,
+    /// The last field goes on after the last byte.
+    Truncated,
+    /// No message at all: what follows cannot mend it.
+    Malformed,
+}
+
+/// Judges a bare reply of an origin server, which says nowhere how long it is.
+pub fn message_shape(bytes: &[u8]) -> Shape {
+    let mut position = 0;
+    while position < bytes.len() {
+        match read_field(bytes, &mut position) {
+            Ok(_) => {}
+            Err(error) if error == Malformed::from(VarintError::Truncated) => return Shape::Truncated,
+            Err(_) => return Shape::Malformed,
+        }
+    }
+    Shape::Complete
+}

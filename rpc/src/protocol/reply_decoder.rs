@@ -1,0 +1,114 @@
+//! Reply frames out of any byte stream, for the client's side of a connection.
+//!
+//! A reply whose body is beyond the limit does not end the connection, since the other calls on it have done nothing
+//! wrong: its body is skipped as it comes, without being kept, and the frame says so.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::decoder::{Refusal, header_length};
+use super::header::parse_reply_header;
+
+/// Above this capacity an empty receive buffer is given back, in bytes.
+const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// One whole reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyFrame {
+    /// The call answered.
+    pub call_id: u64,
+    /// Number of the status.
+    pub status: u64,
+    /// For people; empty when the call succeeded.
+    pub error_text: Bytes,
+    /// Whether further replies of this call follow.
+    pub more: bool,
+    /// The serialized reply, a slice of the receive buffer; or its size, when it is beyond the limit.
+    pub body: Result<Bytes, u64>,
+}
+
+#[derive(Debug)]
+struct Head {
+    call_id: u64,
+    status: u64,
+    error_text: Bytes,
+    more: bool,
+    body_bytes: usize,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct ReplyDecoder {
+    buffer: BytesMut,
+    body_bytes_max: u64,
+    head: Option<Head>,
+    /// Bytes of a body beyond the limit that are still to come.
+    to_skip: u64,
+    refusal: Option<Refusal>,
+}
+
+impl ReplyDecoder {
+    /// A decoder of a fresh connection that takes bodies of up to `body_bytes_max` bytes.
+    pub fn new(body_bytes_max: u64) -> ReplyDecoder {
+        ReplyDecoder { buffer: BytesMut::new(), body_bytes_max, head: None, to_skip: 0, refusal: None }
+    }
+
+    /// Takes received bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let skipped = self.to_skip.min(bytes.len() as u64);
+        self.to_skip -= skipped;
+        self.buffer.extend_from_slice(&bytes[skipped as usize..]);
+    }
+
+    /// The next whole frame, or `None` until more bytes are fed.
+    ///
+    /// # Errors
+    /// When the stream is refused; it stays refused.
+    pub fn next_frame(&mut self) -> Result<Option<ReplyFrame>, Refusal> {
+        if let Some(refusal) = self.refusal {
+            return Err(refusal);
+        }
+        if self.head.is_none() {
+            match self.read_head() {
+                Ok(Some(Ok(head))) => self.head = Some(head),
+                Ok(Some(Err(oversized))) => return Ok(Some(oversized)),
+                Ok(None) => return Ok(None),
+                Err(refusal) => {
+                    self.refusal = Some(refusal);
+                    self.buffer = BytesMut::new();
+                    return Err(refusal);
+                }
+            }
+        }
+        let Some(head) = self.head.take_if(|head| self.buffer.len() >= head.body_bytes) else {
+            return Ok(None);
+        };
+        let body =
+            if head.body_bytes == 0 { Bytes::new() } else { self.buffer.split_to(head.body_bytes).freeze() };
+        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
+            self.buffer = BytesMut::new();
+        }
+        let Head { call_id, status, error_text, more, .. } = head;
+        Ok(Some(ReplyFrame { call_id, status, error_text, more, body: Ok(body) }))
+    }
+
+    /// Reads and consumes the header at the front of the buffer. The inner error is a reply beyond the limit.
+    fn read_head(&mut self) -> Result<Option<Result<Head, ReplyFrame>>, Refusal> {
+        let Some((prefix_bytes, header_bytes)) = header_length(&self.buffer)? else { return Ok(None) };
+        let Some(bytes) = self.buffer.get(prefix_bytes..prefix_bytes + header_bytes) else { return Ok(None) };
+        let header = parse_reply_header(bytes)?;
+        if header.call_id == 0 {
+            return Err(Refusal::NoCallId);
+        }
+        let (call_id, status, more, body_size) =
+            (header.call_id, header.status, header.more, header.body_size);
+        let error_text = Bytes::copy_from_slice(header.error_text);
+        self.buffer.advance(prefix_bytes + header_bytes);
+        if body_size > self.body_bytes_max {
+            let buffered = body_size.min(self.buffer.len() as u64);
+            self.buffer.advance(buffered as usize);
+            self.to_skip = body_size - buffered;
+            return Ok(Some(Err(ReplyFrame { call_id, status, error_text, more, body: Err(body_size) })));
+        }
+        Ok(Some(Ok(Head { call_id, status, error_text, more, body_bytes: body_size as usize })))
+    }
+}

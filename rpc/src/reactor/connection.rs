@@ -1,0 +1,171 @@
+//! One connection as its reactor sees it: a socket, its outbox, and a side that knows what the bytes mean.
+//!
+//! Readiness is a hint: a spurious event costs nothing. A connection reads until the socket is empty, but only so often
+//! per turn, so that a busy peer does not starve the others.
+
+use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::Token;
+use mio::net::TcpStream;
+
+use super::clock::{Nanos, nanos_in};
+use super::outbox::Outbox;
+use super::poll_loop::Turn;
+use crate::client::core::{ClientSide, Core};
+use crate::server::dispatcher::ServerSide;
+
+/// What is to be done with a connection after a visit.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// Nothing until the next event.
+    Keep,
+    /// It has more to read: visit it again in the next turn.
+    Again,
+    /// The peer sends nothing more; it is kept until its calls are answered.
+    Linger,
+    /// It has ended, for this reason.
+    Close(String),
+}
+
+/// See the module's text.
+pub(crate) struct Connection {
+    pub(crate) token: Token,
+    pub(crate) stream: Arc<TcpStream>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) side: Side,
+    /// The peer has closed its sending side: reads must go on until they say so.
+    is_read_closed: bool,
+    /// Until when a peer that sends nothing more is kept; 0 while it may send.
+    pub(crate) linger_until: Nanos,
+}
+
+/// Which end of a connection this is.
+pub(crate) enum Side {
+    Server(ServerSide),
+    Client(ClientSide),
+    /// A client whose connection is being made.
+    Opening(Opening),
+}
+
+/// A connection attempt.
+pub(crate) struct Opening {
+    pub(crate) core: Arc<Core>,
+    pub(crate) due: Nanos,
+    /// Addresses to try if this one fails, in order of preference, the first last.
+    pub(crate) others: Vec<SocketAddr>,
+}
+
+impl Connection {
+    pub(crate) fn new(token: Token, stream: Arc<TcpStream>, outbox: Arc<Outbox>, side: Side) -> Connection {
+        Connection { token, stream, outbox, side, is_read_closed: false, linger_until: 0 }
+    }
+
+    /// The poll has news of the socket.
+    pub(crate) fn on_event(&mut self, event: &mio::event::Event, turn: &mut Turn) -> After {
+        if matches!(self.side, Side::Opening(_)) {
+            match self.check_opened() {
+                Ok(true) => {}
+                Ok(false) => return After::Keep,
+                Err(cause) => return After::Close(cause),
+            }
+        }
+        self.is_read_closed |= event.is_read_closed() || event.is_error();
+        if event.is_writable() {
+            self.outbox.on_writable();
+        }
+        if event.is_readable() || self.is_read_closed { self.read(turn) } else { After::Keep }
+    }
+
+    /// Whether the attempt has succeeded; an error if it has failed.
+    fn check_opened(&mut self) -> Result<bool, String> {
+        if let Ok(Some(error)) | Err(error) = self.stream.take_error() {
+            return Err(error.to_string());
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+            Err(error) => return Err(error.to_string()),
+        }
+        let Side::Opening(opening) = &self.side else { return Ok(true) };
+        // Without it small requests wait for acknowledgements; failing that they are merely late.
+        let _ = self.stream.set_nodelay(true);
+        let core = opening.core.clone();
+        self.outbox.attach(self.stream.clone());
+        core.on_connected();
+        self.side = Side::Client(ClientSide::new(core));
+        self.outbox.flush();
+        Ok(true)
+    }
+
+    /// Reads and hands on what there is, within the turn's bound.
+    pub(crate) fn read(&mut self, turn: &mut Turn) -> After {
+        for _ in 0..turn.reads_max {
+            if let Side::Server(side) = &self.side
+                && side.must_wait(&self.outbox)
+            {
+                return After::Keep;
+            }
+            let mut stream = &*self.stream;
+            let count = match stream.read(&mut turn.scratch) {
+                Ok(0) => return self.on_end_of_stream(turn),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Keep,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return After::Close(error.to_string()),
+            };
+            if let Err(cause) = self.take(count, turn) {
+                return After::Close(cause);
+            }
+            // A short read has emptied the socket: whatever comes next is an event of its own.
+            if count < turn.scratch.len() && !self.is_read_closed {
+                return After::Keep;
+            }
+        }
+        After::Again
+    }
+
+    /// Hands `count` bytes of the turn's scratch buffer to the side.
+    fn take(&mut self, count: usize, turn: &mut Turn) -> Result<(), String> {
+        match &mut self.side {
+            Side::Server(side) => {
+                side.feed(&turn.scratch[..count]);
+                side.dispatch_buffered(&self.outbox, turn).map_err(|refusal| {
+                    log::warn!("{}: {refusal}; connection closed", side.peer());
+                    refusal.to_string()
+                })
+            }
+            Side::Client(side) => side.take(count, &self.outbox, turn),
+            Side::Opening(_) => Ok(()),
+        }
+    }
+
+    /// The origin client's call is answered: what is buffered or waits in the socket may go on.
+    pub(crate) fn resume(&mut self, turn: &mut Turn) -> After {
+        let Side::Server(side) = &mut self.side else { return After::Keep };
+        match side.dispatch_buffered(&self.outbox, turn) {
+            Ok(()) => self.read(turn),
+            Err(refusal) => After::Close(refusal.to_string()),
+        }
+    }
+
+    fn on_end_of_stream(&mut self, turn: &Turn) -> After {
+        let Side::Server(side) = &self.side else { return After::Close("closed by the server".to_owned()) };
+        if self.is_done() {
+            return After::Close("closed by the peer".to_owned());
+        }
+        if self.linger_until == 0 {
+            self.linger_until = turn.nanos.saturating_add(nanos_in(side.provider.config.half_closed_timeout));
+        }
+        After::Linger
+    }
+
+    /// Whether a server's connection owes its peer nothing: all calls answered, all replies sent.
+    pub(crate) fn is_done(&self) -> bool {
+        match &self.side {
+            Side::Server(side) => side.calls_in_flight(&self.outbox) == 0 && self.outbox.unsent() == 0,
+            Side::Client(_) | Side::Opening(_) => true,
+        }
+    }
+}

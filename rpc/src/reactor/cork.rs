@@ -1,0 +1,96 @@
+//! One write per connection for all that a scope sends.
+//!
+//! Inside [`corked`] replies and calls are only buffered; when the outermost scope of the thread ends, each connection
+//! touched is flushed once. A few connections are written right here; many are handed to their reactor with one wake, so
+//! that a thread like the apply-loop is not kept from its work by system calls. A reactor's own turn is such a scope.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::mailbox::Command;
+use super::outbox::Outbox;
+
+/// Up to this many connections are written by the thread that ends a scope; more are the reactor's.
+pub const DIRECT_FLUSH_CONNECTIONS_MAX: usize = 4;
+
+/// Room for connections kept by a thread between scopes.
+const TOUCHED_KEPT_MAX: usize = 1024;
+
+/// The next scope's number; 0 means none.
+static NEXT_SCOPE: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    static SCOPE: Cell<u64> = const { Cell::new(0) };
+    static TOUCHED: RefCell<Vec<Arc<Outbox>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The thread's outermost scope, or 0 outside of any.
+pub(crate) fn current() -> u64 {
+    SCOPE.get()
+}
+
+/// Remembers a connection to flush at the scope's end.
+pub(crate) fn touch(outbox: &Arc<Outbox>) {
+    TOUCHED.with_borrow_mut(|touched| touched.push(outbox.clone()));
+}
+
+/// Runs `f`. Replies and calls sent inside, on this thread, leave when the outermost scope ends: each connection is
+/// written once. A blocking call inside does not wait for that, its connection is flushed at once.
+pub fn corked<R>(f: impl FnOnce() -> R) -> R {
+    if current() != 0 {
+        return f();
+    }
+    let scope = Scope::begin();
+    let result = f();
+    drop(scope);
+    result
+}
+
+/// An open scope; its end flushes, also when the scope is left by a panic.
+pub(crate) struct Scope {
+    on_reactor: bool,
+}
+
+impl Scope {
+    fn begin() -> Scope {
+        // Relaxed: a number only, nothing is published by it.
+        SCOPE.set(NEXT_SCOPE.fetch_add(1, Ordering::Relaxed));
+        Scope { on_reactor: false }
+    }
+
+    /// The scope of a reactor's turn: everything is written right here.
+    pub(crate) fn of_turn() -> Scope {
+        let mut scope = Scope::begin();
+        scope.on_reactor = true;
+        scope
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        SCOPE.set(0);
+        let mut touched = TOUCHED.take();
+        if self.on_reactor || touched.len() <= DIRECT_FLUSH_CONNECTIONS_MAX {
+            for outbox in touched.drain(..) {
+                outbox.flush();
+            }
+        } else {
+            hand_over(&mut touched);
+        }
+        if touched.capacity() <= TOUCHED_KEPT_MAX {
+            TOUCHED.set(touched);
+        }
+    }
+}
+
+/// Gives each reactor its connections, in one visit of its mailbox.
+fn hand_over(touched: &mut Vec<Arc<Outbox>>) {
+    while let Some(last) = touched.last() {
+        let reactor = last.reactor.clone();
+        let (own, others) = touched.drain(..).partition(|outbox| Arc::ptr_eq(&outbox.reactor, &reactor));
+        *touched = others;
+        // A reactor that has stopped has closed its connections: nothing is left to flush.
+        let _ = reactor.post(Command::Flush(own));
+    }
+}

@@ -1,0 +1,71 @@
+//! A listening socket: takes connections until there are none, and rests when it may not or cannot take more.
+//!
+//! Readiness is edge-triggered, so a listener that stops early remembers that connections are waiting. It is tried again
+//! when a connection has ended or a short pause is over, never in a loop.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+
+use super::clock::{Nanos, nanos_in};
+use crate::server::provider::ProviderCore;
+
+/// How long a listener rests when the system has no descriptors or no memory for a connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// See the module's text.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) provider: Arc<ProviderCore>,
+    /// Connections may be waiting.
+    pub(crate) is_ready: bool,
+    /// Until when the listener rests; 0 when it does not.
+    pub(crate) resting_until: Nanos,
+}
+
+/// What one visit brought.
+pub(crate) enum Accepted {
+    /// A connection.
+    Connection(TcpStream, SocketAddr),
+    /// Nothing now: none is waiting, or none may be taken.
+    Nothing,
+    /// Nothing before this moment.
+    RestUntil(Nanos),
+}
+
+impl Listener {
+    pub(crate) fn new(socket: TcpListener, provider: Arc<ProviderCore>) -> Listener {
+        Listener { socket, provider, is_ready: true, resting_until: 0 }
+    }
+
+    /// Takes one connection, if it may.
+    pub(crate) fn accept(&mut self, now: Nanos) -> Accepted {
+        if !self.is_ready || now < self.resting_until || self.provider.is_full() {
+            return Accepted::Nothing;
+        }
+        self.resting_until = 0;
+        loop {
+            match self.socket.accept() {
+                Ok((stream, peer)) => return Accepted::Connection(stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_ready = false;
+                    return Accepted::Nothing;
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    log::warn!("no connection can be accepted for a moment: {error}");
+                    self.resting_until = now.saturating_add(nanos_in(EXHAUSTED_PAUSE));
+                    return Accepted::RestUntil(self.resting_until);
+                }
+            }
+        }
+    }
+}
+
+/// Whether an error of `accept` says something of one waiting connection, not of the listener.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
+}

@@ -1,0 +1,103 @@
+//! How other threads speak to a reactor: a list of commands, and a wake-up only if the reactor sleeps.
+//!
+//! The list is bounded by what can be in it: one connect per channel, one flush list per corked scope, one resumption per
+//! connection, and the rare commands of setting up and taking down.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use mio::Waker;
+use mio::net::TcpListener;
+
+use super::EndOfTurn;
+use super::lock::lock;
+use super::outbox::Outbox;
+use crate::client::core::Core;
+use crate::error::RpcError;
+use crate::server::provider::ProviderCore;
+
+/// Something to be done on the reactor's thread.
+pub(crate) enum Command {
+    /// Make the connection that the channel waits for.
+    Connect(Arc<Core>),
+    /// The name of the channel's server has been looked up.
+    Resolved(Arc<Core>, Result<Vec<SocketAddr>, RpcError>),
+    /// The channel has been closed: end its connection.
+    CloseChannel(Arc<Core>),
+    /// Flush these.
+    Flush(Vec<Arc<Outbox>>),
+    /// The origin client of this connection may be read again.
+    Resume(mio::Token),
+    /// Tell this provider when the reactor ends.
+    Provider(Weak<ProviderCore>),
+    /// Serve what comes here.
+    Listen(TcpListener, Arc<ProviderCore>),
+    /// Stop accepting for this provider, let its connections finish.
+    StopProvider(Arc<ProviderCore>),
+    /// Call this at the end of turns.
+    Hook(Weak<dyn EndOfTurn>),
+    /// End the reactor's thread.
+    Stop,
+}
+
+/// The list and the wake-up.
+pub(crate) struct Mailbox {
+    /// `None` once the reactor has ended.
+    commands: Mutex<Option<Vec<Command>>>,
+    /// Whether the reactor is about to wait, or waits.
+    sleeping: AtomicBool,
+    waker: Waker,
+}
+
+impl Mailbox {
+    pub(crate) fn new(waker: Waker) -> Mailbox {
+        Mailbox { commands: Mutex::new(Some(Vec::new())), sleeping: AtomicBool::new(false), waker }
+    }
+
+    /// Adds a command; returns it if the reactor has ended.
+    pub(crate) fn post(&self, command: Command) -> Result<(), Command> {
+        match lock(&self.commands).as_mut() {
+            Some(commands) => commands.push(command),
+            None => return Err(command),
+        }
+        self.wake_sleeper();
+        Ok(())
+    }
+
+    /// Wakes the reactor if it sleeps.
+    pub(crate) fn wake_sleeper(&self) {
+        // SeqCst here and in `announce_sleep`: either the reactor sees what we did before, or we see it sleep.
+        if self.sleeping.load(Ordering::SeqCst)
+            && self.sleeping.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.waker.wake()
+        {
+            log::error!("the reactor cannot be woken: {error}");
+        }
+    }
+
+    /// The reactor says that it is about to wait. Returns whether there is work, so that it must not.
+    pub(crate) fn announce_sleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        lock(&self.commands).as_ref().is_some_and(|commands| !commands.is_empty())
+    }
+
+    /// The reactor is awake.
+    pub(crate) fn announce_awake(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+
+    /// Takes all commands, leaving `empty` in their place.
+    pub(crate) fn take(&self, empty: Vec<Command>) -> Vec<Command> {
+        debug_assert!(empty.is_empty());
+        match lock(&self.commands).as_mut() {
+            Some(commands) if !commands.is_empty() => std::mem::replace(commands, empty),
+            _ => empty,
+        }
+    }
+
+    /// Takes what is left and refuses everything from now on.
+    pub(crate) fn close(&self) -> Vec<Command> {
+        lock(&self.commands).take().unwrap_or_default()
+    }
+}

@@ -1,0 +1,306 @@
+//! What leaves on one connection, shared by every thread that sends on it.
+//!
+//! Two locks, so that nobody who only wants to append waits for a system call: the *queue* takes frames and is held for
+//! a memcpy; the *socket side* is only ever try-locked, by whoever wants to flush, and its holder writes for all. It lets
+//! go of the socket side while it holds the queue, so a frame is either seen by the holder or its appender becomes the
+//! next one: none is left behind. What the kernel does not take waits for the reactor's writable event.
+//!
+//! It never blocks on a peer: a queue beyond its bound is refused (clients) or ends the connection (servers).
+
+use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex};
+
+use mio::Token;
+use mio::net::TcpStream;
+
+use super::Shared;
+use super::cork;
+use super::lock::{lock, try_lock};
+use crate::server::provider::ProviderCore;
+
+/// Above this capacity an empty buffer is given back after a burst, in bytes.
+const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Why nothing can be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AppendError {
+    /// The connection has ended.
+    Closed,
+    /// The peer does not take what is queued already.
+    Full,
+}
+
+/// What a server's connection belongs to.
+pub(crate) struct ServerOwner {
+    /// The provider.
+    pub(crate) provider: Arc<ProviderCore>,
+    /// The connection's name in its reactor.
+    pub(crate) token: Token,
+}
+
+/// The outgoing half of one connection.
+pub(crate) struct Outbox {
+    /// The reactor that owns the connection.
+    pub(crate) reactor: Arc<Shared>,
+    /// Whose calls are answered here; `None` for a client's connection.
+    pub(crate) server: Option<ServerOwner>,
+    unsent_bytes_max: usize,
+    queue: Mutex<Queue>,
+    socket: Mutex<SocketSide>,
+}
+
+/// What is waiting, and what threads must know of each other. A leaf lock.
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    /// Bytes ever appended.
+    appended: u64,
+    /// Bytes ever taken by the kernel; never more than `appended`.
+    written: u64,
+    /// The kernel takes nothing until a writable event.
+    stalled: bool,
+    /// The socket side holds bytes of an incomplete write.
+    leftover: bool,
+    /// Writable events seen: a write that met a full socket stalls only if none came meanwhile.
+    writable_events: u64,
+    closed: bool,
+    /// The corked scope that will flush this connection; 0 for none.
+    corked_by: u64,
+    /// Calls answered; only a server's connections count.
+    answered: u64,
+    legacy: LegacyTurn,
+}
+
+/// Whose turn it is on a connection of an origin client, which may have one call outstanding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum LegacyTurn {
+    /// No call is outstanding.
+    #[default]
+    Idle,
+    /// A call is; the reactor has nothing more of this connection to read.
+    Busy,
+    /// A call is, and the reactor wants to be told when it is answered.
+    Awaited,
+}
+
+/// The writing end of the socket, with what the kernel has not taken yet.
+#[derive(Default)]
+struct SocketSide {
+    stream: Option<Arc<TcpStream>>,
+    sending: Vec<u8>,
+    sent: usize,
+}
+
+enum Written {
+    All,
+    Blocked,
+    Failed,
+}
+
+impl Outbox {
+    /// An outbox without a socket yet: frames are queued until [`Outbox::attach`].
+    pub(crate) fn new(reactor: Arc<Shared>, unsent_bytes_max: usize, server: Option<ServerOwner>) -> Outbox {
+        let queue = Queue { stalled: true, ..Queue::default() };
+        Outbox { reactor, server, unsent_bytes_max, queue: Mutex::new(queue), socket: Mutex::default() }
+    }
+
+    /// Gives the outbox its connected socket. What was queued leaves with the next flush.
+    pub(crate) fn attach(&self, stream: Arc<TcpStream>) {
+        lock(&self.socket).stream = Some(stream);
+        lock(&self.queue).stalled = false;
+    }
+
+    /// Appends what `put` writes and arranges its flush: at the end of the thread's corked scope, or by
+    /// [`Outbox::finish`] outside of one. Returns the total of bytes appended to the connection so far.
+    pub(crate) fn append(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Result<u64, AppendError> {
+        self.append_as(false, put)
+    }
+
+    /// Like [`Outbox::append`], for the one terminal reply of a call.
+    pub(crate) fn append_answer(
+        self: &Arc<Self>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<u64, AppendError> {
+        self.append_as(true, put)
+    }
+
+    fn append_as(
+        self: &Arc<Self>,
+        answers: bool,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<u64, AppendError> {
+        let cork = cork::current();
+        let (result, touched_first) = {
+            let mut queue = lock(&self.queue);
+            queue.answered += u64::from(answers);
+            let result = if queue.closed {
+                Err(AppendError::Closed)
+            } else if queue.unsent() > self.unsent_bytes_max as u64 {
+                Err(AppendError::Full)
+            } else {
+                let before = queue.bytes.len();
+                put(&mut queue.bytes);
+                queue.appended += (queue.bytes.len() - before) as u64;
+                Ok(queue.appended)
+            };
+            let touched_first = cork != 0 && queue.corked_by != cork;
+            if touched_first {
+                queue.corked_by = cork;
+            }
+            (result, touched_first)
+        };
+        if touched_first {
+            cork::touch(self);
+        }
+        result
+    }
+
+    /// To be called after appending, with no lock held: flushes now unless the thread is corked.
+    pub(crate) fn finish(&self) {
+        if cork::current() == 0 {
+            self.flush();
+        }
+    }
+
+    /// Writes all that is queued, unless somebody else is just doing that.
+    pub(crate) fn flush(&self) {
+        let Some(mut side) = try_lock(&self.socket) else { return };
+        let mut queue = lock(&self.queue);
+        loop {
+            if queue.closed || queue.stalled || !queue.leftover && queue.bytes.is_empty() {
+                // NB: in this order. Who appends after the queue is free finds the socket side free, too.
+                drop(side);
+                drop(queue);
+                return;
+            }
+            if queue.leftover {
+                queue.leftover = false;
+            } else {
+                std::mem::swap(&mut queue.bytes, &mut side.sending);
+                side.sent = 0;
+            }
+            let writable_events = queue.writable_events;
+            drop(queue);
+            let before = side.sent;
+            let outcome = side.write();
+            queue = lock(&self.queue);
+            queue.written += (side.sent - before) as u64;
+            match outcome {
+                Written::All => side.clear(),
+                Written::Blocked => {
+                    queue.leftover = true;
+                    queue.stalled = queue.writable_events == writable_events;
+                }
+                Written::Failed => {
+                    queue.closed = true;
+                    side.shut_down();
+                }
+            }
+        }
+    }
+
+    /// The reactor saw the socket become writable.
+    pub(crate) fn on_writable(&self) {
+        let has_work = {
+            let mut queue = lock(&self.queue);
+            queue.writable_events += 1;
+            queue.stalled = false;
+            queue.leftover || !queue.bytes.is_empty()
+        };
+        if has_work {
+            self.flush();
+        }
+    }
+
+    /// Ends the connection from any thread: the reactor hears of it from the socket.
+    pub(crate) fn cut(&self) {
+        lock(&self.queue).closed = true;
+        lock(&self.socket).shut_down();
+    }
+
+    /// The reactor has taken the connection down. Returns how many of the bytes appended the kernel took.
+    pub(crate) fn close(&self) -> u64 {
+        let mut side = lock(&self.socket);
+        let mut queue = lock(&self.queue);
+        side.shut_down();
+        *side = SocketSide::default();
+        queue.closed = true;
+        queue.bytes = Vec::new();
+        queue.written
+    }
+
+    /// Bytes that the kernel has taken so far.
+    pub(crate) fn written(&self) -> u64 {
+        lock(&self.queue).written
+    }
+
+    /// Bytes that have not left.
+    pub(crate) fn unsent(&self) -> u64 {
+        lock(&self.queue).unsent()
+    }
+
+    /// Calls answered so far.
+    pub(crate) fn answered(&self) -> u64 {
+        lock(&self.queue).answered
+    }
+
+    /// A call of an origin client begins.
+    pub(crate) fn legacy_begin(&self) {
+        lock(&self.queue).legacy = LegacyTurn::Busy;
+    }
+
+    /// Whether a call of the origin client is outstanding; if so, the reactor will be told of its end.
+    pub(crate) fn legacy_is_busy(&self) -> bool {
+        let mut queue = lock(&self.queue);
+        if queue.legacy == LegacyTurn::Idle {
+            return false;
+        }
+        queue.legacy = LegacyTurn::Awaited;
+        true
+    }
+
+    /// The outstanding call of the origin client is answered. Returns whether the reactor waits for this.
+    pub(crate) fn legacy_end(&self) -> bool {
+        std::mem::take(&mut lock(&self.queue).legacy) == LegacyTurn::Awaited
+    }
+}
+
+impl Queue {
+    fn unsent(&self) -> u64 {
+        self.appended - self.written
+    }
+}
+
+impl SocketSide {
+    /// Writes until all is sent or the kernel takes no more.
+    fn write(&mut self) -> Written {
+        let Some(stream) = self.stream.as_deref() else { return Written::Blocked };
+        let mut stream = stream;
+        while self.sent < self.sending.len() {
+            match stream.write(&self.sending[self.sent..]) {
+                Ok(0) => return Written::Failed,
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Written::Blocked,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Written::Failed,
+            }
+        }
+        Written::All
+    }
+
+    fn clear(&mut self) {
+        self.sent = 0;
+        self.sending.clear();
+        if self.sending.capacity() > BUFFER_KEPT_BYTES_MAX {
+            self.sending = Vec::new();
+        }
+    }
+
+    fn shut_down(&mut self) {
+        if let Some(stream) = &self.stream {
+            // A socket that is not connected any more is what is wanted.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}

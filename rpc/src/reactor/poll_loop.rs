@@ -1,0 +1,327 @@
+//! What happens on a reactor's thread, turn by turn.
+//!
+//! A turn: wait for news; visit every ready socket; do what other threads asked for; expire what is due; let the services
+//! and hooks end the turn; then one write per connection touched. Nothing in a turn waits for anything.
+//!
+//! State of the loop is touched on its thread only. Sockets are named by slot and generation, so that a late event for a
+//! slot that has been given to another socket is ignored.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use super::clock::{self, NEVER, Nanos};
+use super::connection::{After, Connection, Side};
+use super::cork::Scope;
+use super::deadlines::Action;
+use super::listener::{Accepted, Listener};
+use super::lock::lock;
+use super::mailbox::Command;
+use super::outbox::{Outbox, ServerOwner};
+use super::{EndOfTurn, Shared};
+use crate::client::core::{Answered, Core};
+use crate::protocol::reply_decoder::ReplyFrame;
+use crate::server::dispatcher::ServerSide;
+use crate::server::provider::{ProviderCore, ServiceEntry};
+
+/// The waker's name among the sockets.
+const WAKER: Token = Token(usize::MAX);
+
+/// Events taken from the poll at a time.
+const EVENTS_PER_TURN_MAX: usize = 1024;
+
+/// How often connections that are about to end are looked at.
+const LINGER_CHECK: Duration = Duration::from_millis(5);
+
+/// Numbers connections, all reactors' together.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+
+/// A poll and what wakes it.
+pub(crate) fn new_poll() -> io::Result<(Poll, Waker)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    Ok((poll, waker))
+}
+
+/// What a visit of a socket may use, and what it leaves for the turn's end.
+pub(crate) struct Turn {
+    /// When the turn began.
+    pub(crate) now: Instant,
+    pub(crate) nanos: Nanos,
+    pub(crate) number: u64,
+    pub(crate) scratch: Box<[u8]>,
+    pub(crate) reads_max: usize,
+    /// Services called in this turn.
+    pub(crate) called: Vec<Arc<ServiceEntry>>,
+    /// Whether something was dispatched, so that the hooks run.
+    pub(crate) has_dispatched: bool,
+    /// Room for a client connection's replies.
+    pub(crate) replies: Vec<ReplyFrame>,
+    /// Room for calls that are answered.
+    pub(crate) answered: Vec<Answered>,
+}
+
+pub(super) struct Slot {
+    generation: u32,
+    pub(super) entry: Entry,
+}
+
+pub(super) enum Entry {
+    Listener(Listener),
+    Connection(Box<Connection>),
+}
+
+/// See the module's text.
+pub(crate) struct PollLoop {
+    pub(super) poll: Poll,
+    pub(super) shared: Arc<Shared>,
+    pub(super) slots: Slab<Slot>,
+    next_generation: u32,
+    pub(super) turn: Turn,
+    pub(super) listeners: Vec<Token>,
+    /// Connections with more to read.
+    again: Vec<Token>,
+    /// Connections that end once they owe nothing.
+    pub(super) lingering: Vec<Token>,
+    /// Connection attempts.
+    pub(super) opening: Vec<Token>,
+    pub(super) channels: Vec<Weak<Core>>,
+    pub(super) providers: Vec<Weak<ProviderCore>>,
+    pub(super) hooks: Vec<Weak<dyn EndOfTurn>>,
+    /// Providers that are stopping, and until when they may.
+    pub(super) stopping: Vec<(Arc<ProviderCore>, Nanos)>,
+    pub(super) commands: Vec<Command>,
+    pub(super) actions: Vec<Action>,
+    pub(super) must_stop: bool,
+}
+
+impl PollLoop {
+    pub(crate) fn new(poll: Poll, shared: Arc<Shared>) -> PollLoop {
+        let (now, nanos) = clock::begin_turn();
+        let turn = Turn {
+            now,
+            nanos,
+            number: 0,
+            scratch: vec![0; shared.config.read_bytes_max.max(1)].into(),
+            reads_max: shared.config.reads_per_turn_max.max(1),
+            called: Vec::new(),
+            has_dispatched: false,
+            replies: Vec::new(),
+            answered: Vec::new(),
+        };
+        PollLoop {
+            poll,
+            shared,
+            slots: Slab::new(),
+            next_generation: 0,
+            turn,
+            listeners: Vec::new(),
+            again: Vec::new(),
+            lingering: Vec::new(),
+            opening: Vec::new(),
+            channels: Vec::new(),
+            providers: Vec::new(),
+            hooks: Vec::new(),
+            stopping: Vec::new(),
+            commands: Vec::new(),
+            actions: Vec::new(),
+            must_stop: false,
+        }
+    }
+
+    /// Turns until told to stop. Whatever happens, every pending call is answered and whoever waits is told.
+    pub(crate) fn run(mut self) {
+        let shared = self.shared.clone();
+        let turning = std::panic::AssertUnwindSafe(|| {
+            let mut events = Events::with_capacity(EVENTS_PER_TURN_MAX);
+            while !self.must_stop {
+                self.one_turn(&mut events);
+            }
+            self.flush_before_stop(&mut events);
+        });
+        if std::panic::catch_unwind(turning).is_err() {
+            shared.shielded("the reactor", || panic!("the reactor's thread is broken and ends"));
+        }
+        self.shut_down();
+        clock::leave();
+        let (ended, condvar) = &shared.ended;
+        *lock(ended) = true;
+        condvar.notify_all();
+    }
+
+    pub(super) fn one_turn(&mut self, events: &mut Events) {
+        self.wait(events);
+        let scope = Scope::of_turn();
+        for event in events.iter() {
+            self.on_event(event);
+        }
+        for token in std::mem::take(&mut self.again) {
+            self.visit(token, |connection, turn| connection.read(turn));
+        }
+        self.take_commands();
+        if self.turn.nanos >= self.shared.deadlines.armed() {
+            self.expire();
+        }
+        self.end_turn();
+        drop(scope);
+        if !self.lingering.is_empty() || !self.stopping.is_empty() {
+            self.check_lingering();
+        }
+    }
+
+    /// Waits for events, commands or the next deadline.
+    fn wait(&mut self, events: &mut Events) {
+        let has_work = self.shared.mailbox.announce_sleep() || !self.again.is_empty();
+        let timeout = if has_work { Some(Duration::ZERO) } else { self.time_to_wait() };
+        if let Err(error) = self.poll.poll(events, timeout) {
+            events.clear();
+            assert!(error.kind() == io::ErrorKind::Interrupted, "the poll of the reactor is broken: {error}");
+        }
+        self.shared.mailbox.announce_awake();
+        (self.turn.now, self.turn.nanos) = clock::begin_turn();
+        self.turn.number += 1;
+        self.turn.has_dispatched = false;
+    }
+
+    fn time_to_wait(&self) -> Option<Duration> {
+        let armed = self.shared.deadlines.armed();
+        let mut timeout =
+            (armed != NEVER).then(|| Duration::from_nanos(armed.saturating_sub(clock::read_clock().1)));
+        if !self.lingering.is_empty() || !self.stopping.is_empty() {
+            timeout = Some(timeout.map_or(LINGER_CHECK, |timeout| timeout.min(LINGER_CHECK)));
+        }
+        timeout
+    }
+
+    fn on_event(&mut self, event: &mio::event::Event) {
+        if event.token() == WAKER {
+            return;
+        }
+        if let Some(Entry::Listener(listener)) = self.entry(event.token()) {
+            listener.is_ready = true;
+            self.accept(event.token());
+        } else {
+            self.visit(event.token(), |connection, turn| connection.on_event(event, turn));
+        }
+    }
+
+    /// The socket of a name, unless its slot is another's by now.
+    pub(super) fn entry(&mut self, token: Token) -> Option<&mut Entry> {
+        let slot = self.slots.get_mut(token.0 & u32::MAX as usize)?;
+        (slot.generation as usize == token.0 >> 32).then_some(&mut slot.entry)
+    }
+
+    /// Lets `visit` do something with a connection, and does what it asks for.
+    pub(super) fn visit(&mut self, token: Token, visit: impl FnOnce(&mut Connection, &mut Turn) -> After) {
+        let Some(slot) = self.slots.get_mut(token.0 & u32::MAX as usize) else { return };
+        if slot.generation as usize != token.0 >> 32 {
+            return;
+        }
+        let Entry::Connection(connection) = &mut slot.entry else { return };
+        match visit(connection, &mut self.turn) {
+            After::Keep => {}
+            After::Again => self.again.push(token),
+            After::Linger => {
+                if !self.lingering.contains(&token) {
+                    self.lingering.push(token);
+                }
+            }
+            After::Close(cause) => self.close(token, &cause),
+        }
+    }
+
+    /// Puts a socket into a slot; `make` is told its name.
+    pub(super) fn insert(&mut self, make: impl FnOnce(Token) -> Entry) -> Token {
+        // The highest generation is left out: with the highest slot it would be the waker's name.
+        self.next_generation = (self.next_generation + 1) % u32::MAX;
+        let generation = self.next_generation;
+        let vacant = self.slots.vacant_entry();
+        let token = Token(vacant.key() | (generation as usize) << 32);
+        vacant.insert(Slot { generation, entry: make(token) });
+        token
+    }
+
+    /// Takes a connection down and tells its side.
+    pub(super) fn close(&mut self, token: Token, cause: &str) {
+        if !matches!(self.entry(token), Some(Entry::Connection(_))) {
+            return;
+        }
+        let Entry::Connection(connection) = self.slots.remove(token.0 & u32::MAX as usize).entry else {
+            return;
+        };
+        let Connection { stream, outbox, side, .. } = *connection;
+        // NB: an attempt's outbox is the next attempt's, too; it has no socket yet.
+        let written = if matches!(side, Side::Opening(_)) { 0 } else { outbox.close() };
+        if let Some(mut stream) = Arc::into_inner(stream) {
+            // Closing the socket takes it out of the poll in any case.
+            let _ = self.poll.registry().deregister(&mut stream);
+        }
+        match side {
+            Side::Server(side) => {
+                side.provider.connection_closed();
+                log::debug!("{}: {cause}", side.peer());
+                self.accept_again();
+            }
+            Side::Client(side) => {
+                side.core.on_closed(written, cause, &mut self.turn.answered);
+                self.run_answered();
+            }
+            Side::Opening(opening) => self.open(opening, Some(cause.to_owned())),
+        }
+    }
+
+    /// Takes the connections that wait at a listener.
+    pub(super) fn accept(&mut self, token: Token) {
+        for _ in 0..self.shared.config.accepts_per_turn_max {
+            let nanos = self.turn.nanos;
+            let Some(Entry::Listener(listener)) = self.entry(token) else { return };
+            let provider = listener.provider.clone();
+            match listener.accept(nanos) {
+                Accepted::Connection(stream, peer) => self.serve(stream, peer, provider),
+                Accepted::Nothing => return,
+                Accepted::RestUntil(moment) => return self.shared.arm(moment),
+            }
+        }
+        // More are waiting: after the others' turn.
+        self.shared.arm(self.turn.nanos + 1);
+    }
+
+    /// Visits the listeners: a place, a descriptor or the time has come.
+    pub(super) fn accept_again(&mut self) {
+        for position in 0..self.listeners.len() {
+            self.accept(self.listeners[position]);
+        }
+    }
+
+    /// Begins to serve an accepted connection.
+    pub(super) fn serve(&mut self, mut stream: TcpStream, peer: SocketAddr, provider: Arc<ProviderCore>) {
+        // Without it small replies wait for acknowledgements; failing that they are merely late.
+        let _ = stream.set_nodelay(true);
+        let shared = self.shared.clone();
+        let unsent_bytes_max = provider.config.unsent_bytes_max;
+        let registry = self.poll.registry().try_clone();
+        let mut registered = Ok(());
+        let token = self.insert(|token| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            registered = registry.and_then(|registry| registry.register(&mut stream, token, interest));
+            let stream = Arc::new(stream);
+            let owner = ServerOwner { provider: provider.clone(), token };
+            let outbox = Arc::new(Outbox::new(shared, unsent_bytes_max, Some(owner)));
+            outbox.attach(stream.clone());
+            // Relaxed: a number only.
+            let connection_id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+            let side = Side::Server(ServerSide::new(provider.clone(), connection_id, peer));
+            Entry::Connection(Box::new(Connection::new(token, stream, outbox, side)))
+        });
+        provider.connection_opened();
+        if let Err(error) = registered {
+            self.close(token, &format!("cannot be polled: {error}"));
+        }
+    }
+}

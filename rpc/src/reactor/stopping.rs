@@ -1,0 +1,131 @@
+//! How connections, providers and the reactor itself come to their end: what is owed is paid, up to a bound in time.
+
+use std::time::{Duration, Instant};
+
+use mio::{Events, Token};
+
+use super::clock;
+use super::connection::Side;
+use super::cork::Scope;
+use super::listener::Listener;
+use super::mailbox::Command;
+use super::poll_loop::{Entry, PollLoop};
+
+/// How often a stopping reactor looks whether everything has been sent.
+const FLUSH_CHECK: Duration = Duration::from_millis(2);
+
+impl PollLoop {
+    /// Ends lingering connections that owe nothing or have taken too long, and providers that are done.
+    pub(super) fn check_lingering(&mut self) {
+        let now = self.turn.nanos;
+        for token in std::mem::take(&mut self.lingering) {
+            let Some(Entry::Connection(connection)) = self.entry(token) else { continue };
+            if connection.is_done() || now >= connection.linger_until {
+                self.close(token, "closed by the peer");
+            } else {
+                self.lingering.push(token);
+            }
+        }
+        for (provider, until) in std::mem::take(&mut self.stopping) {
+            let is_of_it = |side: &Side| matches!(side, Side::Server(it) if std::sync::Arc::ptr_eq(&it.provider, &provider));
+            let ended = self.connections(|it| is_of_it(&it.side) && (it.is_done() || now >= until));
+            for token in ended {
+                self.close(token, "the provider has stopped");
+            }
+            if provider.connections() == 0 {
+                provider.mark_stopped();
+            } else {
+                self.stopping.push((provider, until));
+            }
+        }
+    }
+
+    /// Closes the listeners that `wanted` wants.
+    pub(super) fn close_listeners(&mut self, wanted: impl Fn(&Listener) -> bool) {
+        for token in std::mem::take(&mut self.listeners) {
+            match self.entry(token) {
+                Some(Entry::Listener(listener)) if wanted(listener) => {
+                    let removed = self.slots.remove(token.0 & u32::MAX as usize);
+                    if let Entry::Listener(mut listener) = removed.entry {
+                        // Closing the socket takes it out of the poll in any case.
+                        let _ = self.poll.registry().deregister(&mut listener.socket);
+                    }
+                }
+                _ => self.listeners.push(token),
+            }
+        }
+    }
+
+    /// The moment at which a resting listener wants to be visited, or one that has more than a turn may take.
+    pub(super) fn next_listener_visit(&self, now: clock::Nanos) -> clock::Nanos {
+        let visit = |token: &Token| match self.slots.get(token.0 & u32::MAX as usize).map(|slot| &slot.entry)
+        {
+            Some(Entry::Listener(listener)) if listener.is_ready && !listener.provider.is_full() => {
+                Some(listener.resting_until.max(now + 1))
+            }
+            _ => None,
+        };
+        self.listeners.iter().filter_map(visit).min().unwrap_or(clock::NEVER)
+    }
+
+    /// Writes what is queued, until nothing is or the time given to `stop` is over.
+    pub(super) fn flush_before_stop(&mut self, events: &mut Events) {
+        self.close_listeners(|_| true);
+        let until = self.shared.stop_by().unwrap_or_else(Instant::now);
+        loop {
+            let unsent = self.connections(|connection| {
+                connection.outbox.flush();
+                !matches!(connection.side, Side::Opening(_)) && connection.outbox.unsent() > 0
+            });
+            if unsent.is_empty() || Instant::now() >= until {
+                return;
+            }
+            if self.poll.poll(events, Some(FLUSH_CHECK)).is_err() {
+                events.clear();
+            }
+            for event in events.iter().filter(|event| event.is_writable() || event.is_error()) {
+                if let Some(Entry::Connection(connection)) = self.entry(event.token()) {
+                    connection.outbox.on_writable();
+                }
+            }
+        }
+    }
+
+    /// Closes everything, answers every call, wakes whoever waits.
+    pub(super) fn shut_down(&mut self) {
+        let scope = Scope::of_turn();
+        self.close_listeners(|_| true);
+        let left = self.shared.mailbox.close();
+        for channel in std::mem::take(&mut self.channels) {
+            if let Some(core) = channel.upgrade() {
+                core.on_stopped(&mut self.turn.answered);
+            }
+        }
+        for slot in std::mem::take(&mut self.slots) {
+            if let Entry::Connection(connection) = slot.1.entry {
+                connection.outbox.close();
+                if let Side::Server(side) = &connection.side {
+                    side.provider.connection_closed();
+                }
+            }
+        }
+        for command in left {
+            match command {
+                Command::Connect(core) | Command::Resolved(core, _) | Command::CloseChannel(core) => {
+                    core.on_stopped(&mut self.turn.answered);
+                }
+                Command::Provider(provider) => self.providers.push(provider),
+                _ => {}
+            }
+        }
+        for provider in std::mem::take(&mut self.providers) {
+            if let Some(provider) = provider.upgrade() {
+                provider.mark_stopped();
+            }
+        }
+        self.run_answered();
+        self.shared.deadlines.clear();
+        drop(scope);
+        log::debug!("the reactor ended after {} turns", self.turn.number);
+    }
+}

@@ -1,0 +1,228 @@
+//! The parts of a reactor's turn that are not about ready sockets: commands of other threads, connection attempts, what
+//! is due, and the turn's end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use mio::{Interest, Token};
+
+use super::clock::{NEVER, nanos_in};
+use super::connection::{Connection, Opening, Side};
+use super::connector;
+use super::listener::Listener;
+use super::mailbox::Command;
+use super::poll_loop::{Entry, PollLoop};
+use crate::client::core::Core;
+use crate::error::RpcError;
+
+/// Room for commands kept between turns.
+const COMMANDS_KEPT_MAX: usize = 1024;
+
+impl PollLoop {
+    /// Does what other threads asked for.
+    pub(super) fn take_commands(&mut self) {
+        let empty = std::mem::take(&mut self.commands);
+        let mut commands = self.shared.mailbox.take(empty);
+        for command in commands.drain(..) {
+            self.obey(command);
+        }
+        if commands.capacity() <= COMMANDS_KEPT_MAX {
+            self.commands = commands;
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Flush(outboxes) => outboxes.iter().for_each(|outbox| outbox.flush()),
+            Command::Resume(token) => self.visit(token, |connection, turn| connection.resume(turn)),
+            Command::Connect(core) => self.connect(core),
+            Command::Resolved(core, Ok(addresses)) => {
+                self.open(Opening { core, due: NEVER, others: addresses.into_iter().rev().collect() }, None);
+            }
+            Command::Resolved(core, Err(error)) => self.connect_failed(&core, error),
+            Command::CloseChannel(core) => self.close_channel(&core),
+            Command::Listen(socket, provider) => self.listen(socket, provider),
+            Command::StopProvider(provider) => {
+                let until = self.turn.nanos.saturating_add(nanos_in(provider.config.drain_timeout));
+                self.close_listeners(|listener| Arc::ptr_eq(&listener.provider, &provider));
+                self.stopping.push((provider, until));
+            }
+            Command::Provider(provider) => {
+                self.providers.retain(|known| known.strong_count() > 0);
+                self.providers.push(provider);
+            }
+            Command::Hook(hook) => self.hooks.push(hook),
+            Command::Stop => self.must_stop = true,
+        }
+    }
+
+    /// Begins the connection that a channel waits for.
+    fn connect(&mut self, core: Arc<Core>) {
+        if core.register_once() {
+            if self.channels.len() >= self.shared.config.channels_max {
+                self.channels.retain(|channel| channel.strong_count() > 0);
+            }
+            if self.channels.len() >= self.shared.config.channels_max {
+                core.unregister();
+                let max = self.shared.config.channels_max as u64;
+                return self.connect_failed(&core, RpcError::Busy { limit: "channels_max", max });
+            }
+            self.channels.push(Arc::downgrade(&core));
+        }
+        if let Some(address) = connector::numeric_address(core.address()) {
+            self.open(Opening { core, due: NEVER, others: vec![address] }, None);
+        } else if let Err(error) = connector::resolve_aside(&core) {
+            let (address, cause) = (core.address().to_owned(), error.to_string());
+            self.connect_failed(&core, RpcError::Resolve { address, cause });
+        }
+    }
+
+    /// Begins an attempt at the next of the addresses that are left; `failure` is why the one before failed.
+    pub(super) fn open(&mut self, mut opening: Opening, failure: Option<String>) {
+        let mut failure = failure.unwrap_or_else(|| "no address".to_owned());
+        let Some(outbox) = opening.core.outbox_to_open() else { return };
+        while let Some(address) = opening.others.pop() {
+            match self.begin_attempt(address) {
+                Ok(mut stream) => {
+                    opening.due =
+                        self.turn.nanos.saturating_add(nanos_in(opening.core.config().connect_timeout));
+                    let due = opening.due;
+                    let registry = self.poll.registry().try_clone();
+                    let mut registered = Ok(());
+                    let token = self.insert(|token| {
+                        let interest = Interest::READABLE | Interest::WRITABLE;
+                        registered =
+                            registry.and_then(|registry| registry.register(&mut stream, token, interest));
+                        let side = Side::Opening(opening);
+                        Entry::Connection(Box::new(Connection::new(token, Arc::new(stream), outbox, side)))
+                    });
+                    self.opening.push(token);
+                    self.shared.arm(due);
+                    if let Err(error) = registered {
+                        self.close(token, &error.to_string());
+                    }
+                    return;
+                }
+                Err(error) => failure = error.to_string(),
+            }
+        }
+        let address = opening.core.address().to_owned();
+        self.connect_failed(&opening.core, RpcError::Connect { address, cause: failure });
+    }
+
+    fn begin_attempt(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
+        TcpStream::connect(address)
+    }
+
+    fn connect_failed(&mut self, core: &Arc<Core>, error: RpcError) {
+        core.on_connect_failed(error, &mut self.turn.answered);
+        self.run_answered();
+    }
+
+    /// Ends what a closed channel has open.
+    fn close_channel(&mut self, core: &Arc<Core>) {
+        let tokens: Vec<Token> = self.connections(|connection| match &connection.side {
+            Side::Client(side) => Arc::ptr_eq(&side.core, core),
+            Side::Opening(opening) => Arc::ptr_eq(&opening.core, core),
+            Side::Server(_) => false,
+        });
+        for token in tokens {
+            self.close(token, "the channel was closed");
+        }
+        self.channels.retain(|channel| !std::ptr::eq(channel.as_ptr(), Arc::as_ptr(core)));
+    }
+
+    fn listen(
+        &mut self,
+        socket: mio::net::TcpListener,
+        provider: Arc<crate::server::provider::ProviderCore>,
+    ) {
+        let mut listener = Listener::new(socket, provider);
+        let registry = self.poll.registry().try_clone();
+        let mut registered = Ok(());
+        let token = self.insert(|token| {
+            registered = registry.and_then(|it| it.register(&mut listener.socket, token, Interest::READABLE));
+            Entry::Listener(listener)
+        });
+        self.listeners.push(token);
+        if let Err(error) = registered {
+            log::error!("a listener cannot be polled: {error}");
+            self.close_listeners(|_| true);
+        }
+        self.accept(token);
+    }
+
+    /// Names of the connections that `wanted` wants.
+    pub(super) fn connections(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Token> {
+        let token_of = |(_, slot): (usize, &super::poll_loop::Slot)| match &slot.entry {
+            Entry::Connection(connection) if wanted(connection) => Some(connection.token),
+            _ => None,
+        };
+        self.slots.iter().filter_map(token_of).collect()
+    }
+
+    /// Expires what is due and arms the next look.
+    pub(super) fn expire(&mut self) {
+        let now = self.turn.nanos;
+        self.shared.deadlines.disarm();
+        let mut next = self.shared.deadlines.take_due(now, &mut self.actions);
+        for position in 0..self.channels.len() {
+            if let Some(core) = self.channels[position].upgrade() {
+                next = next.min(core.expire(now, &mut self.turn.answered));
+            }
+        }
+        self.channels.retain(|channel| channel.strong_count() > 0);
+        for token in std::mem::take(&mut self.opening) {
+            let due = match self.entry(token) {
+                Some(Entry::Connection(connection)) => match &connection.side {
+                    Side::Opening(opening) => opening.due,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            if due <= now {
+                self.close(token, "timed out");
+            } else {
+                self.opening.push(token);
+                next = next.min(due);
+            }
+        }
+        self.accept_again();
+        next = next.min(self.next_listener_visit(now));
+        self.shared.arm(next);
+        self.run_answered();
+        for action in std::mem::take(&mut self.actions) {
+            self.turn.has_dispatched = true;
+            self.shared.shielded("a timer", action);
+        }
+    }
+
+    /// Runs the completions of calls that were answered outside of a visit.
+    pub(super) fn run_answered(&mut self) {
+        let mut answered = std::mem::take(&mut self.turn.answered);
+        for call in answered.drain(..) {
+            self.turn.has_dispatched = true;
+            call.run(&self.shared);
+        }
+        self.turn.answered = answered;
+    }
+
+    /// Lets the services called in this turn, then the hooks, go on with what they collected.
+    pub(super) fn end_turn(&mut self) {
+        for entry in std::mem::take(&mut self.turn.called) {
+            self.shared.shielded("the end of a service's turn", || entry.service.end_of_turn());
+        }
+        if !self.turn.has_dispatched {
+            return;
+        }
+        let shared = &self.shared;
+        self.hooks.retain(|hook| match hook.upgrade() {
+            Some(hook) => {
+                shared.shielded("an end-of-turn hook", || hook.end_of_turn());
+                true
+            }
+            None => false,
+        });
+    }
+}

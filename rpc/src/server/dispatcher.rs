@@ -1,0 +1,153 @@
+//! One server connection's calls: from bytes to the right service.
+//!
+//! Here stand the rules of who may call what and how much at a time; the socket is `reactor/connection`'s, the answer is
+//! the `responder`'s. Every call that is begun gets a responder, refusals included, so that each is answered once.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
+use super::responder::{ReplyForm, Responder};
+use super::service::{Call, CallContext};
+use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame};
+use crate::protocol::encoder::{put_failure, put_pong};
+use crate::protocol::header::Kind;
+use crate::protocol::status::Status;
+use crate::reactor::outbox::Outbox;
+use crate::reactor::poll_loop::Turn;
+
+/// The server's half of a connection.
+pub(crate) struct ServerSide {
+    pub(crate) provider: Arc<ProviderCore>,
+    connection_id: u64,
+    peer: SocketAddr,
+    decoder: RequestDecoder,
+    services: ServiceTable,
+    services_version: u64,
+    /// Calls begun on this connection.
+    begun: u64,
+    /// Calls answered, as last looked up; never more than there are.
+    answered: u64,
+}
+
+impl ServerSide {
+    pub(crate) fn new(provider: Arc<ProviderCore>, connection_id: u64, peer: SocketAddr) -> ServerSide {
+        let decoder = RequestDecoder::new(provider.config.args_bytes_max as u64);
+        ServerSide {
+            provider,
+            connection_id,
+            peer,
+            decoder,
+            services: ServiceTable::default(),
+            services_version: 0,
+            begun: 0,
+            answered: 0,
+        }
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Calls that are not answered yet.
+    pub(crate) fn calls_in_flight(&self, outbox: &Outbox) -> u64 {
+        self.begun - outbox.answered()
+    }
+
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.decoder.feed(bytes);
+    }
+
+    /// Whether nothing may be read now: an origin client's call is outstanding. The reactor is told when it ends.
+    pub(crate) fn must_wait(&self, outbox: &Outbox) -> bool {
+        self.decoder.mode() == Some(Mode::Legacy) && outbox.legacy_is_busy()
+    }
+
+    /// Dispatches all whole frames that are buffered; of an origin client's only as many as may be outstanding.
+    ///
+    /// # Errors
+    /// When the stream is refused.
+    pub(crate) fn dispatch_buffered(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), Refusal> {
+        if let Some(services) = self.provider.services_since(&mut self.services_version) {
+            self.services = services;
+        }
+        while self.decoder.has_buffered() {
+            if self.must_wait(outbox) {
+                return Ok(());
+            }
+            let Some(frame) = self.decoder.next_frame()? else { return Ok(()) };
+            turn.has_dispatched = true;
+            self.dispatch(frame, outbox, turn);
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, mut frame: RequestFrame, outbox: &Arc<Outbox>, turn: &mut Turn) {
+        let is_legacy = self.decoder.mode() == Some(Mode::Legacy);
+        let form = match frame.kind {
+            Kind::Call if is_legacy => ReplyForm::Bare,
+            Kind::Call => ReplyForm::Framed,
+            Kind::OneWay => ReplyForm::None,
+            // The caller has answered itself; what its handler says later finds nobody there.
+            Kind::Cancel => return,
+            Kind::Ping => {
+                // A peer that takes nothing is cut by the replies that it does not take.
+                let _ = outbox.append(|buffer| put_pong(buffer, frame.call_id));
+                return outbox.finish();
+            }
+            Kind::Unknown(kind) => {
+                let text = format!("a frame of the unknown kind {kind}");
+                let _ = outbox.append(|buffer| put_failure(buffer, frame.call_id, Status::BadRequest, &text));
+                return outbox.finish();
+            }
+        };
+        if form == ReplyForm::Bare {
+            outbox.legacy_begin();
+        }
+        self.begun += 1;
+        let has_room = self.provider.call_begun();
+        let timeout = match frame.timeout_ms {
+            0 => self.provider.default_timeout(),
+            timeout_ms => Duration::from_millis(timeout_ms),
+        };
+        let (connection_id, peer) = (self.connection_id, self.peer);
+        let context = CallContext { connection_id, peer, legacy: is_legacy, timeout, arrived: turn.now };
+        let responder = Responder::new(outbox.clone(), form, frame.call_id, context.clone());
+        if !has_room || self.is_at_its_limit(outbox) {
+            return responder.fail(Status::Overloaded, "too many calls in flight");
+        }
+        if self.provider.is_stopping() {
+            return responder.fail(Status::ShuttingDown, "the server is stopping");
+        }
+        let Some(entry) = find(&self.services, frame.service()) else {
+            let text = format!("there is no service {}", String::from_utf8_lossy(frame.service()));
+            return responder.fail(Status::NoSuchService, &text);
+        };
+        if is_legacy && !entry.service.accepts_legacy() {
+            return responder.fail(Status::PermissionDenied, "not for clients of the origin");
+        }
+        // Relaxed: the reactor's thread is the only one to use it.
+        if entry.called_in_turn.swap(turn.number, Ordering::Relaxed) != turn.number {
+            turn.called.push(entry.clone());
+        }
+        let args = std::mem::take(&mut frame.args);
+        let call = Call { method: frame.method(), args, context };
+        outbox.reactor.shielded("a handler", || entry.service.call(call, responder));
+    }
+
+    /// Whether this call is beyond what one connection may have in flight.
+    fn is_at_its_limit(&mut self, outbox: &Outbox) -> bool {
+        let max = self.provider.config.calls_in_flight_per_connection_max as u64;
+        if self.begun - self.answered <= max {
+            return false;
+        }
+        self.answered = outbox.answered();
+        self.begun - self.answered > max
+    }
+}
+
+fn find<'a>(services: &'a ServiceTable, name: &[u8]) -> Option<&'a Arc<ServiceEntry>> {
+    services.iter().find(|entry| entry.name == name)
+}

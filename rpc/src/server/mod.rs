@@ -1,0 +1,6 @@
+//! The server's side: a provider listens, a dispatcher finds the service of a call, a responder answers it.
+
+pub(crate) mod dispatcher;
+pub(crate) mod provider;
+pub(crate) mod responder;
+pub(crate) mod service;

@@ -1,0 +1,176 @@
+//! The answer to one call: given exactly once, from any thread, now or later. Dropping it is an answer, too.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+
+use super::service::CallContext;
+use crate::protocol::encoder::{Body, put_failure, put_reply};
+use crate::protocol::status::Status;
+use crate::reactor::mailbox::Command;
+use crate::reactor::outbox::{AppendError, Outbox, ServerOwner};
+
+/// What an origin client is told when there is nothing else to say: a zero tag, which its parser refuses.
+const LEGACY_UNSAYABLE: u8 = 0;
+
+/// How the caller wants to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplyForm {
+    /// A header and a body.
+    Framed,
+    /// The bare message, to a program of the origin.
+    Bare,
+    /// Not at all.
+    None,
+}
+
+/// Answers one call, exactly once. Dropping it answers `INTERNAL`.
+///
+/// Inside of [`corked`](crate::corked) an answer is only buffered; outside it leaves at once.
+#[must_use = "dropping a responder answers INTERNAL"]
+pub struct Responder {
+    /// `None` once answered.
+    outbox: Option<Arc<Outbox>>,
+    form: ReplyForm,
+    call_id: u64,
+    context: CallContext,
+}
+
+impl Responder {
+    /// A responder for a call that came over the connection of `outbox`.
+    pub(crate) fn new(outbox: Arc<Outbox>, form: ReplyForm, call_id: u64, context: CallContext) -> Responder {
+        debug_assert!(outbox.server.is_some(), "only a server's connection is answered on");
+        Responder { outbox: Some(outbox), form, call_id, context }
+    }
+
+    /// Who asks, and for how long.
+    pub fn context(&self) -> &CallContext {
+        &self.context
+    }
+
+    /// Answers with `reply`. A reply beyond its limit is answered `INTERNAL` instead, naming both numbers.
+    pub fn send<M: Message>(mut self, reply: &M) {
+        self.answer(Ok(reply));
+    }
+
+    /// Answers with a failure; `text` is for people. [`Status::Ok`] is no failure and is sent as `INTERNAL`.
+    pub fn fail(mut self, status: Status, text: &str) {
+        let status = if status == Status::Ok { Status::Internal } else { status };
+        self.answer(Err((status, text)));
+    }
+
+    /// Answers with `reply` after `delay`, from a timer of the reactor. If the reactor's table of timers is full, at
+    /// once.
+    pub fn send_after<M: Message + Send + 'static>(self, delay: Duration, reply: M) {
+        let Some(outbox) = &self.outbox else { return };
+        let reactor = outbox.reactor.clone();
+        reactor.run_after(delay, Box::new(move || self.send(&reply)));
+    }
+
+    fn answer(&mut self, answer: Result<&dyn Body, (Status, &str)>) {
+        let Some(outbox) = self.outbox.take() else { return };
+        let Some(ServerOwner { provider, token }) = &outbox.server else { return };
+        provider.call_answered();
+        let appended = match self.form {
+            ReplyForm::Framed => {
+                append_framed(&outbox, self.call_id, answer, provider.config.reply_bytes_max)
+            }
+            ReplyForm::Bare => append_bare(&outbox, answer, provider.config.legacy_reply_bytes_max),
+            ReplyForm::None => outbox.append_answer(|_| {}),
+        };
+        match appended {
+            // Each reply to an origin client is a write of its own, since that client takes what one read returns.
+            Ok(_) if self.form == ReplyForm::Bare => outbox.flush(),
+            Ok(_) => outbox.finish(),
+            // The caller has gone: nobody is left to be told.
+            Err(AppendError::Closed) => {}
+            Err(AppendError::Full) => {
+                log::warn!("{} does not read its replies: connection cut", self.context.peer);
+                outbox.cut();
+            }
+        }
+        if self.form == ReplyForm::Bare && outbox.legacy_end() {
+            // A reactor that has stopped reads nothing more.
+            let _ = outbox.reactor.post(Command::Resume(*token));
+        }
+    }
+}
+
+fn append_framed(
+    outbox: &Arc<Outbox>,
+    call_id: u64,
+    answer: Result<&dyn Body, (Status, &str)>,
+    reply_bytes_max: usize,
+) -> Result<u64, AppendError> {
+    match answer {
+        Ok(body) => {
+            let body_bytes = body.body_len();
+            if body_bytes > reply_bytes_max {
+                let text = format!("a reply of {body_bytes} bytes, the maximum is {reply_bytes_max}");
+                return outbox.append_answer(|buffer| put_failure(buffer, call_id, Status::Internal, &text));
+            }
+            outbox.append_answer(|buffer| put_reply(buffer, call_id, body, body_bytes))
+        }
+        Err((status, text)) => outbox.append_answer(|buffer| put_failure(buffer, call_id, status, text)),
+    }
+}
+
+/// NB: never nothing. An origin client waits for ever for a reply of no bytes.
+fn append_bare(
+    outbox: &Arc<Outbox>,
+    answer: Result<&dyn Body, (Status, &str)>,
+    reply_bytes_max: usize,
+) -> Result<u64, AppendError> {
+    match answer {
+        Ok(body) if (1..=reply_bytes_max).contains(&body.body_len()) => {
+            outbox.append_answer(|buffer| body.put(buffer))
+        }
+        _ => outbox.append_answer(|buffer| buffer.push(LEGACY_UNSAYABLE)),
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if self.outbox.is_some() {
+            self.answer(Err((Status::Internal, "the server dropped the call")));
+        }
+    }
+}
+
+/// A [`Responder`] that takes one type of reply: what generated services are handed.
+#[must_use = "dropping a reply answers INTERNAL"]
+pub struct Reply<M> {
+    responder: Responder,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M: Message> Reply<M> {
+    /// Gives a responder its type.
+    pub fn new(responder: Responder) -> Reply<M> {
+        Reply { responder, message: PhantomData }
+    }
+
+    /// See [`Responder::send`].
+    pub fn send(self, reply: &M) {
+        self.responder.send(reply);
+    }
+
+    /// See [`Responder::fail`].
+    pub fn fail(self, status: Status, text: &str) {
+        self.responder.fail(status, text);
+    }
+
+    /// See [`Responder::context`].
+    pub fn context(&self) -> &CallContext {
+        self.responder.context()
+    }
+}
+
+impl<M: Message + Send + 'static> Reply<M> {
+    /// See [`Responder::send_after`].
+    pub fn send_after(self, delay: Duration, reply: M) {
+        self.responder.send_after(delay, reply);
+    }
+}
