@@ -52,6 +52,8 @@ pub struct WalConfig {
     pub buffer_bytes_kept_max: usize,
     /// A number of the data directory's own (its incarnation); files of another are refused.
     pub seed: u64,
+    /// Whether a missing log is an error rather than the beginning of a new one. False.
+    pub must_exist: bool,
 }
 
 impl WalConfig {
@@ -62,6 +64,7 @@ impl WalConfig {
             spare_segments_max: 2,
             buffer_bytes_kept_max: 1024 * 1024,
             seed,
+            must_exist: false,
         }
     }
 }

@@ -97,6 +97,9 @@ pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recov
         synced_to: Position::default(),
     };
     let torn_tail = scan.walk_all()?;
+    if scan.walked.is_empty() && config.must_exist {
+        return Err(WalError::MissingSegment { file: segment_name(FIRST_SEQUENCE) });
+    }
     scan.repair()?;
     let Scan { disk, walked, log, .. } = scan;
     let spares = keep_spares(disk, &config, spares)?;

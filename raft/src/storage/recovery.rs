@@ -1,0 +1,150 @@
+//! Putting log and snapshots together after a start: what the node may believe of itself, or why it must not start.
+//!
+//! The newest whole snapshot counts, whether the log has a marker for it or not: a snapshot is of committed entries
+//! only. Of the log that is kept which follows the snapshot: all of it if the snapshot's last entry is in the log,
+//! nothing if another stands in its place. If the log knows of a newer snapshot than there is a whole file of, the
+//! node starts from an older one only if the log leads from there to where the lost one ended. A hole is never bridged.
+
+use raft_core::{EntryId, HardState, Index, Persist, Restored, SnapshotMeta};
+use thiserror::Error;
+
+use super::disk::{Disk, DiskError, FileName};
+use super::snapshot_file::{SnapshotError, snapshot_name};
+use super::snapshot_store::SnapshotStore;
+use super::wal::{LogBuilder, Recovered, Wal, WalConfig, WalError};
+
+/// Why a node cannot start on, or go on with, its files.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// A disk operation failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A snapshot cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The log stands on a snapshot which is gone or damaged, and does not reach back behind it.
+    #[error(
+        "the log stands on {file}, which is missing or damaged, and entries {first_missing} to {last_missing} are \
+         nowhere else; restore the file, or re-admit the node with an empty data directory"
+    )]
+    SnapshotLost {
+        /// The file.
+        file: FileName,
+        /// The first entry that cannot be had.
+        first_missing: Index,
+        /// The last entry that cannot be had.
+        last_missing: Index,
+    },
+    /// The log begins later than the snapshot ends.
+    #[error(
+        "entries {first_missing} to {last_missing} are neither in a snapshot nor in the log; restore the missing \
+         files, or re-admit the node with an empty data directory"
+    )]
+    Gap {
+        /// The first entry that cannot be had.
+        first_missing: Index,
+        /// The last entry that cannot be had.
+        last_missing: Index,
+    },
+}
+
+/// What a node starts from.
+#[derive(Debug)]
+pub struct Recovery {
+    /// The log, open for appending.
+    pub wal: Wal,
+    /// What the core starts from. The content of `restored.snapshot` is in `snapshots`.
+    pub restored: Restored,
+    /// The snapshots.
+    pub snapshots: SnapshotStore,
+    /// What was cut or passed over, in words for the log.
+    pub remarks: Vec<String>,
+}
+
+/// Recovers the data directory of `disk`, waiting; everything it returns is durable. `log_must_exist` says that the
+/// node has taken part with this directory before, so that a missing log is a loss and not a beginning.
+///
+/// # Errors
+/// When something acknowledged is damaged or missing. Nothing has been changed then that a repair would need.
+pub fn recover(
+    disk: &mut dyn Disk,
+    config: WalConfig,
+    log_must_exist: bool,
+) -> Result<Recovery, StorageError> {
+    let snapshots = SnapshotStore::open(disk)?;
+    let has_snapshots = snapshots.newest().is_some() || !snapshots.damaged().is_empty();
+    let must_exist = config.must_exist || log_must_exist || has_snapshots;
+    let (mut wal, recovered) = Wal::open(disk, WalConfig { must_exist, ..config })?;
+
+    let mut remarks: Vec<String> = snapshots.damaged().iter().map(SnapshotError::to_string).collect();
+    remarks.extend(recovered.torn_tail.clone());
+    let newest = snapshots.newest().cloned();
+    let marker = recovered.snapshot.clone();
+    let is_marked = newest.as_ref().map(|meta| meta.last) == marker.as_ref().map(|meta| meta.last);
+    let restored = combine(recovered, newest)?;
+    if let Some(marker) = marker.filter(|marker| last_index(restored.snapshot.as_ref()) < marker.last.index) {
+        remarks.push(format!(
+            "the snapshot of entry {} is missing or damaged; the node starts from an older state and the log",
+            marker.last
+        ));
+    } else if !is_marked {
+        let hard_state = Some(restored.hard_state);
+        wal.append(&Persist { hard_state, snapshot: restored.snapshot.clone(), entries: Vec::new() });
+        wal.submit(disk).expect("a hard state was staged");
+        wal.finish(disk)?;
+        wal.seal(disk);
+        wal.finish(disk)?;
+    }
+    Ok(Recovery { wal, restored, snapshots, remarks })
+}
+
+/// What the log amounts to on top of the newest whole snapshot.
+fn combine(recovered: Recovered, newest: Option<SnapshotMeta>) -> Result<Restored, StorageError> {
+    let Recovered { hard_state, snapshot: marker, entries, before_first, .. } = recovered;
+    let mut log = LogBuilder { hard_state, snapshot: marker, entries, before_first };
+    let marked = log.snapshot.as_ref().map(|meta| meta.last);
+    match (&newest, marked) {
+        (newest, Some(marked)) if last_index(newest.as_ref()) < marked.index => {
+            require_whole_log(&log, last_index(newest.as_ref()), marked)?;
+        }
+        (Some(newest), _) => log.apply_snapshot(newest.clone()),
+        (None, _) => {}
+    }
+    let base = last_index(newest.as_ref());
+    if log.before_first > base {
+        return Err(StorageError::Gap { first_missing: base.next(), last_missing: log.before_first });
+    }
+    Ok(Restored {
+        hard_state: raised(log.hard_state, newest.as_ref()),
+        snapshot: newest,
+        entries: log.entries,
+    })
+}
+
+/// The log must lead from `base` to the snapshot that was lost, its last entry included.
+fn require_whole_log(log: &LogBuilder, base: Index, lost: EntryId) -> Result<(), StorageError> {
+    let reaches_it = log.entry(lost.index).is_some_and(|entry| entry.term == lost.term);
+    if reaches_it && log.before_first <= base {
+        return Ok(());
+    }
+    let last_missing = if reaches_it { log.before_first } else { lost.index };
+    let file = snapshot_name(lost);
+    Err(StorageError::SnapshotLost { file, first_missing: base.next(), last_missing })
+}
+
+/// A snapshot of a later term can have been received before that term was recorded. The term counts; no vote was
+/// given in it, or it would have been recorded.
+fn raised(hard_state: HardState, snapshot: Option<&SnapshotMeta>) -> HardState {
+    match snapshot {
+        Some(meta) if meta.last.term > hard_state.term => HardState { term: meta.last.term, vote: None },
+        _ => hard_state,
+    }
+}
+
+fn last_index(snapshot: Option<&SnapshotMeta>) -> Index {
+    snapshot.map_or(Index::ZERO, |meta| meta.last.index)
+}

@@ -1,0 +1,312 @@
+//! The snapshots of a data directory: written, received, sent, kept, let go.
+//!
+//! A snapshot grows under a temporary name; when its content is durable it is renamed and the directory synced, and
+//! only then does it exist. The two newest are kept, so that there is one to fall back on. One that somebody holds
+//! pinned (to send it, to load it) is not removed. What is received is read back and checked as a whole before it gets
+//! its name: nothing that a peer sent is believed by its word.
+//!
+//! Belongs to one thread and its `Disk`; everything here waits for the disk.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft_core::{EntryId, Index, SnapshotMeta};
+
+use super::disk::{Disk, DiskError, DiskOp, FileName, list_files, read_file};
+use super::snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter, snapshot_id, snapshot_name};
+
+/// How many snapshots are kept.
+pub const SNAPSHOTS_KEPT: usize = 2;
+
+/// The snapshots that are there, and the one being received.
+#[derive(Debug)]
+pub struct SnapshotStore {
+    /// Whole ones as far as is known, oldest first.
+    stored: Vec<Stored>,
+    damaged: Vec<SnapshotError>,
+    receiving: Option<Receiving>,
+    next_temporary: u64,
+}
+
+#[derive(Debug)]
+struct Stored {
+    meta: SnapshotMeta,
+    file: FileName,
+    bytes: u64,
+    /// Shared with everybody who has the snapshot pinned.
+    pin: Arc<()>,
+}
+
+#[derive(Debug)]
+struct Receiving {
+    meta: SnapshotMeta,
+    file: FileName,
+    total_bytes: u64,
+    received_bytes: u64,
+}
+
+/// A snapshot that stays as long as this is held. Readable by any thread on any `Disk` of the directory.
+#[derive(Debug, Clone)]
+pub struct PinnedSnapshot {
+    meta: SnapshotMeta,
+    file: FileName,
+    bytes: u64,
+    _pin: Arc<()>,
+}
+
+impl PinnedSnapshot {
+    /// What the snapshot stands for.
+    pub fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    /// The size of the whole file, which is what a receiver is told as the total.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The raw file from `offset` on, at most `bytes_max` bytes; empty at its end.
+    pub fn read(&self, disk: &mut dyn Disk, offset: u64, bytes_max: usize) -> Result<Bytes, DiskError> {
+        read_file(disk, &self.file, offset, bytes_max)
+    }
+
+    /// A reader of its content.
+    pub fn reader(&self, disk: &mut dyn Disk) -> Result<SnapshotReader, SnapshotError> {
+        SnapshotReader::open(disk, self.file.clone())
+    }
+}
+
+impl SnapshotStore {
+    /// Reads and checks every snapshot of the directory, and removes what never got its name. Damaged ones are left
+    /// where they are and named by `damaged`.
+    pub fn open(disk: &mut dyn Disk) -> Result<SnapshotStore, SnapshotError> {
+        let mut store =
+            SnapshotStore { stored: Vec::new(), damaged: Vec::new(), receiving: None, next_temporary: 0 };
+        for entry in list_files(disk)? {
+            if is_temporary(&entry.file) {
+                disk.run(DiskOp::Remove { file: entry.file })?;
+                continue;
+            }
+            let Some(last) = snapshot_id(&entry.file) else { continue };
+            match verify(disk, &entry.file, last) {
+                Ok(meta) => store.add(meta, entry.file, entry.bytes),
+                Err(SnapshotError::Disk(error)) => return Err(error.into()),
+                Err(SnapshotError::UnknownVersion { file, version }) => {
+                    return Err(SnapshotError::UnknownVersion { file, version });
+                }
+                Err(damage) => store.damaged.push(damage),
+            }
+        }
+        // A rename of the process before may not be durable yet; from here on it is relied upon.
+        disk.run(DiskOp::SyncDirectory)?;
+        Ok(store)
+    }
+
+    /// What the snapshots there are stand for, oldest first.
+    pub fn list(&self) -> impl Iterator<Item = &SnapshotMeta> {
+        self.stored.iter().map(|stored| &stored.meta)
+    }
+
+    /// The newest one.
+    pub fn newest(&self) -> Option<&SnapshotMeta> {
+        self.stored.last().map(|stored| &stored.meta)
+    }
+
+    /// The file size of the newest one; 0 when there is none.
+    pub fn newest_bytes(&self) -> u64 {
+        self.stored.last().map_or(0, |stored| stored.bytes)
+    }
+
+    /// The files that did not read back when the store was opened.
+    pub fn damaged(&self) -> &[SnapshotError] {
+        &self.damaged
+    }
+
+    /// How far the log may be let go (`Wal::compact`): to the oldest snapshot kept, so that the log still leads on
+    /// from it should the newest turn out to be damaged. `None` as long as there is only one.
+    pub fn log_needed_after(&self) -> Option<Index> {
+        (self.stored.len() >= SNAPSHOTS_KEPT).then(|| self.stored[0].meta.last.index)
+    }
+
+    /// Holds the snapshot of this last entry, to send or load it. `None` when there is none.
+    pub fn pin(&self, last: EntryId) -> Option<PinnedSnapshot> {
+        self.stored.iter().find(|stored| stored.meta.last == last).map(Stored::pinned)
+    }
+
+    /// Holds the newest snapshot.
+    pub fn pin_newest(&self) -> Option<PinnedSnapshot> {
+        self.stored.last().map(Stored::pinned)
+    }
+
+    /// Begins a snapshot of this node's own state.
+    pub fn begin_write(
+        &mut self,
+        disk: &mut dyn Disk,
+        meta: SnapshotMeta,
+    ) -> Result<SnapshotWriter, DiskError> {
+        let file = self.temporary_name();
+        SnapshotWriter::begin(disk, file, meta)
+    }
+
+    /// Makes a written snapshot durable under its name, and lets go of surplus ones.
+    pub fn finish_write(&mut self, disk: &mut dyn Disk, writer: SnapshotWriter) -> Result<(), DiskError> {
+        let (file, meta, bytes) = writer.finish(disk)?;
+        self.publish(disk, meta, file, bytes)
+    }
+
+    /// Gives a snapshot up that was begun.
+    pub fn abort_write(&mut self, disk: &mut dyn Disk, writer: SnapshotWriter) -> Result<(), DiskError> {
+        disk.run(DiskOp::Remove { file: writer.file().clone() }).map(drop)
+    }
+
+    /// Prepares for a snapshot from a peer whose file has `total_bytes`. Returns the offset of the first byte that is
+    /// missing: not 0 when an earlier transfer of the same snapshot broke off. Another one being received is given up.
+    pub fn begin_receive(
+        &mut self,
+        disk: &mut dyn Disk,
+        meta: &SnapshotMeta,
+        total_bytes: u64,
+    ) -> Result<u64, DiskError> {
+        if let Some(receiving) = &self.receiving {
+            if receiving.meta == *meta && receiving.total_bytes == total_bytes {
+                return Ok(receiving.received_bytes);
+            }
+            self.abort_receive(disk)?;
+        }
+        let file = self.temporary_name();
+        disk.run(DiskOp::Create { file: file.clone(), zero_filled_bytes: 0 })?;
+        let meta = meta.clone();
+        self.receiving = Some(Receiving { meta, file, total_bytes, received_bytes: 0 });
+        Ok(0)
+    }
+
+    /// The snapshot that is being received, and how much of it is there.
+    pub fn receiving(&self) -> Option<(&SnapshotMeta, u64)> {
+        self.receiving.as_ref().map(|receiving| (&receiving.meta, receiving.received_bytes))
+    }
+
+    /// Takes raw bytes of the file being received. Returns the offset of the first byte that is missing: bytes that
+    /// are there already or would leave a gap are not taken, and the sender goes on from the offset returned.
+    pub fn receive_chunk(
+        &mut self,
+        disk: &mut dyn Disk,
+        offset: u64,
+        bytes: Bytes,
+    ) -> Result<u64, SnapshotError> {
+        let Some(receiving) = &mut self.receiving else {
+            return Err(SnapshotError::Rejected("no snapshot is being received"));
+        };
+        if offset != receiving.received_bytes {
+            return Ok(receiving.received_bytes);
+        }
+        let end = offset + bytes.len() as u64;
+        if end > receiving.total_bytes {
+            self.abort_receive(disk)?;
+            return Err(SnapshotError::Rejected("it is longer than it was announced to be"));
+        }
+        receiving.received_bytes = end;
+        let file = receiving.file.clone();
+        disk.run(DiskOp::Write { file, offset, bytes: Vec::from(bytes), sync: false })?;
+        Ok(end)
+    }
+
+    /// Checks the received file as a whole, makes it durable under its name, and lets go of surplus ones.
+    ///
+    /// # Errors
+    /// `Rejected` or `Damaged` when it is not what was announced; nothing of it is kept then, and it may be sent again.
+    pub fn finish_receive(&mut self, disk: &mut dyn Disk) -> Result<SnapshotMeta, SnapshotError> {
+        let Some(receiving) = self.receiving.take() else {
+            return Err(SnapshotError::Rejected("no snapshot is being received"));
+        };
+        let Receiving { meta, file, total_bytes, received_bytes } = receiving;
+        let verdict = if received_bytes < total_bytes {
+            Err(SnapshotError::Rejected("it is shorter than it was announced to be"))
+        } else {
+            SnapshotReader::open(disk, file.clone()).and_then(|reader| reader.verify(disk))
+        };
+        let refused = match verdict {
+            Ok(found) if found == meta => {
+                disk.run(DiskOp::Sync { file: file.clone() })?;
+                self.publish(disk, meta.clone(), file, total_bytes)?;
+                return Ok(meta);
+            }
+            Ok(_) => SnapshotError::Rejected("it stands for something else than was announced"),
+            Err(SnapshotError::Disk(error)) => return Err(error.into()),
+            Err(refused) => refused,
+        };
+        disk.run(DiskOp::Remove { file })?;
+        Err(refused)
+    }
+
+    /// Gives up what is being received, if anything is.
+    pub fn abort_receive(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        match self.receiving.take() {
+            Some(receiving) => disk.run(DiskOp::Remove { file: receiving.file }).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of all but the newest two and those that are pinned. Also called after each new snapshot.
+    pub fn remove_surplus(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        let mut surplus = self.stored.len().saturating_sub(SNAPSHOTS_KEPT);
+        let mut place = 0;
+        while surplus > 0 {
+            surplus -= 1;
+            if Arc::strong_count(&self.stored[place].pin) > 1 {
+                place += 1;
+            } else {
+                let file = self.stored.remove(place).file;
+                disk.run(DiskOp::Remove { file })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        disk: &mut dyn Disk,
+        meta: SnapshotMeta,
+        file: FileName,
+        bytes: u64,
+    ) -> Result<(), DiskError> {
+        let name = snapshot_name(meta.last);
+        disk.run(DiskOp::Rename { from: file, to: name.clone() })?;
+        disk.run(DiskOp::SyncDirectory)?;
+        self.add(meta, name, bytes);
+        self.remove_surplus(disk)
+    }
+
+    /// Files one that is whole; one of the same entry is replaced, and whoever has that pinned reads the new one on.
+    fn add(&mut self, meta: SnapshotMeta, file: FileName, bytes: u64) {
+        let place = self.stored.partition_point(|stored| stored.meta.last.index < meta.last.index);
+        match self.stored.get_mut(place).filter(|stored| stored.meta.last == meta.last) {
+            Some(same) => (same.meta, same.bytes) = (meta, bytes),
+            None => self.stored.insert(place, Stored { meta, file, bytes, pin: Arc::new(()) }),
+        }
+    }
+
+    fn temporary_name(&mut self) -> FileName {
+        self.next_temporary += 1;
+        FileName::new(&format!("snapshot-{}.tmp", self.next_temporary))
+    }
+}
+
+impl Stored {
+    fn pinned(&self) -> PinnedSnapshot {
+        let Stored { meta, file, bytes, pin } = self;
+        PinnedSnapshot { meta: meta.clone(), file: file.clone(), bytes: *bytes, _pin: Arc::clone(pin) }
+    }
+}
+
+fn is_temporary(file: &FileName) -> bool {
+    file.as_str().starts_with("snapshot-") && file.as_str().ends_with(".tmp")
+}
+
+fn verify(disk: &mut dyn Disk, file: &FileName, last: EntryId) -> Result<SnapshotMeta, SnapshotError> {
+    let meta = SnapshotReader::open(disk, file.clone())?.verify(disk)?;
+    if meta.last != last {
+        let reason = "its name and its header name different entries";
+        return Err(SnapshotError::Damaged { file: file.clone(), offset: 0, reason });
+    }
+    Ok(meta)
+}
