@@ -63,15 +63,15 @@ impl Log {
     }
 
     /// Entries at or below the snapshot serve followers a little behind, if they lead up to it; the first of them
-    /// becomes the base, since the term before it is not known.
+    /// becomes the base, since the term before it is not known. If they lead past another entry than the snapshot's
+    /// last, they are what a received snapshot replaced, and all void.
     fn restore_entries(&mut self, entries: Vec<Entry>) {
         let snapshot = self.snapshot.last;
-        let leads_up = entries
-            .iter()
-            .find(|entry| entry.index == snapshot.index)
-            .is_some_and(|entry| entry.id() == snapshot);
-        if let Some(first) = entries.first().filter(|first| leads_up && first.index < snapshot.index) {
-            self.base = first.id();
+        if let Some(at_snapshot) = entries.iter().find(|entry| entry.index == snapshot.index) {
+            if at_snapshot.id() != snapshot {
+                return;
+            }
+            self.base = entries[0].id();
         }
         for entry in entries {
             if entry.index > self.base.index {

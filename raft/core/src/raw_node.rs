@@ -53,7 +53,8 @@ pub struct RawNode {
 
 impl RawNode {
     /// A node as it comes up with what its disk holds. It is a follower, knows no leader, and takes everything up to
-    /// the snapshot for applied.
+    /// the snapshot for applied. A received snapshot's file may have become durable before the term it came in did; the
+    /// term is made up for then.
     ///
     /// # Panics
     /// If `config` is not valid ([`Config::validate`]), or the entries have a gap or do not follow the snapshot.
@@ -69,11 +70,16 @@ impl RawNode {
         let snapshot =
             snapshot.unwrap_or_else(|| SnapshotMeta { last: EntryId::ZERO, membership: membership.clone() });
         let log = Log::new(snapshot, entries);
+        let known = log.last().term;
+        let HardState { term, vote } = match hard_state.term >= known {
+            true => hard_state,
+            false => HardState { term: known, vote: None },
+        };
         let mut state = State {
             config,
             rng,
-            term: hard_state.term,
-            vote: hard_state.vote,
+            term,
+            vote,
             log,
             membership,
             election_elapsed: 0,

@@ -1,0 +1,433 @@
+//! Several nodes on a virtual clock and network, with checks of Raft's promises as they run.
+//!
+//! Time is milliseconds. A seed decides every delay, loss and tick; the same seed gives the same run. The checks:
+//! one leader a term; a new leader has everything that was committed (Leader Completeness); equal state at equal index
+//! (State Machine Safety); whatever is applied anywhere is durable at a majority; a confirmed read sees all that was
+//! applied anywhere before it began; logs that share an entry share everything before it (Log Matching).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use raft_core::{
+    Body, ChunkVerdict, Config, EntryId, Index, Message, NodeId, ProposeError, Proposed, ReadOutcome,
+    RoleKind, SnapshotOutcome, Status, Term,
+};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use crate::node::{Done, File, Machine, Node};
+
+/// One election tick, in milliseconds.
+pub(crate) const TICK_MS: u64 = 10;
+
+/// How the network and the disks behave.
+#[derive(Clone, Debug)]
+pub(crate) struct Weather {
+    /// Percent of messages that are lost.
+    pub(crate) lost_percent: u32,
+    /// Percent that come twice.
+    pub(crate) doubled_percent: u32,
+    /// Longest delay of a message; the shortest is 1 ms.
+    pub(crate) delay_ms_max: u64,
+    /// How long a write and its sync take at most.
+    pub(crate) disk_ms_max: u64,
+    /// Between two heartbeats.
+    pub(crate) heartbeat_ms: u64,
+}
+
+impl Weather {
+    pub(crate) fn calm() -> Weather {
+        Weather { lost_percent: 0, doubled_percent: 0, delay_ms_max: 1, disk_ms_max: 1, heartbeat_ms: 25 }
+    }
+
+    pub(crate) fn stormy() -> Weather {
+        Weather { lost_percent: 15, doubled_percent: 15, delay_ms_max: 60, disk_ms_max: 30, heartbeat_ms: 25 }
+    }
+}
+
+/// Something on its way.
+#[derive(Clone, Debug)]
+enum Parcel {
+    Message(Message),
+    Snapshot { from: NodeId, to: NodeId, term: Term, file: File },
+    Report { to: NodeId, about: NodeId, term: Term, outcome: SnapshotOutcome },
+}
+
+/// See the module's text.
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) weather: Weather,
+    pub(crate) now: u64,
+    pub(crate) rng: ChaCha8Rng,
+    seed: u64,
+    /// By delivery time, then by order of sending.
+    parcels: BTreeMap<(u64, u64), Parcel>,
+    sent: u64,
+    /// Directed pairs that cannot talk.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    /// Requests that were sent, and bytes of entries in them.
+    pub(crate) requests: u64,
+    pub(crate) entry_bytes: u64,
+    /// Whatever was sent since the test cleared it, if it wants to know.
+    pub(crate) trace: Option<Vec<Message>>,
+    leaders: BTreeMap<Term, NodeId>,
+    /// The state after each index, as first seen anywhere.
+    pub(crate) history: BTreeMap<Index, Machine>,
+    /// What reads had to see, by context.
+    reads: BTreeMap<u64, Index>,
+    pub(crate) reads_confirmed: u64,
+    pub(crate) reads_refused: u64,
+    reads_asked: u64,
+    /// Received snapshots whose marker is being written: whom to tell.
+    owed_reports: BTreeMap<(NodeId, Index), (NodeId, Term)>,
+}
+
+impl Cluster {
+    pub(crate) fn new(nodes: u64, seed: u64) -> Cluster {
+        Cluster::with_config(nodes, seed, |_| {})
+    }
+
+    pub(crate) fn with_config(nodes: u64, seed: u64, adjust: impl Fn(&mut Config)) -> Cluster {
+        let voters: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
+        let make = |id: &NodeId| {
+            let mut config = Config::new(*id, voters.clone());
+            adjust(&mut config);
+            let mut node = Node::new(config);
+            node.core = None;
+            node.start(seed);
+            (*id, node)
+        };
+        Cluster {
+            nodes: voters.iter().map(make).collect(),
+            weather: Weather::calm(),
+            now: 0,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            seed,
+            parcels: BTreeMap::new(),
+            sent: 0,
+            cut: BTreeSet::new(),
+            requests: 0,
+            entry_bytes: 0,
+            trace: None,
+            leaders: BTreeMap::new(),
+            history: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            reads_confirmed: 0,
+            reads_refused: 0,
+            reads_asked: 0,
+            owed_reports: BTreeMap::new(),
+        }
+    }
+
+    /// Lets `ms` milliseconds pass.
+    pub(crate) fn run(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.millisecond();
+        }
+    }
+
+    /// Lets time pass until `enough`, at most `ms_max`. Returns whether it was.
+    pub(crate) fn run_until(&mut self, ms_max: u64, mut enough: impl FnMut(&Cluster) -> bool) -> bool {
+        for _ in 0..ms_max {
+            if enough(self) {
+                return true;
+            }
+            self.millisecond();
+        }
+        enough(self)
+    }
+
+    fn millisecond(&mut self) {
+        self.now += 1;
+        let later = self.parcels.split_off(&(self.now + 1, 0));
+        let due = std::mem::replace(&mut self.parcels, later);
+        for parcel in due.into_values() {
+            self.deliver(parcel);
+        }
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            // Nodes tick at the same pace but not at the same moment.
+            let phase = self.now + id.0 * 3;
+            let (election, heartbeat) =
+                (phase.is_multiple_of(TICK_MS), phase.is_multiple_of(self.weather.heartbeat_ms));
+            if let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) {
+                if election {
+                    core.tick_election();
+                }
+                if heartbeat {
+                    core.tick_heartbeat();
+                }
+            }
+            self.serve(id);
+        }
+    }
+
+    fn deliver(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Message(message) => {
+                let to = message.to;
+                if let Some(core) = self.nodes.get_mut(&to).and_then(|node| node.core.as_mut()) {
+                    core.step(message);
+                }
+                self.serve(to);
+            }
+            Parcel::Snapshot { from, to, term, file } => self.deliver_snapshot(from, to, term, file),
+            Parcel::Report { to, about, term, outcome } => {
+                if let Some(core) = self.nodes.get_mut(&to).and_then(|node| node.core.as_mut()) {
+                    core.snapshot_report(about, term, outcome);
+                }
+                self.serve(to);
+            }
+        }
+    }
+
+    fn deliver_snapshot(&mut self, from: NodeId, to: NodeId, term: Term, file: File) {
+        let Some(node) = self.nodes.get_mut(&to).filter(|node| node.core.is_some()) else {
+            return self
+                .post(20, Parcel::Report { to: from, about: to, term, outcome: SnapshotOutcome::Failed });
+        };
+        let last = file.meta.last;
+        let verdict = node.core.as_mut().map(|core| core.chunk_seen(term, from, last));
+        let outcome = match verdict {
+            Some(ChunkVerdict::Wanted) if node.receive(file) == raft_core::InstallVerdict::Installed => {
+                self.owed_reports.insert((to, last.index), (from, term));
+                return self.serve(to);
+            }
+            Some(ChunkVerdict::Wanted | ChunkVerdict::NotNeeded) => SnapshotOutcome::Installed(last.index),
+            Some(ChunkVerdict::StaleTerm(_)) | None => SnapshotOutcome::Failed,
+        };
+        self.post(1, Parcel::Report { to: from, about: to, term, outcome });
+        self.serve(to);
+    }
+
+    fn serve(&mut self, id: NodeId) {
+        let disk_ms = self.rng.random_range(0..=self.weather.disk_ms_max);
+        let mut done = Done::default();
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.serve(self.now, disk_ms, &mut done);
+        self.check_leader(id);
+        for machine in done.applied {
+            self.check_applied(id, machine);
+        }
+        for read in done.reads {
+            let must_see = self.reads.remove(&read.context).expect("each read ends once");
+            match read.outcome {
+                ReadOutcome::Confirmed(index) => {
+                    assert!(
+                        index >= must_see,
+                        "a read sees all that was applied before it: {index} < {must_see}"
+                    );
+                    self.reads_confirmed += 1;
+                }
+                ReadOutcome::Refused { .. } => self.reads_refused += 1,
+            }
+        }
+        for (to, term) in done.send_snapshots {
+            let file = self.nodes[&id].disk.file.clone().expect("who compacted has a snapshot");
+            self.send_snapshot(id, to, term, file);
+        }
+        for meta in done.installed {
+            let owed = self.owed_reports.remove(&(id, meta.last.index));
+            if let Some((to, term)) = owed {
+                let outcome = SnapshotOutcome::Installed(meta.last.index);
+                self.post(1, Parcel::Report { to, about: id, term, outcome });
+            }
+        }
+        for message in done.messages {
+            self.send(message);
+        }
+    }
+
+    fn send_snapshot(&mut self, from: NodeId, to: NodeId, term: Term, file: File) {
+        let lost = self.cut.contains(&(from, to)) || self.percent(self.weather.lost_percent);
+        if lost {
+            let outcome = SnapshotOutcome::Failed;
+            return self.post(50, Parcel::Report { to: from, about: to, term, outcome });
+        }
+        self.post(10, Parcel::Snapshot { from, to, term, file });
+    }
+
+    fn send(&mut self, message: Message) {
+        if message.body.is_request() {
+            self.requests += 1;
+        }
+        if let Body::AppendEntries { entries, .. } = &message.body {
+            self.entry_bytes += entries.iter().map(raft_core::Entry::weight_bytes).sum::<u64>();
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.push(message.clone());
+        }
+        if self.cut.contains(&(message.from, message.to)) || self.percent(self.weather.lost_percent) {
+            return;
+        }
+        let copies = 1 + u32::from(self.percent(self.weather.doubled_percent));
+        for _ in 0..copies {
+            let delay = self.rng.random_range(1..=self.weather.delay_ms_max);
+            self.post(delay, Parcel::Message(message.clone()));
+        }
+    }
+
+    fn post(&mut self, delay_ms: u64, parcel: Parcel) {
+        self.sent += 1;
+        self.parcels.insert((self.now + delay_ms, self.sent), parcel);
+    }
+
+    pub(crate) fn percent(&mut self, percent: u32) -> bool {
+        percent > 0 && self.rng.random_range(0..100) < percent
+    }
+
+    /// Cuts a node off, both ways.
+    pub(crate) fn isolate(&mut self, id: NodeId) {
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
+        for other in others {
+            self.cut_pair(id, other);
+        }
+    }
+
+    pub(crate) fn cut_pair(&mut self, one: NodeId, other: NodeId) {
+        self.cut.insert((one, other));
+        self.cut.insert((other, one));
+    }
+
+    /// Cuts one direction only.
+    pub(crate) fn cut_way(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Ends one node's isolation.
+    pub(crate) fn rejoin(&mut self, id: NodeId) {
+        self.cut.retain(|(from, to)| *from != id && *to != id);
+    }
+
+    pub(crate) fn crash(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("a member");
+        node.crash(&mut self.rng);
+        self.owed_reports.retain(|(to, _), _| *to != id);
+        // What it had been asked to read dies with it.
+        let gone = id.0;
+        self.reads.retain(|context, _| context % 16 != gone);
+    }
+
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let seed = self.seed ^ self.now;
+        self.nodes.get_mut(&id).expect("a member").start(seed);
+    }
+
+    pub(crate) fn is_up(&self, id: NodeId) -> bool {
+        self.nodes[&id].core.is_some()
+    }
+
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = Status> {
+        self.nodes.values().filter_map(|node| node.core.as_ref()).map(raft_core::RawNode::status)
+    }
+
+    pub(crate) fn status(&self, id: NodeId) -> Status {
+        self.nodes[&id].status()
+    }
+
+    /// The leader of the latest term that has one.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let leaders = self.statuses().filter(|status| status.role == RoleKind::Leader);
+        leaders.max_by_key(|status| status.term).map(|status| status.node)
+    }
+
+    /// Waits until one node leads and every node that is up follows it.
+    pub(crate) fn settle(&mut self) -> NodeId {
+        let settled = self.run_until(10_000, |cluster| {
+            let Some(leader) = cluster.leader() else { return false };
+            let term = cluster.status(leader).term;
+            cluster.statuses().all(|status| status.term == term && status.leader == Some(leader))
+        });
+        assert!(settled, "a leader within ten seconds: {:?}", self.statuses().collect::<Vec<_>>());
+        self.leader().expect("just seen")
+    }
+
+    pub(crate) fn propose(&mut self, id: NodeId, commands: Vec<Bytes>) -> Result<Proposed, ProposeError> {
+        let core = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()).expect("it is up");
+        let proposed = core.propose(commands);
+        self.serve(id);
+        proposed
+    }
+
+    /// One command, to a leader that must take it.
+    pub(crate) fn put(&mut self, id: NodeId, command: &str) -> EntryId {
+        let proposed = self.propose(id, vec![Bytes::copy_from_slice(command.as_bytes())]);
+        proposed.expect("the leader takes it").ids().next().expect("one command")
+    }
+
+    /// Asks for a read; the checks see to its outcome. Contexts end in the node's number.
+    pub(crate) fn read(&mut self, id: NodeId) -> bool {
+        let must_see = self.history.keys().next_back().copied().unwrap_or(Index::ZERO);
+        self.reads_asked += 1;
+        let context = self.reads_asked * 16 + id.0;
+        let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) else { return false };
+        let taken = core.read_index(context).is_ok();
+        if taken {
+            self.reads.insert(context, must_see);
+            self.serve(id);
+        }
+        taken
+    }
+
+    /// Waits until every node that is up has applied `index`.
+    pub(crate) fn wait_applied(&mut self, index: Index) {
+        let all =
+            self.run_until(20_000, |cluster| cluster.statuses().all(|status| status.applied_index >= index));
+        assert!(all, "all apply {index}: {:#?}", self.statuses().collect::<Vec<_>>());
+    }
+
+    fn check_leader(&mut self, id: NodeId) {
+        let Some(core) = &self.nodes[&id].core else { return };
+        let soft = core.soft_state();
+        if soft.role != RoleKind::Leader || self.leaders.get(&soft.term) == Some(&id) {
+            return;
+        }
+        let other = self.leaders.insert(soft.term, id);
+        assert_eq!(other, None, "one leader a term: {}", soft.term);
+        for machine in self.history.values() {
+            let has = core.term_at(machine.last.index) == Some(machine.last.term);
+            let compacted = machine.last.index <= core.status().snapshot_index;
+            assert!(has || compacted, "the leader of {} has {}", soft.term, machine.last);
+        }
+    }
+
+    fn check_applied(&mut self, id: NodeId, machine: Machine) {
+        match self.history.get(&machine.last.index) {
+            Some(seen) => assert_eq!(*seen, machine, "equal state at equal index, on {id}"),
+            None => {
+                let durable = self.nodes.values().filter(|node| node.disk.holds(machine.last)).count();
+                assert!(
+                    durable > self.nodes.len() / 2,
+                    "{} is applied with {durable} durable copies",
+                    machine.last
+                );
+                self.history.insert(machine.last.index, machine);
+            }
+        }
+    }
+
+    /// Logs that share an entry share all before it; call it whenever.
+    pub(crate) fn check_log_matching(&self) {
+        let cores: Vec<_> = self.nodes.values().filter_map(|node| node.core.as_ref()).collect();
+        for (place, one) in cores.iter().enumerate() {
+            for other in &cores[place + 1..] {
+                let (a, b) = (one.status(), other.status());
+                let mut agree = false;
+                for index in (a.first_index.max(b.first_index).0..=a.last.index.min(b.last.index).0).rev() {
+                    let same = one.term_at(Index(index)) == other.term_at(Index(index));
+                    assert!(
+                        same || !agree,
+                        "nodes {} and {} differ below a shared entry at {index}",
+                        a.node,
+                        b.node
+                    );
+                    agree = same;
+                }
+            }
+        }
+    }
+}
