@@ -20,15 +20,15 @@ fn value(state: &StateMachine, key: &[u8]) -> Option<Vec<u8>> {
 
 /// The whole snapshot of this instant, and the state machine read back from it.
 fn through_a_snapshot(state: &mut StateMachine, bytes_max: usize) -> StateMachine {
-    let frozen = state.freeze(state.applied(), 1).unwrap();
+    let frozen = state.freeze(state.applied(), 1).expect("nothing else is frozen");
     let (mut restore, mut cursor) = (Restore::new(), Some(Cursor::start()));
     while let Some(at) = cursor {
-        let (chunk, next) = state.snapshot_chunk(&frozen, &at, bytes_max).unwrap();
-        restore.feed(&chunk).unwrap();
+        let (chunk, next) = state.snapshot_chunk(&frozen, &at, bytes_max).expect("it is pinned");
+        restore.feed(&chunk).expect("our own bytes");
         cursor = next;
     }
     state.unpin(frozen);
-    restore.finish().unwrap()
+    restore.finish().expect("our own bytes")
 }
 
 #[test]

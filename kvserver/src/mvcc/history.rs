@@ -156,8 +156,8 @@ impl History {
         }
     }
 
-    /// Whether a pin needs `version`, which `next` supersedes: then the reader at the pin's version, or one
-    /// between it and the pin's floor, sees it. A tombstone at or below a pin's floor is none of its business.
+    /// Whether a pin needs `version`, which `next` supersedes: whether some reader from the pin's floor up to its
+    /// version sees it. Without `next` it is about a tombstone with nothing older, which is of no use at or below a floor.
     pub(super) fn is_pinned(&self, version: Version, next: Option<Version>) -> bool {
         self.pins.iter().any(|pin| {
             let is_born = version <= pin.version;

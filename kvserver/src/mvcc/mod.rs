@@ -7,9 +7,9 @@
 //! *floor* says for how long. It is moved by the log alone ([`Store::compact_before`]), so that every node answers
 //! the same for the same version; a [`Pin`] delays only the freeing of memory, never an answer.
 //!
-//! From the bottom up: [`arena`] and [`towers`] hand out slots by number (no pointers, no `unsafe`), [`skip_list`]
-//! keeps the order, [`revisions`] the versions of one key, [`history`] decides what may be freed, [`store`] is the
-//! face, [`scan`] walks.
+//! From the bottom up: `arena` and `towers` hand out slots by number (no pointers, no `unsafe`), `skip_list`
+//! keeps the order, `revisions` the versions of one key, `history` decides what may be freed, `store` is the
+//! face, `scan` walks.
 //!
 //! Nothing here may look at a clock, draw true randomness, or walk a hash map: the content is the same on every node.
 //! Only the heights of towers come from a generator, with a fixed seed, and no answer depends on them.

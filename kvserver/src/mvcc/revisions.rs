@@ -94,7 +94,8 @@ impl Revisions {
     }
 
     /// Frees what the version `by` superseded, and a tombstone that this leaves as the oldest. Both must be below
-    /// the floor, so that only a pin can want them: `is_pinned` tells, from a version and the one superseding it.
+    /// the floor, so that only a pin can want them: `is_pinned` tells, from a version and the one superseding it, or
+    /// none for a tombstone that is the oldest.
     pub(super) fn free_superseded(
         &mut self,
         by: Version,
@@ -111,11 +112,11 @@ impl Revisions {
                 }
                 older.remove(position);
             }
-            let is_dead = |oldest: &Revision, next: Version| {
-                oldest.value.is_none() && oldest.version <= floor && !is_pinned(oldest.version, Some(next))
+            // With nothing older left below it, a tombstone reads like the absence of the key.
+            let is_dead = |oldest: &Revision| {
+                oldest.value.is_none() && oldest.version <= floor && !is_pinned(oldest.version, None)
             };
-            let next = older.get(1).unwrap_or(&self.newest).version;
-            if older.front().is_some_and(|oldest| is_dead(oldest, next)) {
+            if older.front().is_some_and(is_dead) {
                 older.pop_front();
             }
             if !older.is_empty() {

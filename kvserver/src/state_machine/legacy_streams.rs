@@ -199,3 +199,6 @@ impl LegacyStreams {
         stream
     }
 }
+
+#[cfg(test)]
+mod tests;

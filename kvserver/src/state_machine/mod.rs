@@ -4,7 +4,7 @@
 //! on every node, whatever was restarted, restored or snapshotted meanwhile. It knows no clock, no randomness, no
 //! configuration, no network and no disk. An error that every replica would get is a [`Reply`]; there is no other.
 //!
-//! [`command`] is what entries ask, [`reply`] what they get; [`sessions`] and [`legacy_streams`] see that each write
+//! [`command`] is what entries ask, [`reply`] what they get; `sessions` and `legacy_streams` see that each write
 //! runs once; [`snapshot`] writes the state of one instant while entries go on, [`restore`] reads it.
 //!
 //! Whoever owns it brings the lock: one writer (the apply-loop), any number of readers.

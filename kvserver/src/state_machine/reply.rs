@@ -1,8 +1,10 @@
 //! What the state machine answers: small, cheap to copy, and kept per write until its client has seen it.
 
+use std::fmt;
+
 use super::codec::{ReadError, Reader, put_varint};
 use super::command::InvalidCommand;
-use super::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::limits::{KEY_BYTES_MAX, SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::mvcc::Version;
 
 const WRITTEN: u8 = 1;
@@ -70,13 +72,49 @@ pub enum Reply {
     SessionExpired,
     /// The session's client said before that it had seen this write answered.
     StaleSeq,
-    /// The seq is [`SESSION_WINDOW`](super::limits::SESSION_WINDOW) or more above the session's `acked_below`; nothing was written, and the same
+    /// The seq is [`SESSION_WINDOW`] or more above the session's `acked_below`; nothing was written, and the same
     /// seq may be sent again once the earlier ones are answered.
     OutOfWindow,
     /// To an origin client.
     Legacy(LegacyOutcome),
     /// The entry makes no sense.
     Invalid(InvalidCommand),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Part::Key => "key",
+            Part::Value => "value",
+        })
+    }
+}
+
+/// One line for people.
+impl fmt::Display for Reply {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reply::SessionOpened { client_id } => write!(formatter, "session {client_id} is open"),
+            Reply::Written { version } => write!(formatter, "written at version {version}"),
+            Reply::Deleted { version } => write!(formatter, "deleted at version {version}"),
+            Reply::NotFound => formatter.write_str("there is no such key"),
+            Reply::TooLarge { part, bytes } => {
+                write!(formatter, "the {part} has {bytes} bytes, at most {} are allowed", part.bytes_max())
+            }
+            Reply::SessionExpired => {
+                formatter.write_str("the session is gone; whether the write ran is not known")
+            }
+            Reply::StaleSeq => {
+                formatter.write_str("the client said before that it had seen this write answered")
+            }
+            Reply::OutOfWindow => {
+                write!(formatter, "{SESSION_WINDOW} writes of the session are waiting to be acknowledged")
+            }
+            Reply::Legacy(LegacyOutcome::Done) => formatter.write_str("done"),
+            Reply::Legacy(LegacyOutcome::TooLarge) => formatter.write_str("key or value is too large"),
+            Reply::Invalid(error) => error.fmt(formatter),
+        }
+    }
 }
 
 /// What a write came to when it ran: the replies that are kept.

@@ -167,3 +167,6 @@ impl Session {
         self.replies.binary_search_by_key(&seq, |(seq, _)| *seq)
     }
 }
+
+#[cfg(test)]
+mod tests;
