@@ -1,0 +1,146 @@
+//! The apply-loop: the only writer of the state machine.
+//!
+//! It takes committed entries from the queue, applies at most [`ENTRIES_PER_LOCK`] of them under one write lock,
+//! and answers their waiters after it. When the applied log has outgrown its bound it freezes the state between
+//! two entries and leaves the writing of the snapshot to the snapshotter.
+
+use std::sync::Arc;
+
+use log::info;
+use raft::core::{Entry, EntryId, Payload, SnapshotMeta};
+use raft::driver::{ApplyMsg, RaftNode};
+use raft::sync::LockQueue;
+
+use crate::outcome::{Answer, send_all};
+use crate::read_gate::ReadGate;
+use crate::shared_state::SharedState;
+use crate::snapshotter::SnapshotDesk;
+use crate::state_machine::Reply;
+use crate::waiters::Waiters;
+
+/// Entries applied under one write lock: readers wait no longer than this takes.
+pub const ENTRIES_PER_LOCK: usize = 64;
+
+/// Messages taken from the queue at once.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// What a log entry costs beside its command, for measuring how far the log has outgrown the snapshot.
+const ENTRY_OVERHEAD_BYTES: u64 = 32;
+
+/// The apply-loop's own state.
+pub struct ApplyLoop {
+    node: Arc<RaftNode>,
+    state: Arc<SharedState>,
+    waiters: Arc<Waiters>,
+    gate: Arc<ReadGate>,
+    desk: Arc<SnapshotDesk>,
+    last: EntryId,
+    log_bytes: u64,
+    snapshot_log_bytes: u64,
+    replies: Vec<(EntryId, Reply)>,
+    answers: Vec<Answer>,
+}
+
+impl ApplyLoop {
+    /// A loop over `state`, which is of `last`; a snapshot is wanted per `snapshot_log_bytes` of log.
+    pub fn new(
+        node: Arc<RaftNode>,
+        state: Arc<SharedState>,
+        waiters: Arc<Waiters>,
+        gate: Arc<ReadGate>,
+        desk: Arc<SnapshotDesk>,
+        last: EntryId,
+        snapshot_log_bytes: u64,
+    ) -> ApplyLoop {
+        assert_eq!(last.index.0, state.applied_index(), "the loop starts where the state is");
+        let (replies, answers) = Default::default();
+        ApplyLoop {
+            node,
+            state,
+            waiters,
+            gate,
+            desk,
+            last,
+            log_bytes: 0,
+            snapshot_log_bytes,
+            replies,
+            answers,
+        }
+    }
+
+    /// The `apply-loop` thread: a turn for whatever the queue holds, until it is closed and empty.
+    pub fn run(&mut self, queue: &LockQueue<ApplyMsg>) {
+        let mut messages = Vec::new();
+        while queue.pop_batch_into(&mut messages, MESSAGES_PER_TURN) {
+            self.turn(messages.drain(..));
+        }
+    }
+
+    /// Applies `messages`, answers who waits for them and tells the core how far it got.
+    pub fn turn(&mut self, messages: impl Iterator<Item = ApplyMsg>) {
+        for message in messages {
+            match message {
+                ApplyMsg::Entries(entries) => {
+                    for chunk in entries.chunks(ENTRIES_PER_LOCK) {
+                        self.apply(chunk);
+                    }
+                }
+                ApplyMsg::Restore(meta) => self.restore(&meta),
+            }
+        }
+        let applied = self.last.index;
+        // A stopped node applies what its queue still holds; nobody asks it how far it got.
+        let _ = self.node.with_core(|core| core.applied(applied));
+        self.gate.open();
+        if self.log_bytes >= self.snapshot_log_bytes.max(self.desk.newest_bytes()) {
+            self.snapshot();
+        }
+    }
+
+    fn apply(&mut self, entries: &[Entry]) {
+        let mut machine = self.state.write();
+        for entry in entries {
+            assert_eq!(entry.index.0, self.last.index.0 + 1, "entries are applied without a gap");
+            self.last = EntryId { term: entry.term, index: entry.index };
+            match &entry.payload {
+                Payload::Noop => machine.apply_noop(entry.index.0),
+                Payload::Command(command) => {
+                    let reply = machine.apply(entry.index.0, command);
+                    self.replies.push((self.last, reply));
+                    self.log_bytes += command.len() as u64;
+                }
+            }
+            self.log_bytes += ENTRY_OVERHEAD_BYTES;
+        }
+        drop(machine);
+        self.waiters.applied(&mut self.replies, &mut self.answers);
+        send_all(self.answers.drain(..));
+    }
+
+    /// Replaces the state by that of the snapshot file, which is durable and checked already.
+    fn restore(&mut self, meta: &SnapshotMeta) {
+        if meta.last.index <= self.last.index {
+            return;
+        }
+        match self.desk.load(meta) {
+            Ok(machine) => {
+                *self.state.write() = machine;
+                self.last = meta.last;
+                self.log_bytes = 0;
+                info!("the state is now that of the snapshot at index {}", meta.last.index);
+            }
+            Err(error) => self.node.fail(&format!("its snapshot at index {}: {error}", meta.last.index)),
+        }
+    }
+
+    /// Freezes the state of this instant for the snapshotter, unless it still writes the one before.
+    fn snapshot(&mut self) {
+        if self.desk.is_writing() {
+            return;
+        }
+        let frozen = self.state.write().freeze(self.last.index.0, self.last.term.0);
+        let frozen = frozen.expect("the snapshotter holds one pin and the state machine has room for more");
+        self.desk.write(frozen, self.last);
+        self.log_bytes = 0;
+    }
+}

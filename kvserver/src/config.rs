@@ -1,0 +1,68 @@
+//! What a node is started with, and the limits it keeps.
+
+use std::path::PathBuf;
+
+/// The configuration of one node. Times are in milliseconds, sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// This node's id; one of `members`.
+    pub node_id: u64,
+    /// The cluster's name. Nodes of another one are refused, on the wire and in the data directory.
+    pub cluster_id: String,
+    /// Every member with its advertised `host:port`.
+    pub members: Vec<(u64, String)>,
+    /// The `host:port` to listen on.
+    pub listen: String,
+    /// The node's own directory; made with mode 0700 when it is not there.
+    pub data_dir: PathBuf,
+    /// How often a leader says that it lives. Default 25.
+    pub heartbeat_ms: u64,
+    /// The shortest election timeout. Default 300.
+    pub election_min_ms: u64,
+    /// The longest election timeout. Default 500.
+    pub election_max_ms: u64,
+    /// How much log is applied before a snapshot is taken. A snapshot is also not taken before the log is as large
+    /// as the last one, so that a big store does not write itself over and over. Default 64 MiB.
+    pub snapshot_log_bytes: u64,
+    /// The largest key. A larger one is answered `TOO_LARGE`. Default 64 KiB.
+    pub key_bytes_max: usize,
+    /// The largest value of a request. A larger one is answered `TOO_LARGE`. Default 8 MiB.
+    pub value_bytes_max: usize,
+    /// Entries proposed and not yet committed. Beyond it writes are answered `BUSY`. Default 64 MiB.
+    pub uncommitted_bytes_max: usize,
+    /// Batches of committed entries between Raft and the apply-loop. When full the applier waits. Default 64.
+    pub apply_queue_batches: usize,
+    /// Client and peer connections. Beyond it none is accepted until one closes. Default 10,000.
+    pub connections_max: usize,
+    /// Requests being served at once. Beyond it a request is answered `OVERLOADED`. Default 65,536.
+    pub calls_in_flight_max: usize,
+}
+
+impl ServerConfig {
+    /// A configuration with every limit at its default.
+    pub fn new(
+        node_id: u64,
+        cluster_id: &str,
+        members: Vec<(u64, String)>,
+        listen: &str,
+        data_dir: PathBuf,
+    ) -> Self {
+        ServerConfig {
+            node_id,
+            cluster_id: cluster_id.to_owned(),
+            members,
+            listen: listen.to_owned(),
+            data_dir,
+            heartbeat_ms: 25,
+            election_min_ms: 300,
+            election_max_ms: 500,
+            snapshot_log_bytes: 64 << 20,
+            key_bytes_max: 64 << 10,
+            value_bytes_max: 8 << 20,
+            uncommitted_bytes_max: 64 << 20,
+            apply_queue_batches: 64,
+            connections_max: 10_000,
+            calls_in_flight_max: 65_536,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The data directory, opened: identity, log, snapshots and the state they amount to, before any thread exists.
+
+use std::sync::Arc;
+
+use log::{info, warn};
+use raft::core::NodeId;
+use raft::storage::{
+    DataDirectory, Disk, RealDisk, Recovery, SnapshotStore, SyncTimes, Wal, WalConfig, recover,
+};
+use rand::rngs::{ChaCha8Rng, SysRng};
+use rand::{Rng, SeedableRng};
+
+use crate::config::ServerConfig;
+use crate::error::StartError;
+use crate::file_system::file_system;
+use crate::shared_state::SharedState;
+use crate::snapshotter::SnapshotDesk;
+use crate::state_machine::StateMachine;
+
+/// What a node starts from.
+pub(crate) struct Opened {
+    pub(crate) directory: DataDirectory,
+    pub(crate) wal: Wal,
+    /// The log writer's.
+    pub(crate) log_disk: Box<dyn Disk>,
+    /// The snapshotter's.
+    pub(crate) snapshot_disk: Box<dyn Disk>,
+    pub(crate) sync_times: Arc<SyncTimes>,
+    pub(crate) log: raft::core::Restored,
+    pub(crate) snapshots: SnapshotStore,
+    pub(crate) state: Arc<SharedState>,
+    pub(crate) desk: Arc<SnapshotDesk>,
+    pub(crate) file_system: String,
+    /// Seeded by the system: election timeouts of different nodes must differ.
+    pub(crate) random: ChaCha8Rng,
+    /// A number that no other start of any node has.
+    pub(crate) start_number: u64,
+}
+
+impl Opened {
+    /// Opens the data directory of `config` and recovers what is in it.
+    pub(crate) fn open(config: &ServerConfig) -> Result<Opened, StartError> {
+        let path = &config.data_dir;
+        let directory = DataDirectory::open(path, &config.cluster_id, NodeId(config.node_id))?;
+        let mut log_disk = RealDisk::new(path);
+        let wal_config = WalConfig::new(directory.identity().incarnation);
+        let storage_error = |error| StartError::Storage { path: path.clone(), error };
+        let recovery = recover(&mut log_disk, wal_config, !directory.is_fresh()).map_err(storage_error)?;
+        let Recovery { wal, restored, snapshots, remarks } = recovery;
+        for remark in remarks {
+            warn!("{remark}");
+        }
+        let desk = Arc::new(SnapshotDesk::new({
+            let path = path.clone();
+            move || Box::new(RealDisk::new(&path))
+        }));
+        let machine = match &restored.snapshot {
+            None => StateMachine::new(),
+            Some(meta) => desk.load(meta).map_err(|error| StartError::State {
+                path: path.clone(),
+                index: meta.last.index,
+                error,
+            })?,
+        };
+        info!(
+            "{}: the state is of index {}, the log goes on for {} entries",
+            path.display(),
+            machine.applied(),
+            restored.entries.len()
+        );
+        let mut random = ChaCha8Rng::try_from_rng(&mut SysRng).map_err(StartError::Random)?;
+        let start_number = random.next_u64();
+        Ok(Opened {
+            directory,
+            wal,
+            sync_times: log_disk.sync_times(),
+            log_disk: Box::new(log_disk),
+            snapshot_disk: Box::new(RealDisk::new(path)),
+            log: restored,
+            snapshots,
+            state: Arc::new(SharedState::new(machine)),
+            desk,
+            file_system: file_system(path),
+            random,
+            start_number,
+        })
+    }
+}

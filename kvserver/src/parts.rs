@@ -1,0 +1,127 @@
+//! One node's rooms and how they are joined, without a thread or a socket: the server puts threads around them, the
+//! simulator steps through them.
+
+use std::sync::Arc;
+
+use raft::core::{Config, EntryId, NodeId, RawNode};
+use raft::driver::{Applier, ApplyMsg, RaftNode, Transport};
+use raft::net::AddressBook;
+use raft::sync::{LockQueue, StopSignal};
+use rand::rngs::ChaCha8Rng;
+
+use crate::application::StoreApplication;
+use crate::apply_loop::ApplyLoop;
+use crate::config::ServerConfig;
+use crate::error::StartError;
+use crate::intake::Intake;
+use crate::leader_hints::LeaderHints;
+use crate::read_gate::ReadGate;
+use crate::shared_state::SharedState;
+use crate::snapshotter::SnapshotDesk;
+use crate::waiters::Waiters;
+
+/// One election tick. The election timeout is drawn in whole ticks.
+pub(crate) const ELECTION_TICK_MS: u64 = 10;
+
+/// The rooms of one node.
+pub struct Parts {
+    /// The gate to the core.
+    pub node: Arc<RaftNode>,
+    /// The way of committed entries.
+    pub applier: Arc<Applier>,
+    /// Between Raft and the apply-loop.
+    pub queue: Arc<LockQueue<ApplyMsg>>,
+    /// The state, for readers.
+    pub state: Arc<SharedState>,
+    /// Writes that wait.
+    pub waiters: Arc<Waiters>,
+    /// Reads that wait.
+    pub gate: Arc<ReadGate>,
+    /// Where requests enter.
+    pub intake: Arc<Intake>,
+    /// What the node tells.
+    pub application: Arc<StoreApplication>,
+}
+
+impl Parts {
+    /// Joins the rooms of the node that `config` describes. `log` is what recovery found, `state` holds the state of
+    /// its snapshot. `stop` is raised when the node fails; the caller still has to [`connect`](Parts::connect) it.
+    ///
+    /// # Errors
+    /// When the configuration contradicts itself.
+    pub fn join(
+        config: &ServerConfig,
+        log: raft::core::Restored,
+        state: &Arc<SharedState>,
+        desk: &Arc<SnapshotDesk>,
+        stop: &Arc<StopSignal>,
+        random: ChaCha8Rng,
+    ) -> Result<(Parts, ApplyLoop), StartError> {
+        let core_config = core_config(config)?;
+        let last = log.snapshot.as_ref().map_or_else(EntryId::default, |meta| meta.last);
+        let queue = Arc::new(LockQueue::new(config.apply_queue_batches));
+        let applier = Arc::new(Applier::new(Arc::clone(&queue)));
+        let core = RawNode::new(core_config, log, random);
+        let node = Arc::new(RaftNode::new(core, Arc::clone(&applier)));
+        let state = Arc::clone(state);
+        let waiters = Arc::new(Waiters::default());
+        let hints = Arc::new(LeaderHints::new(&address_book(config)));
+        let gate = Arc::new(ReadGate::new(Arc::clone(&state), Arc::clone(&hints)));
+        let intake = Arc::new(Intake::new(
+            Arc::clone(&node),
+            Arc::clone(&waiters),
+            Arc::clone(&gate),
+            Arc::clone(&hints),
+        ));
+        let application = Arc::new(StoreApplication::new(
+            Arc::clone(&waiters),
+            Arc::clone(&gate),
+            hints,
+            Arc::clone(desk),
+            Arc::clone(&queue),
+            Arc::clone(stop),
+        ));
+        let apply_loop = ApplyLoop::new(
+            Arc::clone(&node),
+            Arc::clone(&state),
+            Arc::clone(&waiters),
+            Arc::clone(&gate),
+            Arc::clone(desk),
+            last,
+            config.snapshot_log_bytes,
+        );
+        Ok((Parts { node, applier, queue, state, waiters, gate, intake, application }, apply_loop))
+    }
+
+    /// Says what carries the node's messages.
+    pub fn connect(&self, transport: Arc<dyn Transport>) {
+        self.node.connect(transport, Arc::clone(&self.application) as _);
+    }
+
+    /// Answers everybody who still waits: the node stops.
+    pub fn shut_down(&self) {
+        self.waiters.shut_down();
+        self.gate.shut_down();
+    }
+}
+
+/// The members' addresses out of the configuration.
+pub(crate) fn address_book(config: &ServerConfig) -> AddressBook {
+    AddressBook::new(config.members.iter().map(|(id, address)| (NodeId(*id), address.clone())))
+}
+
+fn core_config(config: &ServerConfig) -> Result<Config, StartError> {
+    let voters: Vec<NodeId> = config.members.iter().map(|(id, _)| NodeId(*id)).collect();
+    if !voters.contains(&NodeId(config.node_id)) {
+        return Err(StartError::Config(format!("node {} is not one of the members", config.node_id)));
+    }
+    let ticks = |ms: u64| u32::try_from(ms.div_ceil(ELECTION_TICK_MS)).unwrap_or(u32::MAX);
+    let core = Config {
+        election_ticks_min: ticks(config.election_min_ms),
+        election_ticks_max: ticks(config.election_max_ms),
+        uncommitted_bytes_max: config.uncommitted_bytes_max as u64,
+        ..Config::new(NodeId(config.node_id), voters)
+    };
+    core.validate().map_err(|error| StartError::Config(error.to_string()))?;
+    Ok(core)
+}

@@ -1,0 +1,269 @@
+//! One node of the store: everything put together, started, and stopped in an order.
+//!
+//! A node listens before it takes part, so that its peers can probe it; a node with a new data directory takes part
+//! only after its peers were probed, too (see `raft::net::Admission`). The stop: no new requests, tickers, log
+//! writer, applier, queue closed and drained, snapshotter, every waiter answered, reactor flushed.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use log::{error, info};
+use proto::admin::{AdminDispatcher, StatusReply};
+use proto::kv::KvDispatcher;
+use proto::kv_server_rpc::KvServerRpcDispatcher;
+use proto::raft_rpc::RaftRpcDispatcher;
+use raft::driver::{LogWriter, Supervisor, TickTimes, spawn_watched};
+use raft::net::{Admission, Answers, Border, PeerTransport, RaftService};
+use raft::sync::{StopSignal, locked};
+use rpc::{ProviderConfig, Reactor, ReactorConfig, RpcProvider};
+
+use crate::config::ServerConfig;
+use crate::error::StartError;
+use crate::opened::Opened;
+use crate::parts::{ELECTION_TICK_MS, Parts, address_book};
+use crate::service::{AdminService, KvServerService, KvService, RequestLimits};
+use crate::snapshotter::{SnapshotDesk, Snapshotter};
+
+/// How long the last replies may take to leave when the node stops.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// Why a node stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was told to.
+    Asked,
+    /// Its disk, one of its threads or its start broke; in words.
+    Failed(String),
+}
+
+/// A running node.
+pub struct Server {
+    reactor: Reactor,
+    provider: RpcProvider,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    starter: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the starting thread and the server's handle share.
+struct Shared {
+    stop: Arc<StopSignal>,
+    parts: Parts,
+    running: Mutex<Option<Running>>,
+    failure: Mutex<Option<String>>,
+}
+
+/// The threads of a node that takes part.
+struct Running {
+    supervisor: Supervisor,
+    apply_loop: JoinHandle<()>,
+    snapshotter: JoinHandle<()>,
+    desk: Arc<SnapshotDesk>,
+}
+
+/// What becomes threads once the node is admitted.
+struct Waiting {
+    admission: Arc<Admission>,
+    transport: Arc<PeerTransport>,
+    raft_service: Arc<RaftService>,
+    admin_service: Arc<AdminService>,
+    writer: LogWriter,
+    apply_loop: crate::apply_loop::ApplyLoop,
+    snapshotter: Snapshotter,
+    desk: Arc<SnapshotDesk>,
+    times: TickTimes,
+}
+
+impl Server {
+    /// Opens the data directory, recovers what is in it, listens, and takes part once the node is admitted.
+    ///
+    /// # Errors
+    /// When the configuration, the directory, its data or the address cannot be used; nothing is left running.
+    pub fn start(config: &ServerConfig) -> Result<Server, StartError> {
+        let opened = Opened::open(config)?;
+        let reactor = Reactor::start("reactor-0", ReactorConfig::default())?;
+        match Server::assemble(config, opened, &reactor) {
+            Ok(server) => Ok(server),
+            Err(error) => {
+                reactor.stop(Duration::ZERO);
+                Err(error)
+            }
+        }
+    }
+
+    fn assemble(config: &ServerConfig, opened: Opened, reactor: &Reactor) -> Result<Server, StartError> {
+        let stop = Arc::new(StopSignal::default());
+        let members = address_book(config);
+        let border = Border {
+            cluster_id: config.cluster_id.clone(),
+            node_id: raft::core::NodeId(config.node_id),
+            members,
+        };
+        let incarnation = opened.start_number;
+        let (parts, apply_loop) =
+            Parts::join(config, opened.log, &opened.state, &opened.desk, &stop, opened.random)?;
+        let answers = Arc::new(Answers::default());
+        let inbox = Arc::clone(&parts.node) as Arc<dyn raft::net::Inbox>;
+        let transport = Arc::new(PeerTransport::new(reactor, border.clone(), Arc::clone(&answers), inbox));
+        parts.connect(Arc::clone(&transport) as _);
+
+        let admission = Arc::new(Admission::new(border.clone(), opened.directory));
+        let raft_service = Arc::new(RaftService::new(border, answers, Arc::clone(&admission)));
+        let admin_service =
+            Arc::new(AdminService::new(fixed_status(config, &opened.file_system), opened.sync_times));
+        let limits =
+            RequestLimits { key_bytes_max: config.key_bytes_max, value_bytes_max: config.value_bytes_max };
+        let kv = Arc::new(KvService::new(Arc::clone(&parts.intake), limits));
+        let origin =
+            Arc::new(KvServerService::new(Arc::clone(&parts.intake), limits, config.node_id, incarnation));
+        let provider = RpcProvider::new(reactor, provider_config(config));
+        provider.notify_service(Arc::new(RaftRpcDispatcher::new(Arc::clone(&raft_service))))?;
+        provider.notify_service(Arc::new(AdminDispatcher::new(Arc::clone(&admin_service))))?;
+        provider.notify_service(Arc::new(KvDispatcher::new(kv)))?;
+        provider.notify_service(Arc::new(KvServerRpcDispatcher::new(origin)))?;
+        let hook: Arc<dyn rpc::EndOfTurn> = Arc::clone(&parts.intake) as _;
+        reactor.on_end_of_turn(Arc::downgrade(&hook));
+        let address = provider.listen(&config.listen)?;
+        info!("node {} of cluster \"{}\" listens on {address}", config.node_id, config.cluster_id);
+
+        let snapshotter = Snapshotter::new(
+            Arc::clone(&parts.node),
+            Arc::clone(&opened.desk),
+            Arc::clone(&opened.state),
+            opened.snapshot_disk,
+            opened.snapshots,
+            Arc::clone(&transport) as _,
+        );
+        let spare_desk = Arc::clone(&opened.desk);
+        let writer = LogWriter::new(opened.wal, opened.log_disk, move |plan| {
+            // Without a spare the log writer makes its next file itself.
+            let _ = spare_desk.prepare_spare(plan);
+        });
+        let waiting = Waiting {
+            admission,
+            transport,
+            raft_service,
+            admin_service,
+            writer,
+            apply_loop,
+            snapshotter,
+            desk: opened.desk,
+            times: TickTimes {
+                election_tick: Duration::from_millis(ELECTION_TICK_MS),
+                heartbeat: Duration::from_millis(config.heartbeat_ms),
+            },
+        };
+        let (running, failure) = Default::default();
+        let shared = Arc::new(Shared { stop, parts, running, failure });
+        let starter = {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name("admission".to_owned()).spawn(move || waiting.take_part(&shared))?
+        };
+        let starter = Mutex::new(Some(starter));
+        Ok(Server { reactor: reactor.clone(), provider, address, shared, starter })
+    }
+
+    /// Where the node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Blocks until the node has been told to stop or has failed. It must still be [`stopped`](Server::stop).
+    pub fn wait(&self) -> Stopped {
+        self.shared.stop.wait();
+        self.shared.failure().map_or(Stopped::Asked, Stopped::Failed)
+    }
+
+    /// A handle that ends [`wait`](Server::wait), for a signal handler's thread.
+    pub fn stop_signal(&self) -> Arc<StopSignal> {
+        Arc::clone(&self.shared.stop)
+    }
+
+    /// Stops every thread in order, answers everybody who waits, closes every connection. Idempotent.
+    pub fn stop(&self) {
+        self.shared.stop.stop();
+        if let Some(starter) = locked(&self.starter).take() {
+            // Its panic has been said by the panic hook; what it started is stopped below.
+            let _ = starter.join();
+        }
+        let parts = &self.shared.parts;
+        if let Some(running) = locked(&self.shared.running).take() {
+            running.supervisor.stop();
+            parts.queue.close();
+            let _ = running.apply_loop.join();
+            running.desk.close();
+            let _ = running.snapshotter.join();
+        }
+        parts.node.stop();
+        parts.shut_down();
+        self.provider.stop();
+        self.reactor.stop(FLUSH_TIME);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn failure(&self) -> Option<String> {
+        locked(&self.failure).clone().or_else(|| self.parts.application.failure())
+    }
+
+    fn fail(&self, reason: String) {
+        error!("this node stops: {reason}");
+        locked(&self.failure).get_or_insert(reason);
+        self.stop.stop();
+    }
+}
+
+impl Waiting {
+    /// The `admission` thread: waits until the node may take part, starts its threads, and ends.
+    fn take_part(self, shared: &Shared) {
+        if let Err(error) = self.admission.wait(&self.transport, &shared.stop) {
+            if !shared.stop.is_stopped() {
+                shared.fail(error.to_string());
+            }
+            return;
+        }
+        match self.start_threads(&shared.parts) {
+            Ok(running) => *locked(&shared.running) = Some(running),
+            Err(error) => shared.fail(format!("a thread could not be started: {error}")),
+        }
+    }
+
+    fn start_threads(self, parts: &Parts) -> std::io::Result<Running> {
+        let Waiting { mut apply_loop, mut snapshotter, desk, .. } = self;
+        let queue = Arc::clone(&parts.queue);
+        let apply_loop = spawn_watched(&parts.node, "apply-loop", move || apply_loop.run(&queue))?;
+        let snapshotter = spawn_watched(&parts.node, "snapshotter", move || snapshotter.run())?;
+        let supervisor = Supervisor::start(&parts.node, &parts.applier, self.writer, self.times)?;
+        self.raft_service.open(Arc::clone(&parts.node) as _, Arc::clone(&desk) as _);
+        self.admin_service.open(Arc::clone(&parts.node), Arc::clone(&parts.state));
+        Ok(Running { supervisor, apply_loop, snapshotter, desk })
+    }
+}
+
+fn provider_config(config: &ServerConfig) -> ProviderConfig {
+    ProviderConfig {
+        connections_max: config.connections_max,
+        calls_in_flight_max: config.calls_in_flight_max,
+        ..ProviderConfig::default()
+    }
+}
+
+fn fixed_status(config: &ServerConfig, file_system: &str) -> StatusReply {
+    StatusReply {
+        node: config.node_id,
+        cluster_id: config.cluster_id.clone(),
+        pid: std::process::id(),
+        data_dir: config.data_dir.display().to_string(),
+        file_system: file_system.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..StatusReply::default()
+    }
+}

@@ -1,0 +1,64 @@
+//! The `admin` service: what an operator asks of one node.
+
+use std::sync::{Arc, OnceLock};
+
+use proto::admin::{Admin, StatusReply, StatusRequest};
+use raft::driver::RaftNode;
+use raft::storage::SyncTimes;
+use rpc::Reply;
+
+use crate::shared_state::SharedState;
+
+/// What the status is read from, once the node takes part.
+struct Parts {
+    node: Arc<RaftNode>,
+    state: Arc<SharedState>,
+}
+
+/// The service. Before the node takes part it says so.
+pub struct AdminService {
+    fixed: StatusReply,
+    sync_times: Arc<SyncTimes>,
+    parts: OnceLock<Parts>,
+}
+
+impl AdminService {
+    /// A service that answers `fixed`, with the changing fields filled in at each call.
+    pub fn new(fixed: StatusReply, sync_times: Arc<SyncTimes>) -> AdminService {
+        AdminService { fixed, sync_times, parts: OnceLock::new() }
+    }
+
+    /// The node takes part from now on. Called once.
+    pub fn open(&self, node: Arc<RaftNode>, state: Arc<SharedState>) {
+        assert!(self.parts.set(Parts { node, state }).is_ok(), "an admin service is opened once");
+    }
+
+    fn status(&self) -> StatusReply {
+        let mut reply = self.fixed.clone();
+        reply.fdatasync_p50_us = self.sync_times.fdatasync_p50_us().map_or(0, u64::from);
+        let Some(parts) = self.parts.get() else {
+            "waiting".clone_into(&mut reply.role);
+            return reply;
+        };
+        reply.applied = parts.state.applied_index();
+        let Ok(status) = parts.node.with_core(|core| core.status()) else {
+            "stopped".clone_into(&mut reply.role);
+            return reply;
+        };
+        reply.role = status.role.to_string();
+        reply.has_leader = status.leader.is_some();
+        reply.leader = status.leader.map_or(0, |leader| leader.0);
+        reply.term = status.term.0;
+        reply.commit = status.commit_index.0;
+        reply.last = status.last.index.0;
+        reply.persisted = status.persisted_index.0;
+        reply.snapshot = status.snapshot_index.0;
+        reply
+    }
+}
+
+impl Admin for AdminService {
+    fn status(&self, _request: StatusRequest, reply: Reply<StatusReply>) {
+        reply.send(&AdminService::status(self));
+    }
+}

@@ -1,0 +1,168 @@
+//! The snapshotter's desk: where the other threads leave what concerns snapshots, without waiting for any of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
+use raft::core::{EntryId, NodeId, SnapshotMeta, Term};
+use raft::net::{ChunkAnswer, SnapshotReceiver};
+use raft::storage::disk::Disk;
+use raft::storage::snapshot_file::{SnapshotError, SnapshotReader, snapshot_name};
+use raft::storage::wal::SparePlan;
+use raft::sync::{LockQueue, PopTimeout};
+
+use crate::state_machine::{Frozen, Restore, RestoreError, StateMachine};
+
+/// Tasks that may wait. More would mean that a peer sends chunks without waiting for answers: they are refused.
+const TASKS_MAX: usize = 256;
+
+/// One thing to do.
+pub enum Task {
+    /// Write the snapshot of a frozen instant, after the entry `last`.
+    Write {
+        /// The instant.
+        frozen: Frozen,
+        /// The last entry applied before it.
+        last: EntryId,
+    },
+    /// Send the newest snapshot to a peer that cannot be caught up from the log.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// The leader's term, in which it is sent.
+        term: Term,
+    },
+    /// A peer's answer to a chunk.
+    Answered {
+        /// The peer.
+        to: NodeId,
+        /// The number of the sending that the chunk was part of.
+        number: u64,
+        /// The answer; None when it is lost.
+        answer: Option<InstallSnapshotResponse>,
+    },
+    /// A chunk that the leader sent.
+    Receive {
+        /// The leader.
+        from: NodeId,
+        /// The chunk.
+        request: InstallSnapshotRequest,
+        /// Where the answer goes.
+        answer: ChunkAnswer,
+    },
+    /// Make a file for a later segment of the log.
+    Spare(SparePlan),
+}
+
+/// Why a snapshot file did not become a state.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be read or is damaged.
+    #[error(transparent)]
+    File(#[from] SnapshotError),
+    /// Its bytes are not a state.
+    #[error(transparent)]
+    State(#[from] RestoreError),
+}
+
+/// The desk.
+pub struct SnapshotDesk {
+    tasks: Arc<LockQueue<Task>>,
+    is_writing: AtomicBool,
+    newest_bytes: AtomicU64,
+    open_disk: Box<dyn Fn() -> Box<dyn Disk> + Send + Sync>,
+}
+
+impl SnapshotDesk {
+    /// An empty desk; `open_disk` opens the data directory once more, for whoever loads a snapshot.
+    pub fn new(open_disk: impl Fn() -> Box<dyn Disk> + Send + Sync + 'static) -> SnapshotDesk {
+        SnapshotDesk {
+            tasks: Arc::new(LockQueue::new(TASKS_MAX)),
+            is_writing: AtomicBool::new(false),
+            newest_bytes: AtomicU64::new(0),
+            open_disk: Box::new(open_disk),
+        }
+    }
+
+    /// Whether a snapshot is being written: another is not begun before it is done.
+    pub fn is_writing(&self) -> bool {
+        self.is_writing.load(Ordering::Acquire)
+    }
+
+    /// The size of the newest snapshot's file.
+    pub fn newest_bytes(&self) -> u64 {
+        self.newest_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the snapshot of `frozen` to be written. Not before the last one is done.
+    pub fn write(&self, frozen: Frozen, last: EntryId) {
+        let was_writing = self.is_writing.swap(true, Ordering::AcqRel);
+        assert!(!was_writing, "one snapshot is written at a time");
+        if self.leave(Task::Write { frozen, last }).is_err() {
+            self.is_writing.store(false, Ordering::Release);
+        }
+    }
+
+    /// Asks for the newest snapshot to be sent. If the desk is full, the leader asks again when the peer answers it.
+    pub fn send(&self, to: NodeId, term: Term) -> Result<(), DeskFull> {
+        self.leave(Task::Send { to, term })
+    }
+
+    /// Asks for a spare segment. If the desk is full, the log writer makes one itself when it needs it.
+    pub fn prepare_spare(&self, plan: SparePlan) -> Result<(), DeskFull> {
+        self.leave(Task::Spare(plan))
+    }
+
+    /// The state of the snapshot file of `meta`. Reads the whole file: the apply-loop's right, which waits for it.
+    ///
+    /// # Errors
+    /// When the file is damaged or is no state.
+    pub fn load(&self, meta: &SnapshotMeta) -> Result<StateMachine, LoadError> {
+        let mut disk = (self.open_disk)();
+        let mut reader = SnapshotReader::open(&mut *disk, snapshot_name(meta.last))?;
+        let mut restore = Restore::new();
+        while let Some(piece) = reader.next_piece(&mut *disk)? {
+            restore.feed(&piece)?;
+        }
+        Ok(restore.finish()?)
+    }
+
+    /// No more tasks are done; whoever waits for an answer learns that it is lost.
+    pub fn close(&self) {
+        self.tasks.close();
+    }
+
+    /// The next task; waits for one as long as `patience` says.
+    pub fn wait(&self, patience: Option<Duration>) -> PopTimeout<Task> {
+        match patience {
+            Some(patience) => self.tasks.pop_timeout(patience),
+            None => self.tasks.pop().map_or(PopTimeout::Closed, PopTimeout::Item),
+        }
+    }
+
+    pub(super) fn leave(&self, task: Task) -> Result<(), DeskFull> {
+        self.tasks.try_push(task).map_err(|_| DeskFull)
+    }
+
+    pub(super) fn note_newest_bytes(&self, bytes: u64) {
+        self.newest_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_written(&self) {
+        self.is_writing.store(false, Ordering::Release);
+    }
+}
+
+/// The desk takes no more tasks now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{TASKS_MAX} tasks of the snapshotter wait already, or it has stopped")]
+pub struct DeskFull;
+
+impl SnapshotReceiver for SnapshotDesk {
+    fn chunk(&self, from: NodeId, request: InstallSnapshotRequest, answer: ChunkAnswer) {
+        // A chunk that finds no room is lost: its answer is dropped, and the sender begins again later.
+        let _ = self.leave(Task::Receive { from, request, answer });
+    }
+}

@@ -1,0 +1,105 @@
+//! The snapshotter: all file work with snapshots, on a thread of its own.
+//!
+//! Others leave tasks at the [`SnapshotDesk`] and go on. A turn does one task or one step of the snapshot being
+//! written, so that writing stops neither sending nor receiving, and none of them stops reads or writes of the store
+//! for longer than one chunk takes to be read.
+
+mod desk;
+mod receiving;
+mod sending;
+mod writing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::driver::{LogItem, RaftNode};
+use raft::net::ChunkSender;
+use raft::storage::disk::Disk;
+use raft::storage::snapshot_file::SnapshotError;
+use raft::storage::snapshot_store::SnapshotStore;
+use raft::sync::PopTimeout;
+
+pub use desk::{DeskFull, LoadError, SnapshotDesk, Task};
+
+use crate::shared_state::SharedState;
+use sending::Sendings;
+use writing::{Compaction, Writing};
+
+/// How long the snapshotter waits before it tries again to shorten a log that is not on disk yet.
+const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
+
+/// The snapshotter's own state.
+pub struct Snapshotter {
+    node: Arc<RaftNode>,
+    desk: Arc<SnapshotDesk>,
+    state: Arc<SharedState>,
+    disk: Box<dyn Disk>,
+    files: SnapshotStore,
+    chunks: Arc<dyn ChunkSender>,
+    writing: Option<Writing>,
+    compaction: Option<Compaction>,
+    sendings: Sendings,
+}
+
+/// Why the snapshotter cannot go on: the disk broke.
+type Broken = SnapshotError;
+
+impl Snapshotter {
+    /// A snapshotter over the snapshots of `disk`'s directory.
+    pub fn new(
+        node: Arc<RaftNode>,
+        desk: Arc<SnapshotDesk>,
+        state: Arc<SharedState>,
+        disk: Box<dyn Disk>,
+        files: SnapshotStore,
+        chunks: Arc<dyn ChunkSender>,
+    ) -> Snapshotter {
+        desk.note_newest_bytes(files.newest_bytes());
+        let (writing, compaction, sendings) = Default::default();
+        Snapshotter { node, desk, state, disk, files, chunks, writing, compaction, sendings }
+    }
+
+    /// The `snapshotter` thread: turns until the desk is closed.
+    pub fn run(&mut self) {
+        loop {
+            let task = if self.writing.is_some() {
+                self.desk.wait(Some(Duration::ZERO))
+            } else if self.compaction.is_some() {
+                self.desk.wait(Some(COMPACTION_PAUSE))
+            } else {
+                self.desk.wait(None)
+            };
+            let task = match task {
+                PopTimeout::Item(task) => Some(task),
+                PopTimeout::TimedOut => None,
+                PopTimeout::Closed => return,
+            };
+            if let Err(error) = self.turn(task) {
+                return self.node.fail(&format!("its snapshots: {error}"));
+            }
+        }
+    }
+
+    /// Does `task`, or else the next step of what is being written.
+    ///
+    /// # Errors
+    /// When the disk breaks.
+    pub fn turn(&mut self, task: Option<Task>) -> Result<(), Broken> {
+        match task {
+            Some(Task::Write { frozen, last }) => self.begin_writing(frozen, last)?,
+            Some(Task::Send { to, term }) => self.begin_sending(to, term)?,
+            Some(Task::Answered { to, number, answer }) => self.go_on_sending(to, number, answer)?,
+            Some(Task::Receive { from, request, answer }) => self.receive(from, request, answer)?,
+            Some(Task::Spare(plan)) => {
+                let spare = plan.prepare(&mut *self.disk)?;
+                self.node.log_work().append(LogItem::Spare(spare));
+                self.node.log_work().announce();
+            }
+            None => {
+                self.write_on()?;
+                self.compact();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! Receiving a snapshot from the leader, chunk by chunk, into a file; when the file is whole, checked and durable, the
+//! core begins its log behind it and the apply-loop takes its state.
+
+use log::{info, warn};
+use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
+use raft::core::{ChunkVerdict, EntryId, Index, InstallVerdict, Membership, NodeId, SnapshotMeta, Term};
+use raft::net::ChunkAnswer;
+use raft::storage::snapshot_file::SnapshotError;
+
+use super::{Broken, Snapshotter};
+
+impl Snapshotter {
+    pub(super) fn receive(
+        &mut self,
+        from: NodeId,
+        request: InstallSnapshotRequest,
+        answer: ChunkAnswer,
+    ) -> Result<(), Broken> {
+        let term = Term(request.term);
+        let last = EntryId {
+            term: Term(request.last_snap_shot_include_term),
+            index: Index(request.last_snap_shot_include_index),
+        };
+        let Ok(verdict) = self.node.with_core(|core| core.chunk_seen(term, from, last)) else {
+            return Ok(());
+        };
+        let mut response = InstallSnapshotResponse { term: term.0, ..InstallSnapshotResponse::default() };
+        match verdict {
+            ChunkVerdict::StaleTerm(newer) => response.term = newer.0,
+            ChunkVerdict::NotNeeded => (response.accepted, response.installed) = (true, true),
+            ChunkVerdict::Wanted => match self.store_chunk(from, last, &request) {
+                Ok(Progress::Missing(offset)) => (response.accepted, response.next_offset) = (true, offset),
+                Ok(Progress::Whole) => (response.accepted, response.installed) = (true, true),
+                Err(SnapshotError::Disk(error)) => return Err(error.into()),
+                Err(refused) => warn!("a snapshot from node {from} is refused: {refused}"),
+            },
+        }
+        answer(response);
+        Ok(())
+    }
+
+    fn store_chunk(
+        &mut self,
+        from: NodeId,
+        last: EntryId,
+        request: &InstallSnapshotRequest,
+    ) -> Result<Progress, SnapshotError> {
+        if crc32fast::hash(&request.data) != request.data_crc32 {
+            return Err(SnapshotError::Rejected("a chunk's checksum is wrong"));
+        }
+        let membership = Membership::new(request.voters.iter().map(|voter| NodeId(*voter)));
+        let meta = SnapshotMeta { last, membership };
+        let missing = self.files.begin_receive(&mut *self.disk, &meta, request.file_bytes)?;
+        if missing == 0 && request.offset == 0 {
+            info!("node {from} sends a snapshot up to index {}, {} bytes", last.index, request.file_bytes);
+        }
+        let missing = self.files.receive_chunk(&mut *self.disk, request.offset, request.data.clone())?;
+        if missing < request.file_bytes {
+            return Ok(Progress::Missing(missing));
+        }
+        let meta = self.files.finish_receive(&mut *self.disk)?;
+        self.desk.note_newest_bytes(self.files.newest_bytes());
+        let verdict = self.node.with_core(|core| core.install_snapshot(meta));
+        if verdict == Ok(InstallVerdict::Installed) {
+            self.let_log_go();
+        }
+        Ok(Progress::Whole)
+    }
+}
+
+/// How far a received snapshot has come.
+enum Progress {
+    /// Bytes from this offset on are missing.
+    Missing(u64),
+    /// It is installed, or not needed any more.
+    Whole,
+}

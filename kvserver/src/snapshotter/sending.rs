@@ -1,0 +1,121 @@
+//! Sending the newest snapshot to followers: one chunk in flight to each, the next when it is answered.
+//!
+//! The file is pinned while it is sent. What a follower has of it already it says in its answer, so a transfer that
+//! broke off goes on where it stood. A follower whose answer is lost is reported as failed; the core asks again when
+//! it hears from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use log::{info, warn};
+use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
+use raft::core::{NodeId, SnapshotOutcome, Term};
+use raft::storage::snapshot_store::PinnedSnapshot;
+
+use super::desk::Task;
+use super::{Broken, Snapshotter};
+
+/// Bytes of the file in one chunk.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Answers without progress before a transfer counts as failed.
+const STALLS_MAX: u32 = 3;
+
+/// The transfers under way, one per peer at most.
+#[derive(Default)]
+pub(super) struct Sendings {
+    by_peer: BTreeMap<NodeId, Sending>,
+    begun: u64,
+}
+
+struct Sending {
+    /// Tells this transfer's answers from those of an earlier one to the same peer.
+    number: u64,
+    term: Term,
+    file: PinnedSnapshot,
+    offset: u64,
+    stalls: u32,
+}
+
+impl Snapshotter {
+    pub(super) fn begin_sending(&mut self, to: NodeId, term: Term) -> Result<(), Broken> {
+        let Some(file) = self.files.pin_newest() else {
+            warn!("node {to} needs a snapshot, but there is none");
+            self.report(to, term, SnapshotOutcome::Failed);
+            return Ok(());
+        };
+        info!(
+            "node {to} is sent the snapshot up to index {}, {} bytes",
+            file.meta().last.index,
+            file.bytes()
+        );
+        self.sendings.begun += 1;
+        let number = self.sendings.begun;
+        self.sendings.by_peer.insert(to, Sending { number, term, file, offset: 0, stalls: 0 });
+        self.send_chunk(to)
+    }
+
+    pub(super) fn go_on_sending(
+        &mut self,
+        to: NodeId,
+        number: u64,
+        answer: Option<InstallSnapshotResponse>,
+    ) -> Result<(), Broken> {
+        let Some(sending) = self.sendings.by_peer.get_mut(&to).filter(|sending| sending.number == number)
+        else {
+            return Ok(());
+        };
+        let Some(answer) = answer.filter(|answer| answer.accepted) else {
+            self.end_sending(to, SnapshotOutcome::Failed);
+            return Ok(());
+        };
+        if answer.installed {
+            let last = sending.file.meta().last.index;
+            info!("node {to} has the snapshot up to index {last}");
+            self.end_sending(to, SnapshotOutcome::Installed(last));
+            return Ok(());
+        }
+        sending.stalls = if answer.next_offset > sending.offset { 0 } else { sending.stalls + 1 };
+        sending.offset = answer.next_offset;
+        if sending.stalls > STALLS_MAX || sending.offset >= sending.file.bytes() {
+            self.end_sending(to, SnapshotOutcome::Failed);
+            return Ok(());
+        }
+        self.send_chunk(to)
+    }
+
+    fn send_chunk(&mut self, to: NodeId) -> Result<(), Broken> {
+        let sending = &self.sendings.by_peer[&to];
+        let data = sending.file.read(&mut *self.disk, sending.offset, CHUNK_BYTES)?;
+        let meta = sending.file.meta();
+        let request = InstallSnapshotRequest {
+            term: sending.term.0,
+            last_snap_shot_include_index: meta.last.index.0,
+            last_snap_shot_include_term: meta.last.term.0,
+            offset: sending.offset,
+            file_bytes: sending.file.bytes(),
+            data_crc32: crc32fast::hash(&data),
+            data,
+            voters: meta.membership.voters.iter().map(|voter| voter.0).collect(),
+            ..InstallSnapshotRequest::default()
+        };
+        let (desk, number) = (Arc::clone(&self.desk), sending.number);
+        let done = move |answer| {
+            // A full desk loses the answer; the core asks for the snapshot again when it hears from the peer.
+            let _ = desk.leave(Task::Answered { to, number, answer });
+        };
+        self.chunks.send_chunk(to, request, Box::new(done));
+        Ok(())
+    }
+
+    fn end_sending(&mut self, to: NodeId, outcome: SnapshotOutcome) {
+        if let Some(sending) = self.sendings.by_peer.remove(&to) {
+            self.report(to, sending.term, outcome);
+        }
+    }
+
+    fn report(&self, to: NodeId, term: Term, outcome: SnapshotOutcome) {
+        // A stopped node has nothing to do with the outcome.
+        let _ = self.node.with_core(|core| core.snapshot_report(to, term, outcome));
+    }
+}

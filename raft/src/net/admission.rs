@@ -1,0 +1,191 @@
+//! A node whose data directory is new asks before it takes part: is the whole cluster new, or was my disk lost?
+//!
+//! A node that lost its disk has forgotten what it voted for and what it acknowledged; if it voted again, a
+//! committed entry could be lost. So every directory gets a random incarnation when it is made, and a new cluster
+//! begins only when every listed node has been seen. Each then records the others' incarnations. A node with a
+//! new directory takes part once each peer either is new itself or has recorded just this incarnation. A peer that
+//! belongs to a cluster and does not know it is the proof that the directory was lost: the node then stays out.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use log::{info, warn};
+use proto::raft_rpc::{ProbeArgs, ProbeReply};
+use raft_core::NodeId;
+use rpc::RpcController;
+
+use super::PeerTransport;
+use super::convert::Border;
+use crate::storage::{DataDirectory, IdentityError};
+use crate::sync::{StopSignal, locked};
+
+/// How long one peer may take to answer a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The pause between two rounds of probes.
+const PROBE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Rounds of probes between two log lines that say what the node waits for.
+const ROUNDS_PER_LINE: u32 = 1_000;
+
+/// Why a node was not admitted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdmissionError {
+    /// The node was stopped while it waited.
+    #[error("the node was stopped while it waited for its peers")]
+    Stopped,
+    /// The identity file could not be written.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// What a round of probes found.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Admitted,
+    Waiting(NodeId),
+    DiskLost(NodeId),
+}
+
+/// The identity of this node's directory, and what it says to others and to itself.
+pub struct Admission {
+    border: Border,
+    directory: Mutex<DataDirectory>,
+}
+
+impl Admission {
+    /// For the node of `border` with its opened directory.
+    pub fn new(border: Border, directory: DataDirectory) -> Admission {
+        Admission { border, directory: Mutex::new(directory) }
+    }
+
+    /// Whether the node may take part already.
+    pub fn is_admitted(&self) -> bool {
+        !locked(&self.directory).is_fresh()
+    }
+
+    /// What a peer is told that asks a node which is not admitted for anything but a probe.
+    pub fn refusal(&self) -> String {
+        format!("node {} does not take part yet: its data directory is new", self.border.node_id)
+    }
+
+    /// The answer to a probe of `from`, whose directory has this incarnation.
+    pub fn answer(&self, from: NodeId, incarnation: u64) -> ProbeReply {
+        let directory = locked(&self.directory);
+        let identity = directory.identity();
+        ProbeReply {
+            incarnation: identity.incarnation,
+            fresh: directory.is_fresh(),
+            knows_sender: identity.peers.contains(&(from, incarnation)),
+            last_log_index: 0,
+        }
+    }
+
+    /// Probes all peers until the node may take part, and records their incarnations durably. Blocks; says in the
+    /// log what it waits for, a line a minute.
+    ///
+    /// # Errors
+    /// When `stop` is raised meanwhile, or the identity cannot be written.
+    pub fn wait(&self, transport: &PeerTransport, stop: &StopSignal) -> Result<(), AdmissionError> {
+        let mut replies: BTreeMap<NodeId, ProbeReply> = BTreeMap::new();
+        let mut round = 0;
+        while !self.is_admitted() {
+            for peer in transport.peers() {
+                if let Some(reply) = self.probe(transport, peer) {
+                    replies.insert(peer, reply);
+                }
+            }
+            match verdict(transport.peers(), &replies) {
+                Verdict::Admitted => {
+                    let peers: Vec<_> = replies.iter().map(|(id, reply)| (*id, reply.incarnation)).collect();
+                    locked(&self.directory).admit(&peers)?;
+                    info!(
+                        "a new cluster: every listed node has been seen, node {} takes part",
+                        self.border.node_id
+                    );
+                    return Ok(());
+                }
+                verdict if round % ROUNDS_PER_LINE == 2 => self.say(&verdict),
+                _ => {}
+            }
+            round += 1;
+            if stop.wait_timeout(PROBE_PAUSE) {
+                return Err(AdmissionError::Stopped);
+            }
+        }
+        Ok(())
+    }
+
+    fn probe(&self, transport: &PeerTransport, peer: NodeId) -> Option<ProbeReply> {
+        let incarnation = locked(&self.directory).identity().incarnation;
+        let args = ProbeArgs { envelope: Some(self.border.envelope(peer)), incarnation };
+        let controller = RpcController::new();
+        controller.set_timeout(PROBE_TIMEOUT);
+        transport.stub(peer)?.probe(&controller, &args).ok()
+    }
+
+    fn say(&self, verdict: &Verdict) {
+        let directory = locked(&self.directory);
+        let path = directory.path().display();
+        let address = |peer: &NodeId| self.border.members.address(*peer).unwrap_or("?").to_owned();
+        match verdict {
+            Verdict::Waiting(peer) => info!(
+                "waiting for node {peer} at {}: a new cluster begins when every listed node has been seen",
+                address(peer)
+            ),
+            Verdict::DiskLost(peer) => warn!(
+                "{path} is empty, but node {peer} at {} has a log of this cluster and knows node {} with other data: \
+                 this node does not vote. Put its data directory back, or start it under a new id",
+                address(peer),
+                self.border.node_id
+            ),
+            Verdict::Admitted => {}
+        }
+    }
+}
+
+/// What the peers' answers mean; a proof that the disk was lost outweighs everything.
+fn verdict(peers: impl Iterator<Item = NodeId>, replies: &BTreeMap<NodeId, ProbeReply>) -> Verdict {
+    let mut verdict = Verdict::Admitted;
+    for peer in peers {
+        match replies.get(&peer) {
+            Some(reply) if reply.fresh || reply.knows_sender => {}
+            Some(_) => return Verdict::DiskLost(peer),
+            None if verdict == Verdict::Admitted => verdict = Verdict::Waiting(peer),
+            None => {}
+        }
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(fresh: bool, knows_sender: bool) -> ProbeReply {
+        ProbeReply { incarnation: 1, fresh, knows_sender, last_log_index: 0 }
+    }
+
+    fn judge(replies: &[(u64, ProbeReply)]) -> Verdict {
+        let replies = replies.iter().map(|(id, reply)| (NodeId(*id), *reply)).collect();
+        verdict([NodeId(1), NodeId(2)].into_iter(), &replies)
+    }
+
+    #[test]
+    fn a_new_cluster_begins_when_all_are_new_or_know_each_other() {
+        assert_eq!(judge(&[(1, reply(true, false)), (2, reply(true, false))]), Verdict::Admitted);
+        assert_eq!(judge(&[(1, reply(false, true)), (2, reply(true, false))]), Verdict::Admitted);
+    }
+
+    #[test]
+    fn an_unseen_peer_is_waited_for() {
+        assert_eq!(judge(&[(1, reply(true, false))]), Verdict::Waiting(NodeId(2)));
+    }
+
+    #[test]
+    fn a_peer_of_a_cluster_that_does_not_know_us_proves_a_lost_disk() {
+        assert_eq!(judge(&[(2, reply(false, false))]), Verdict::DiskLost(NodeId(2)));
+    }
+}

@@ -1,0 +1,317 @@
+//! The border between the wire's messages and the core's: everything that comes from outside is checked here, so
+//! that the core's `step` need not fail.
+//!
+//! A request is refused when it belongs to another cluster, is addressed to another node, comes from a stranger or
+//! speaks an unknown version of the wire. What is accepted here may still be strange to Raft; the core ignores it.
+
+use bytes::Bytes;
+use proto::raft_rpc::{
+    AppendEntriesArgs, AppendEntriesReply, Envelope, LogEntry, RequestVoteArgs, RequestVoteReply,
+};
+use raft_core::{AppendOutcome, Body, Entry, EntryId, Index, Message, NodeId, Payload, ReplyToken, Term};
+
+use super::AddressBook;
+
+/// The version of the messages between nodes. A node refuses any other by name.
+pub const WIRE_VERSION: u32 = 1;
+
+/// Payload kinds of a log entry on the wire.
+const KIND_COMMAND: u32 = 0;
+const KIND_NOOP: u32 = 1;
+
+/// What the origin's nodes say in every append reply: this node lives.
+const APP_NORMAL: u32 = 1;
+
+/// The origin's `VoteState` values.
+const VOTE_KILLED: u32 = 1;
+const VOTE_NORMAL: u32 = 3;
+
+/// Who we are, for checking what comes in and stamping what goes out.
+#[derive(Clone, Debug)]
+pub struct Border {
+    /// The cluster this node belongs to.
+    pub cluster_id: String,
+    /// This node.
+    pub node_id: NodeId,
+    /// The members of the cluster.
+    pub members: AddressBook,
+}
+
+impl Border {
+    /// The envelope of a request from this node to `to`.
+    pub fn envelope(&self, to: NodeId) -> Envelope {
+        Envelope {
+            cluster_id: self.cluster_id.clone(),
+            from: self.node_id.0,
+            to: to.0,
+            version: WIRE_VERSION,
+        }
+    }
+
+    /// Checks a request's envelope; the sender, or one sentence that says why it is refused.
+    pub fn admit(&self, envelope: Option<&Envelope>) -> Result<NodeId, String> {
+        let Some(envelope) = envelope else {
+            return Err("the request has no envelope: it does not come from a node of this cluster".into());
+        };
+        if envelope.version != WIRE_VERSION {
+            return Err(format!(
+                "wire version {} is unknown here: node {} speaks version {WIRE_VERSION}",
+                envelope.version, self.node_id
+            ));
+        }
+        if envelope.cluster_id != self.cluster_id {
+            return Err(format!(
+                "the request belongs to cluster \"{}\", node {} to cluster \"{}\"",
+                envelope.cluster_id, self.node_id, self.cluster_id
+            ));
+        }
+        if envelope.to != self.node_id.0 {
+            return Err(format!("the request is for node {}, this is node {}", envelope.to, self.node_id));
+        }
+        let from = NodeId(envelope.from);
+        if from == self.node_id || !self.members.contains(from) {
+            return Err(format!("node {from} is not a peer of node {}", self.node_id));
+        }
+        Ok(from)
+    }
+}
+
+fn entry_id(term: u64, index: u64) -> EntryId {
+    EntryId { term: Term(term), index: Index(index) }
+}
+
+fn entry_to_wire(entry: Entry) -> LogEntry {
+    let (kind, command) = match entry.payload {
+        Payload::Noop => (KIND_NOOP, Bytes::new()),
+        Payload::Command(command) => (KIND_COMMAND, command),
+    };
+    LogEntry { command, log_term: entry.term.0, log_index: entry.index.0, kind }
+}
+
+/// Copies the command out of the receive buffer, which one kept entry would otherwise hold in memory whole.
+fn entry_from_wire(entry: &LogEntry) -> Result<Entry, String> {
+    let payload = match entry.kind {
+        KIND_COMMAND => Payload::Command(Bytes::copy_from_slice(&entry.command)),
+        KIND_NOOP => Payload::Noop,
+        kind => return Err(format!("entry {} is of the unknown kind {kind}", entry.log_index)),
+    };
+    Ok(Entry { term: Term(entry.log_term), index: Index(entry.log_index), payload })
+}
+
+/// An append or a heartbeat for the wire. Panics for any other body: the caller routes by it.
+pub(super) fn append_to_wire(border: &Border, message: Message) -> AppendEntriesArgs {
+    let mut args = AppendEntriesArgs {
+        term: message.term.0,
+        leader_id: message.from.0,
+        envelope: Some(border.envelope(message.to)),
+        ..AppendEntriesArgs::default()
+    };
+    match message.body {
+        Body::AppendEntries { prev, entries, leader_commit } => {
+            args.prev_log_index = prev.index.0;
+            args.prev_log_term = prev.term.0;
+            args.entries = entries.into_iter().map(entry_to_wire).collect();
+            args.leader_commit = leader_commit.0;
+        }
+        Body::Heartbeat { leader_commit, read_context } => {
+            args.leader_commit = leader_commit.0;
+            args.heartbeat = true;
+            args.read_context = read_context;
+        }
+        body => unreachable!("{body:?} is not an append"),
+    }
+    args
+}
+
+/// The core's message of an append or heartbeat, checked: entries follow `prev` without a gap, in rising terms.
+pub(super) fn append_from_wire(
+    border: &Border,
+    args: &AppendEntriesArgs,
+    token: ReplyToken,
+) -> Result<Message, String> {
+    let from = border.admit(args.envelope.as_ref())?;
+    let leader_commit = Index(args.leader_commit);
+    let body = if args.heartbeat {
+        Body::Heartbeat { leader_commit, read_context: args.read_context }
+    } else {
+        let mut last = entry_id(args.prev_log_term, args.prev_log_index);
+        let mut entries = Vec::with_capacity(args.entries.len());
+        for wire in &args.entries {
+            let entry = entry_from_wire(wire)?;
+            if Some(entry.index.0) != last.index.0.checked_add(1)
+                || entry.term < last.term
+                || entry.term.0 > args.term
+            {
+                return Err(format!("entry {} of term {} does not follow {last:?}", entry.index, entry.term));
+            }
+            last = EntryId { term: entry.term, index: entry.index };
+            entries.push(entry);
+        }
+        Body::AppendEntries {
+            prev: entry_id(args.prev_log_term, args.prev_log_index),
+            entries,
+            leader_commit,
+        }
+    };
+    Ok(Message { from, to: border.node_id, term: Term(args.term), token, body })
+}
+
+/// The wire's reply to an append or a heartbeat. Panics for any other body.
+pub(super) fn append_reply_to_wire(message: &Message) -> AppendEntriesReply {
+    let mut reply =
+        AppendEntriesReply { term: message.term.0, app_state: APP_NORMAL, ..AppendEntriesReply::default() };
+    match &message.body {
+        Body::AppendEntriesReply(AppendOutcome::Accepted { match_index }) => {
+            reply.success = true;
+            reply.match_index = match_index.0;
+            reply.update_next_index = match_index.0 + 1;
+        }
+        Body::AppendEntriesReply(AppendOutcome::Rejected { hint, prev_index }) => {
+            reply.update_next_index = hint.index.0 + 1;
+            reply.conflict_term = hint.term.0;
+            reply.refused_prev_index = prev_index.0;
+        }
+        Body::HeartbeatReply { read_context } => {
+            reply.success = true;
+            reply.heartbeat = true;
+            reply.read_context = *read_context;
+        }
+        body => unreachable!("{body:?} does not answer an append"),
+    }
+    reply
+}
+
+/// The core's message of a peer's reply to an append or a heartbeat.
+pub(super) fn append_reply_from_wire(border: &Border, from: NodeId, reply: &AppendEntriesReply) -> Message {
+    let body = if reply.heartbeat {
+        Body::HeartbeatReply { read_context: reply.read_context }
+    } else if reply.success {
+        Body::AppendEntriesReply(AppendOutcome::Accepted { match_index: Index(reply.match_index) })
+    } else {
+        Body::AppendEntriesReply(AppendOutcome::Rejected {
+            hint: entry_id(reply.conflict_term, reply.update_next_index.saturating_sub(1)),
+            prev_index: Index(reply.refused_prev_index),
+        })
+    };
+    Message { from, to: border.node_id, term: Term(reply.term), token: ReplyToken(0), body }
+}
+
+/// A vote request for the wire. Panics for any other body.
+pub(super) fn vote_to_wire(border: &Border, message: &Message) -> RequestVoteArgs {
+    let Body::RequestVote { pre_vote, transfer, last } = &message.body else {
+        unreachable!("{:?} is not a vote request", message.body)
+    };
+    RequestVoteArgs {
+        term: message.term.0,
+        candidate_id: message.from.0,
+        last_log_index: last.index.0,
+        last_log_term: last.term.0,
+        envelope: Some(border.envelope(message.to)),
+        pre_vote: *pre_vote,
+        transfer: *transfer,
+    }
+}
+
+/// The core's message of a vote request.
+pub(super) fn vote_from_wire(
+    border: &Border,
+    args: &RequestVoteArgs,
+    token: ReplyToken,
+) -> Result<Message, String> {
+    let from = border.admit(args.envelope.as_ref())?;
+    let last = entry_id(args.last_log_term, args.last_log_index);
+    let body = Body::RequestVote { pre_vote: args.pre_vote, transfer: args.transfer, last };
+    Ok(Message { from, to: border.node_id, term: Term(args.term), token, body })
+}
+
+/// The wire's reply to a vote request. Panics for any other body.
+pub(super) fn vote_reply_to_wire(message: &Message) -> RequestVoteReply {
+    let Body::RequestVoteReply { pre_vote, granted } = message.body else {
+        unreachable!("{:?} does not answer a vote request", message.body)
+    };
+    RequestVoteReply {
+        term: message.term.0,
+        vote_granted: granted,
+        vote_state: if granted { VOTE_NORMAL } else { VOTE_KILLED },
+        pre_vote,
+    }
+}
+
+/// The core's message of a peer's reply to a vote request.
+pub(super) fn vote_reply_from_wire(border: &Border, from: NodeId, reply: &RequestVoteReply) -> Message {
+    let body = Body::RequestVoteReply { pre_vote: reply.pre_vote, granted: reply.vote_granted };
+    Message { from, to: border.node_id, term: Term(reply.term), token: ReplyToken(0), body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn border() -> Border {
+        let members = AddressBook::new([(NodeId(0), "a:1".into()), (NodeId(1), "b:1".into())]);
+        Border { cluster_id: "c".into(), node_id: NodeId(1), members }
+    }
+
+    fn sender() -> Border {
+        Border { node_id: NodeId(0), ..border() }
+    }
+
+    fn append(entries: Vec<Entry>) -> Message {
+        let prev = entry_id(1, 4);
+        let body = Body::AppendEntries { prev, entries, leader_commit: Index(3) };
+        Message { from: NodeId(0), to: NodeId(1), term: Term(2), token: ReplyToken(0), body }
+    }
+
+    fn entry(term: u64, index: u64) -> Entry {
+        let payload = Payload::Command(Bytes::from_static(b"x"));
+        Entry { term: Term(term), index: Index(index), payload }
+    }
+
+    #[test]
+    fn an_append_survives_the_wire() {
+        let message = append(vec![entry(1, 5), entry(2, 6)]);
+        let wire = append_to_wire(&sender(), message.clone());
+        assert_eq!(append_from_wire(&border(), &wire, ReplyToken(0)), Ok(message));
+    }
+
+    #[test]
+    fn a_gap_between_entries_is_refused() {
+        let wire = append_to_wire(&sender(), append(vec![entry(1, 5), entry(2, 7)]));
+        assert!(append_from_wire(&border(), &wire, ReplyToken(0)).is_err());
+    }
+
+    #[test]
+    fn an_entry_of_a_later_term_than_its_leader_is_refused() {
+        let wire = append_to_wire(&sender(), append(vec![entry(3, 5)]));
+        assert!(append_from_wire(&border(), &wire, ReplyToken(0)).is_err());
+    }
+
+    #[test]
+    fn a_foreign_cluster_a_stranger_and_another_version_are_refused() {
+        let good = sender().envelope(NodeId(1));
+        assert_eq!(border().admit(Some(&good)), Ok(NodeId(0)));
+        let foreign = Envelope { cluster_id: "other".into(), ..good.clone() };
+        assert!(border().admit(Some(&foreign)).unwrap_err().contains("\"other\""));
+        let stranger = Envelope { from: 9, ..good.clone() };
+        assert!(border().admit(Some(&stranger)).unwrap_err().contains("node 9"));
+        let version = Envelope { version: 99, ..good.clone() };
+        assert!(border().admit(Some(&version)).unwrap_err().contains("version 99"));
+        let misdirected = Envelope { to: 0, ..good };
+        assert!(border().admit(Some(&misdirected)).is_err());
+        assert!(border().admit(None).is_err());
+    }
+
+    #[test]
+    fn replies_survive_the_wire() {
+        for outcome in [
+            AppendOutcome::Accepted { match_index: Index(7) },
+            AppendOutcome::Rejected { hint: entry_id(3, 5), prev_index: Index(9) },
+        ] {
+            let body = Body::AppendEntriesReply(outcome);
+            let message =
+                Message { from: NodeId(0), to: NodeId(1), term: Term(4), token: ReplyToken(0), body };
+            let wire = append_reply_to_wire(&message);
+            assert_eq!(append_reply_from_wire(&border(), NodeId(0), &wire), message);
+        }
+    }
+}

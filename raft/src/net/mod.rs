@@ -1,0 +1,14 @@
+//! Raft on sockets: the `raftRpc` service that feeds the core, the transport that carries what it says, and the
+//! translation between the two worlds' messages.
+
+mod address_book;
+mod admission;
+mod convert;
+mod raft_service;
+mod transport;
+
+pub use address_book::AddressBook;
+pub use admission::{Admission, AdmissionError};
+pub use convert::{Border, WIRE_VERSION};
+pub use raft_service::{ChunkAnswer, RaftService, SnapshotReceiver};
+pub use transport::{Answers, ChunkSender, Inbox, PeerTransport};

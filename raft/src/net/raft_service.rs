@@ -1,0 +1,124 @@
+//! The `raftRpc` service: what peers ask, checked at the border and handed to the core's next visit.
+//!
+//! Nothing here waits. A request leaves its responder with [`Answers`] and its message in the inbox; the core
+//! answers by the token. Snapshot chunks go to the snapshotter, probes are answered from the identity of the data
+//! directory. Before the node is admitted to its cluster everything but a probe is refused.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use log::warn;
+use proto::raft_rpc::{
+    AppendEntriesArgs, AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, ProbeArgs,
+    ProbeReply, RaftRpc, RequestVoteArgs, RequestVoteReply,
+};
+use raft_core::NodeId;
+use rpc::{Reply, Status};
+
+use super::admission::Admission;
+use super::convert::{Border, append_from_wire, vote_from_wire};
+use super::transport::{Answers, Inbox};
+use crate::sync::locked;
+
+/// Answers one chunk.
+pub type ChunkAnswer = Box<dyn FnOnce(InstallSnapshotResponse) + Send>;
+
+/// Takes the chunks of a snapshot that the leader sends.
+pub trait SnapshotReceiver: Send + Sync {
+    /// A chunk from `from`, checked to be of this cluster and for this node. Must not block. A sender whose `answer`
+    /// is dropped learns that its chunk is lost.
+    fn chunk(&self, from: NodeId, request: InstallSnapshotRequest, answer: ChunkAnswer);
+}
+
+/// What an admitted node serves its peers with.
+struct Parts {
+    inbox: Arc<dyn Inbox>,
+    snapshots: Arc<dyn SnapshotReceiver>,
+}
+
+/// The service. It is registered before the node takes part, so that peers can probe it.
+pub struct RaftService {
+    border: Border,
+    answers: Arc<Answers>,
+    admission: Arc<Admission>,
+    parts: OnceLock<Parts>,
+    last_refusal: Mutex<String>,
+}
+
+impl RaftService {
+    /// A service that answers probes only, until [`open`](RaftService::open).
+    pub fn new(border: Border, answers: Arc<Answers>, admission: Arc<Admission>) -> RaftService {
+        RaftService { border, answers, admission, parts: OnceLock::new(), last_refusal: Mutex::default() }
+    }
+
+    /// The node takes part from now on. Called once.
+    pub fn open(&self, inbox: Arc<dyn Inbox>, snapshots: Arc<dyn SnapshotReceiver>) {
+        assert!(self.parts.set(Parts { inbox, snapshots }).is_ok(), "a raft service is opened once");
+    }
+
+    /// Refuses at the border. A foreign node asks many times a second: the same reason is logged once.
+    fn refuse<M: prost::Message>(&self, reply: Reply<M>, why: &str) {
+        let mut last = locked(&self.last_refusal);
+        if *last != why {
+            warn!("a request from {} is refused: {why}", reply.context().peer);
+            why.clone_into(&mut last);
+        }
+        drop(last);
+        reply.fail(Status::BadRequest, why);
+    }
+
+    fn parts<M: prost::Message>(&self, reply: Reply<M>) -> Option<(&Parts, Reply<M>)> {
+        match self.parts.get() {
+            Some(parts) => Some((parts, reply)),
+            None => {
+                reply.fail(Status::PermissionDenied, &self.admission.refusal());
+                None
+            }
+        }
+    }
+}
+
+impl RaftRpc for RaftService {
+    /// An origin node would send messages that mean something else: they never reach `step`.
+    fn accepts_legacy(&self) -> bool {
+        false
+    }
+
+    fn append_entries(&self, request: AppendEntriesArgs, reply: Reply<AppendEntriesReply>) {
+        let Some((parts, reply)) = self.parts(reply) else { return };
+        match append_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
+            Ok(mut message) => {
+                let Some(token) = self.answers.append(reply) else { return };
+                message.token = token;
+                parts.inbox.receive(message);
+            }
+            Err(why) => self.refuse(reply, &why),
+        }
+    }
+
+    fn request_vote(&self, request: RequestVoteArgs, reply: Reply<RequestVoteReply>) {
+        let Some((parts, reply)) = self.parts(reply) else { return };
+        match vote_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
+            Ok(mut message) => {
+                let Some(token) = self.answers.vote(reply) else { return };
+                message.token = token;
+                parts.inbox.receive(message);
+            }
+            Err(why) => self.refuse(reply, &why),
+        }
+    }
+
+    fn install_snapshot(&self, request: InstallSnapshotRequest, reply: Reply<InstallSnapshotResponse>) {
+        let Some((parts, reply)) = self.parts(reply) else { return };
+        match self.border.admit(request.envelope.as_ref()) {
+            Ok(from) => parts.snapshots.chunk(from, request, Box::new(move |answer| reply.send(&answer))),
+            Err(why) => self.refuse(reply, &why),
+        }
+    }
+
+    fn probe(&self, request: ProbeArgs, reply: Reply<ProbeReply>) {
+        match self.border.admit(request.envelope.as_ref()) {
+            Ok(from) => reply.send(&self.admission.answer(from, request.incarnation)),
+            Err(why) => self.refuse(reply, &why),
+        }
+    }
+}

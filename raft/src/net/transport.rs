@@ -1,0 +1,282 @@
+//! What the core says, carried to its peers: one RPC channel per peer, and the answers to what peers asked.
+//!
+//! Messages are queued under the core lock, in the order the core spoke, and encoded and sent after it. Whoever
+//! flushes a peer sends everything that is queued for it, so two threads never overtake each other on one peer.
+//! A message that cannot be sent is lost, which Raft expects of a network.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
+
+use log::{info, trace};
+use proto::raft_rpc::{
+    AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, RaftRpcStub, RequestVoteReply,
+};
+use raft_core::{Body, Message, NodeId, ReplyToken};
+use rpc::{ChannelConfig, Reactor, Reply, RpcChannel, RpcController, RpcError, Status};
+use slab::Slab;
+
+use super::convert::{
+    Border, append_reply_from_wire, append_reply_to_wire, append_to_wire, vote_reply_from_wire,
+    vote_reply_to_wire, vote_to_wire,
+};
+use crate::driver::Transport;
+use crate::sync::locked;
+
+/// Requests of peers that may wait for the core's answer at once. One more is refused with `OVERLOADED`.
+const ANSWERS_MAX: usize = 16 * 1024;
+
+/// How long a peer may take to answer. Then the message counts as lost: heartbeats tell the core what is missing.
+const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest pause between two attempts to reach a peer: short, since a restarted peer must be heard at once.
+const PEER_BACKOFF_MAX: Duration = Duration::from_millis(200);
+
+/// Where replies of peers go: into the core's next visit.
+pub trait Inbox: Send + Sync {
+    /// Takes one message; called on the reactor thread.
+    fn receive(&self, message: Message);
+}
+
+/// Carries the chunks of snapshots to peers.
+pub trait ChunkSender: Send + Sync {
+    /// Sends one chunk to `to`; `done` gets its answer, or None when the chunk or the answer is lost.
+    fn send_chunk(
+        &self,
+        to: NodeId,
+        request: InstallSnapshotRequest,
+        done: Box<dyn FnOnce(Option<InstallSnapshotResponse>) + Send>,
+    );
+}
+
+enum Answer {
+    Append(Reply<AppendEntriesReply>),
+    Vote(Reply<RequestVoteReply>),
+}
+
+/// The peers' requests that the core has not answered yet, by the token it will answer with.
+///
+/// A token names a slot and the number of its use, so that a token of a slot's earlier use finds nothing.
+#[derive(Default)]
+pub struct Answers {
+    waiting: Mutex<AnswerTable>,
+}
+
+#[derive(Default)]
+struct AnswerTable {
+    slots: Slab<(u32, Answer)>,
+    uses: u32,
+}
+
+impl Answers {
+    fn file(&self, answer: Answer) -> Result<ReplyToken, Answer> {
+        let mut table = locked(&self.waiting);
+        if table.slots.len() >= ANSWERS_MAX {
+            return Err(answer);
+        }
+        table.uses = table.uses.wrapping_add(1);
+        let usage = table.uses;
+        let slot = table.slots.insert((usage, answer));
+        Ok(ReplyToken(u64::from(usage) << 32 | (slot as u64 + 1)))
+    }
+
+    /// Files the responder of an append; None when too many wait, and the request is refused.
+    pub fn append(&self, reply: Reply<AppendEntriesReply>) -> Option<ReplyToken> {
+        match self.file(Answer::Append(reply)) {
+            Ok(token) => Some(token),
+            Err(Answer::Append(reply)) => {
+                reply.fail(Status::Overloaded, "too many requests of peers wait for an answer");
+                None
+            }
+            Err(Answer::Vote(_)) => unreachable!("an append was filed"),
+        }
+    }
+
+    /// Files the responder of a vote request; None when too many wait, and the request is refused.
+    pub fn vote(&self, reply: Reply<RequestVoteReply>) -> Option<ReplyToken> {
+        match self.file(Answer::Vote(reply)) {
+            Ok(token) => Some(token),
+            Err(Answer::Vote(reply)) => {
+                reply.fail(Status::Overloaded, "too many requests of peers wait for an answer");
+                None
+            }
+            Err(Answer::Append(_)) => unreachable!("a vote request was filed"),
+        }
+    }
+
+    fn take(&self, token: ReplyToken) -> Option<Answer> {
+        let slot = usize::try_from(token.0 & u64::from(u32::MAX)).ok()?.checked_sub(1)?;
+        let mut table = locked(&self.waiting);
+        let (usage, _) = table.slots.get(slot)?;
+        (u64::from(*usage) == token.0 >> 32).then(|| table.slots.remove(slot).1)
+    }
+
+    /// Refuses every request that still waits: the node stops.
+    pub fn refuse_all(&self) {
+        let slots = std::mem::take(&mut locked(&self.waiting).slots);
+        for (_, (_, answer)) in slots {
+            match answer {
+                Answer::Append(reply) => reply.fail(Status::ShuttingDown, "the node stops"),
+                Answer::Vote(reply) => reply.fail(Status::ShuttingDown, "the node stops"),
+            }
+        }
+    }
+
+    fn send(&self, message: &Message) {
+        match (self.take(message.token), &message.body) {
+            (Some(Answer::Append(reply)), Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. }) => {
+                reply.send(&append_reply_to_wire(message));
+            }
+            (Some(Answer::Vote(reply)), Body::RequestVoteReply { .. }) => {
+                reply.send(&vote_reply_to_wire(message));
+            }
+            (Some(_), body) => unreachable!("{body:?} does not answer what its token stands for"),
+            (None, _) => trace!("nobody waits for the answer {message:?}"),
+        }
+    }
+}
+
+struct Peer {
+    id: NodeId,
+    stub: RaftRpcStub,
+    outbox: Mutex<Vec<Message>>,
+    sending: Mutex<()>,
+    reachable: Mutex<bool>,
+}
+
+/// The transport over RPC channels.
+pub struct PeerTransport {
+    border: Border,
+    peers: BTreeMap<NodeId, Arc<Peer>>,
+    answers: Arc<Answers>,
+    answered: Mutex<Vec<Message>>,
+    inbox: Arc<dyn Inbox>,
+}
+
+impl PeerTransport {
+    /// Channels to all peers of `border`; they connect at the first message.
+    pub fn new(
+        reactor: &Reactor,
+        border: Border,
+        answers: Arc<Answers>,
+        inbox: Arc<dyn Inbox>,
+    ) -> PeerTransport {
+        let peers = border.members.members().filter(|(id, _)| *id != border.node_id).map(|(id, address)| {
+            let config = ChannelConfig { backoff_max: PEER_BACKOFF_MAX, ..ChannelConfig::default() };
+            let stub = RaftRpcStub::new(RpcChannel::new(reactor, address, config));
+            let (outbox, sending, reachable) = Default::default();
+            (id, Arc::new(Peer { id, stub, outbox, sending, reachable }))
+        });
+        let peers = peers.collect();
+        PeerTransport { border, peers, answers, answered: Mutex::default(), inbox }
+    }
+
+    /// The stub that reaches `peer`, for what does not pass through the core: snapshot chunks and probes.
+    pub fn stub(&self, peer: NodeId) -> Option<&RaftRpcStub> {
+        self.peers.get(&peer).map(|peer| &peer.stub)
+    }
+
+    /// The peers' ids.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.keys().copied()
+    }
+
+    fn send(&self, peer: &Arc<Peer>, message: Message) {
+        let controller = RpcController::new();
+        controller.set_timeout(PEER_TIMEOUT);
+        let (inbox, border, from) = (Arc::clone(&self.inbox), self.border.clone(), Arc::clone(peer));
+        match &message.body {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+                let args = append_to_wire(&self.border, message);
+                peer.stub.append_entries_async(&controller, &args, move |result| {
+                    if let Some(reply) = from.heard(result) {
+                        inbox.receive(append_reply_from_wire(&border, from.id, &reply));
+                    }
+                });
+            }
+            Body::RequestVote { .. } => {
+                let args = vote_to_wire(&self.border, &message);
+                peer.stub.request_vote_async(&controller, &args, move |result| {
+                    if let Some(reply) = from.heard(result) {
+                        inbox.receive(vote_reply_from_wire(&border, from.id, &reply));
+                    }
+                });
+            }
+            body => unreachable!("{body:?} is not a request"),
+        }
+    }
+
+    /// Sends what is queued for `peer`, unless another thread is at it: that one looks again before it leaves.
+    fn flush_peer(&self, peer: &Arc<Peer>) {
+        while !locked(&peer.outbox).is_empty() {
+            let _turn = match peer.sending.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(_)) => panic!("a thread died while it sent to a peer"),
+            };
+            for message in std::mem::take(&mut *locked(&peer.outbox)) {
+                self.send(peer, message);
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// The reply, or None for a lost message; says once when a peer goes and when it is back.
+    fn heard<R>(&self, result: Result<R, RpcError>) -> Option<R> {
+        let mut reachable = locked(&self.reachable);
+        match result {
+            Ok(reply) => {
+                if !std::mem::replace(&mut *reachable, true) {
+                    info!("node {} at {} answers", self.id, self.stub.channel().address());
+                }
+                Some(reply)
+            }
+            Err(error) => {
+                if std::mem::replace(&mut *reachable, false) {
+                    info!("node {} at {} does not answer: {error}", self.id, self.stub.channel().address());
+                }
+                trace!("a message to node {} is lost: {error}", self.id);
+                None
+            }
+        }
+    }
+}
+
+impl Transport for PeerTransport {
+    fn queue(&self, messages: Vec<Message>) {
+        for message in messages {
+            if !message.body.is_request() {
+                locked(&self.answered).push(message);
+            } else if let Some(peer) = self.peers.get(&message.to) {
+                locked(&peer.outbox).push(message);
+            }
+        }
+    }
+
+    fn flush(&self) {
+        for message in std::mem::take(&mut *locked(&self.answered)) {
+            self.answers.send(&message);
+        }
+        for peer in self.peers.values() {
+            self.flush_peer(peer);
+        }
+    }
+}
+
+impl ChunkSender for PeerTransport {
+    fn send_chunk(
+        &self,
+        to: NodeId,
+        mut request: InstallSnapshotRequest,
+        done: Box<dyn FnOnce(Option<InstallSnapshotResponse>) + Send>,
+    ) {
+        let Some(peer) = self.peers.get(&to) else { return done(None) };
+        request.leader_id = self.border.node_id.0;
+        request.envelope = Some(self.border.envelope(to));
+        let controller = RpcController::new();
+        controller.set_timeout(PEER_TIMEOUT);
+        let from = Arc::clone(peer);
+        peer.stub.install_snapshot_async(&controller, &request, move |result| done(from.heard(result)));
+    }
+}
