@@ -140,6 +140,8 @@ pub enum Verdict {
         reason: Refusal,
         /// For people.
         text: String,
+        /// The write may have been carried out all the same, e.g. when only its reply was unreadable.
+        may_have_run: bool,
     },
     /// The connection could not be made or broke, or the node is stopping: another node may do.
     Unreachable {

@@ -205,7 +205,7 @@ fn a_refusal_is_final_and_gets_do_not_wait_for_a_session() {
         Request::OpenSession => None,
         Request::Read { .. } => {
             let text = "the key is longer than 65536 bytes".to_string();
-            Some((HOP, Verdict::Refused { reason: Refusal::TooLarge, text }))
+            Some((HOP, Verdict::Refused { reason: Refusal::TooLarge, text, may_have_run: false }))
         }
         other => Some((HOP, lead(other, 5))),
     });

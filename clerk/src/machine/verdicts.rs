@@ -38,8 +38,8 @@ impl<D> Machine<D> {
                 self.lead_confirmed(node, now);
                 self.session_expired(id, may_have_run, now);
             }
-            Verdict::Refused { reason, text } => {
-                let may_have_run = pending.may_have_run;
+            Verdict::Refused { reason, text, may_have_run } => {
+                let may_have_run = (pending.may_have_run || may_have_run) && pending.is_write();
                 let text = format!("{}: {text}", self.leaders.address(node));
                 let error = ClerkError::Refused { reason, text, may_have_run };
                 self.end(id, error, now);

@@ -1,0 +1,63 @@
+//! `put`, `append`, `get`, `delete`: one operation, any bytes.
+
+use std::{
+    ffi::OsStr,
+    io::{self, Read},
+    os::unix::ffi::OsStrExt,
+};
+
+use bytes::Bytes;
+
+use crate::{arguments::Target, failure::Failure, output};
+
+/// The longest value taken from standard input, in bytes: what one request may carry. A longer one is a usage error.
+const INPUT_BYTES_MAX: u64 = 64 << 20;
+
+pub(crate) fn put(target: &Target, key: &OsStr, value: &OsStr) -> Result<(), Failure> {
+    let value = read_value(value)?;
+    target.clerk()?.put(bytes_of(key), value)?;
+    Ok(())
+}
+
+pub(crate) fn append(target: &Target, key: &OsStr, value: &OsStr) -> Result<(), Failure> {
+    let value = read_value(value)?;
+    target.clerk()?.append(bytes_of(key), value)?;
+    Ok(())
+}
+
+pub(crate) fn get(target: &Target, key: &OsStr, raw: bool) -> Result<(), Failure> {
+    let value = target.clerk()?.get(bytes_of(key))?.ok_or_else(|| not_found(key))?;
+    output::write(&value)?;
+    if raw { Ok(()) } else { output::write(b"\n") }
+}
+
+pub(crate) fn delete(target: &Target, key: &OsStr) -> Result<(), Failure> {
+    if target.clerk()?.delete(bytes_of(key))? { Ok(()) } else { Err(not_found(key)) }
+}
+
+fn not_found(key: &OsStr) -> Failure {
+    Failure::NotFound(format!("there is no key {:?}", key.to_string_lossy()))
+}
+
+fn bytes_of(text: &OsStr) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// The value itself, or all of standard input for `-`.
+fn read_value(value: &OsStr) -> Result<Bytes, Failure> {
+    if value != "-" {
+        return Ok(bytes_of(value));
+    }
+    let mut input = Vec::new();
+    io::stdin()
+        .lock()
+        .take(INPUT_BYTES_MAX + 1)
+        .read_to_end(&mut input)
+        .map_err(|error| Failure::Usage(format!("standard input cannot be read: {error}")))?;
+    if input.len() as u64 > INPUT_BYTES_MAX {
+        return Err(Failure::Usage(format!(
+            "the value on standard input is longer than {INPUT_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(Bytes::from(input))
+}
