@@ -2,6 +2,8 @@
 
 pub mod disk;
 pub mod identity;
+pub mod memory;
+mod memory_state;
 pub mod real_disk;
 pub mod recovery;
 pub mod snapshot_file;
@@ -11,6 +13,7 @@ pub mod wal;
 
 pub use disk::{Disk, DiskError, DiskOp, FileName};
 pub use identity::{DataDirectory, Identity, IdentityError};
+pub use memory::{MemoryDisk, MemoryFiles};
 pub use real_disk::RealDisk;
 pub use recovery::{Recovery, StorageError, recover};
 pub use snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter};
