@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::cluster::{free_ports, take_turn};
-use crate::support::process::{Process, raft_core_run, run};
+use crate::support::process::{Process, raft_core_run, run, run_without_files};
 use crate::support::wait::{LONG, until};
 
 /// A folder with a `test.conf`.
@@ -31,12 +31,17 @@ fn program(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// What the program itself said at its end.
+fn sentences(text: &str) -> Vec<&str> {
+    assert!(!text.contains("panicked"), "{text}");
+    text.lines().filter_map(|line| line.strip_prefix("raft-core-run: ")).collect()
+}
+
 /// Runs the program to its end: its exit code, and its last line without the program's name, which must be there.
 fn refusal_of(command: Command) -> (i32, String) {
     let output = run(command, LONG);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!text.contains("panicked"), "{text}");
-    let ends: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("raft-core-run: ")).collect();
+    let ends = sentences(&text);
     assert_eq!(ends.len(), 1, "not one sentence: {text}");
     (output.status.code().expect("it ended by itself"), ends[0].to_owned())
 }
@@ -156,14 +161,15 @@ fn a_data_directory_that_cannot_be_made_or_written_is_one_sentence() {
 
     // A disk on which nothing fits: no file may grow, and the signal for that is ignored, so that writes fail.
     let mut command = Command::new("sh");
-    let program = env!("CARGO_BIN_EXE_raft-core-run");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\" 2>&1 >/dev/null | cat >&2", program]);
-    command.args(["--node", "0"]).current_dir(folder.path());
-    let output = run(command, LONG);
-    let text = String::from_utf8(output.stderr).unwrap();
-    let ends: Vec<&str> = text.lines().filter(|line| line.starts_with("raft-core-run: ")).collect();
-    assert_eq!(ends.len(), 1, "not one sentence: {text}");
-    assert!(!text.contains("panicked"), "{text}");
+    command.args([
+        "-c",
+        "trap '' XFSZ; ulimit -f 0; exec \"$0\" --node 0",
+        env!("CARGO_BIN_EXE_raft-core-run"),
+    ]);
+    command.current_dir(folder.path());
+    let (status, text) = run_without_files(command, LONG);
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert_eq!(sentences(&text).len(), 1, "not one sentence: {text}");
 }
 
 #[test]

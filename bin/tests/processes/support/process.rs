@@ -131,6 +131,16 @@ pub fn run_with_input(mut command: Command, input: Vec<u8>, within: Duration) ->
     Output { status, stdout: fs::read(out).unwrap(), stderr: fs::read(err).unwrap() }
 }
 
+/// Runs a command that can write no file to its end: how it ended, and what it said on standard error.
+pub fn run_without_files(mut command: Command, within: Duration) -> (ExitStatus, String) {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || std::io::read_to_string(&mut stderr).unwrap());
+    let status = Process { child, log: PathBuf::new() }.ended(within);
+    (status, reader.join().unwrap())
+}
+
 fn as_pid(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }

@@ -67,8 +67,10 @@ pub fn request(service: &str, method: &str, call_id: Option<u64>, args: &[u8]) -
     frame
 }
 
-/// The fields of a message: (number, varint or bytes).
-pub fn fields(mut bytes: &[u8]) -> Vec<(u64, Field)> {
+/// The fields of a message by number, in the order they came.
+pub type Fields = Vec<(u64, Field)>;
+
+pub fn fields(mut bytes: &[u8]) -> Fields {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let (key, length) = take_varint(bytes).expect("a field has a key");
@@ -153,7 +155,7 @@ impl RawConnection {
     }
 
     /// One reply frame of ours: the header's fields and the body.
-    pub fn reply(&mut self, within: Duration) -> (Vec<(u64, Field)>, Vec<u8>) {
+    pub fn reply(&mut self, within: Duration) -> (Fields, Vec<u8>) {
         let deadline = Instant::now() + within;
         loop {
             if let Some(reply) = self.take_reply() {
@@ -167,7 +169,7 @@ impl RawConnection {
         }
     }
 
-    fn take_reply(&mut self) -> Option<(Vec<(u64, Field)>, Vec<u8>)> {
+    fn take_reply(&mut self) -> Option<(Fields, Vec<u8>)> {
         let (header_length, prefix) = take_varint(&self.received)?;
         let header_end = prefix + usize::try_from(header_length).unwrap();
         let header = fields(self.received.get(prefix..header_end)?);
