@@ -30,6 +30,8 @@ pub(crate) struct Leader {
     pub(crate) term_start: Index,
     /// Ticks since this leader was elected.
     pub(crate) ticks: u64,
+    /// Heartbeat intervals since then.
+    pub(crate) beats: u64,
     /// Room for sorting match indexes, kept so that an acknowledgement allocates nothing.
     pub(crate) scratch: Vec<Index>,
 }
@@ -53,8 +55,14 @@ impl Raft {
             peers.map(|id| Peer { id: *id, progress: Progress::new(&state.config, first_new) }).collect();
         state.log.push(Entry { term: state.term, index: first_new, payload: Payload::Noop });
         let scratch = Vec::with_capacity(peers.len() + 1);
-        self.role =
-            Role::Leader(Leader { peers, reads: Reads::default(), term_start: first_new, ticks: 0, scratch });
+        self.role = Role::Leader(Leader {
+            peers,
+            reads: Reads::default(),
+            term_start: first_new,
+            ticks: 0,
+            beats: 0,
+            scratch,
+        });
         self.note_change(Reason::ElectionWon);
     }
 
@@ -92,7 +100,8 @@ impl Raft {
     /// One heartbeat interval has passed: shows every peer that the leader lives, what is committed of what the peer
     /// has, and the newest round of reads, which so survives lost messages.
     pub(crate) fn tick_heartbeat(&mut self) {
-        let Role::Leader(leader) = &self.role else { return };
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.beats += 1;
         let state = &mut self.state;
         let (committed, read_context) = (state.log.committed(), leader.reads.newest_round());
         for peer in &leader.peers {
@@ -104,8 +113,9 @@ impl Raft {
 
     fn heartbeat_answered(&mut self, from: NodeId, read_context: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
+        let beat = leader.beats;
         let Some(peer) = leader.peer(from) else { return };
-        peer.progress.heartbeat_answered();
+        peer.progress.heartbeat_answered(beat);
         leader.reads.acknowledged(from, read_context);
         self.confirm_reads();
     }

@@ -91,6 +91,23 @@ impl Body {
     }
 }
 
+impl Message {
+    /// Whether the fields of the message agree with each other: the entries of an append follow `prev` and one another
+    /// without a gap, in terms that never fall and are not later than the message's. Nothing else is ever sent by a
+    /// node that works.
+    pub fn is_well_formed(&self) -> bool {
+        let Body::AppendEntries { prev, entries, .. } = &self.body else { return true };
+        let mut last = *prev;
+        for entry in entries {
+            if last.index.0.checked_add(1) != Some(entry.index.0) || entry.term < last.term {
+                return false;
+            }
+            last = entry.id();
+        }
+        last.term <= self.term
+    }
+}
+
 impl fmt::Display for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -126,5 +143,30 @@ impl fmt::Display for Body {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}→{} term={} {}", self.from, self.to, self.term, self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Payload;
+
+    #[test]
+    fn entries_with_a_gap_or_a_falling_or_future_term_are_not_well_formed() {
+        let id = |term, index| EntryId { term: Term(term), index: Index(index) };
+        let append = |prev: EntryId, ids: &[EntryId]| {
+            let entries =
+                ids.iter().map(|id| Entry { term: id.term, index: id.index, payload: Payload::Noop });
+            let body = Body::AppendEntries { prev, entries: entries.collect(), leader_commit: Index(0) };
+            Message { from: NodeId(1), to: NodeId(2), term: Term(5), token: ReplyToken::NONE, body }
+        };
+        assert!(append(id(2, 3), &[id(2, 4), id(5, 5)]).is_well_formed());
+        assert!(append(id(2, 3), &[]).is_well_formed());
+        assert!(!append(id(2, 3), &[id(2, 4), id(2, 6)]).is_well_formed());
+        assert!(!append(id(2, 3), &[id(2, 3)]).is_well_formed());
+        assert!(!append(id(2, 3), &[id(1, 4)]).is_well_formed());
+        assert!(!append(id(2, 3), &[id(6, 4)]).is_well_formed());
+        assert!(!append(id(6, 3), &[]).is_well_formed());
+        assert!(!append(id(2, u64::MAX), &[id(2, 0)]).is_well_formed());
     }
 }

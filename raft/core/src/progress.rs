@@ -38,8 +38,10 @@ pub(crate) struct Progress {
     inflights: Inflights,
     /// The leader's tick at which the follower was last heard.
     heard_tick: u64,
-    /// A heartbeat was answered since the last answer to an append, while appends were unanswered.
-    stalled: bool,
+    /// The heartbeat interval in which the last probe left.
+    probed_beat: u64,
+    /// The heartbeat interval since which appends are unanswered though heartbeats are answered.
+    silent_since: Option<u64>,
     /// An empty append is due, which asks whether what was sent has arrived.
     check_due: bool,
 }
@@ -53,7 +55,8 @@ impl Progress {
             next_index,
             inflights: Inflights::new(config.inflight_messages_max, config.inflight_bytes_max),
             heard_tick: 0,
-            stalled: false,
+            probed_beat: 0,
+            silent_since: None,
             check_due: false,
         }
     }
@@ -99,10 +102,14 @@ impl Progress {
         self.check_due || matches!(self.state, ProgressState::Probe { bare: true, .. })
     }
 
-    /// A message has left whose `entries` entries, of `bytes` bytes, begin at `next_index`.
-    pub(crate) fn sent(&mut self, entries: u64, bytes: u64) {
+    /// A message has left in the heartbeat interval `beat`, whose `entries` entries, of `bytes` bytes, begin at
+    /// `next_index`.
+    pub(crate) fn sent(&mut self, entries: u64, bytes: u64, beat: u64) {
         match self.state {
-            ProgressState::Probe { .. } => self.state = ProgressState::Probe { paused: true, bare: false },
+            ProgressState::Probe { .. } => {
+                self.state = ProgressState::Probe { paused: true, bare: false };
+                self.probed_beat = beat;
+            }
             ProgressState::Replicate if entries > 0 => {
                 let last_index = self.next_index.plus(entries - 1);
                 self.inflights.add(last_index, bytes);
@@ -127,7 +134,7 @@ impl Progress {
             ProgressState::Snapshot { .. } if news && self.match_index >= kept_after => self.replicate(),
             ProgressState::Replicate => {
                 self.inflights.free_through(index);
-                self.stalled &= !news;
+                self.silent_since = self.silent_since.filter(|_| !news);
             }
             ProgressState::Probe { .. } | ProgressState::Snapshot { .. } => {}
         }
@@ -139,7 +146,7 @@ impl Progress {
     pub(crate) fn refusal_is_current(&self, prev_index: Index) -> bool {
         match self.state {
             ProgressState::Probe { .. } => {
-                prev_index.next() == self.next_index && prev_index > self.match_index
+                prev_index == self.next_index.previous() && prev_index > self.match_index
             }
             ProgressState::Replicate => prev_index > self.match_index && prev_index < self.next_index,
             ProgressState::Snapshot { .. } => false,
@@ -147,15 +154,22 @@ impl Progress {
     }
 
     /// Probe from `next_index`, or from what is acknowledged if that is later.
-    pub(crate) fn probe(&mut self, next_index: Index, paused: bool) {
+    pub(crate) fn probe(&mut self, next_index: Index) {
         self.forget_flight();
         self.next_index = next_index.max(self.match_index.next());
-        self.state = ProgressState::Probe { paused, bare: false };
+        self.state = ProgressState::Probe { paused: false, bare: false };
     }
 
-    /// The probe's answer is awaited, though nothing was sent: there is no one to send it to yet.
-    pub(crate) fn pause(&mut self) {
-        self.probe(self.next_index, true);
+    /// Probe from what is acknowledged, but not before the follower answers a heartbeat of a later interval than `beat`.
+    pub(crate) fn probe_later(&mut self, beat: u64) {
+        self.probe(self.match_index.next());
+        self.pause(beat);
+    }
+
+    /// Nothing is sent until the follower answers a heartbeat of a later interval than `beat`.
+    pub(crate) fn pause(&mut self, beat: u64) {
+        self.state = ProgressState::Probe { paused: true, bare: false };
+        self.probed_beat = beat;
     }
 
     fn replicate(&mut self) {
@@ -172,23 +186,26 @@ impl Progress {
 
     fn forget_flight(&mut self) {
         self.inflights.clear();
-        self.stalled = false;
+        self.silent_since = None;
         self.check_due = false;
     }
 
-    /// A heartbeat was answered. A probe that got no answer is repeated, without entries. Appends that got no answer
-    /// since the heartbeat before may be lost, and with nothing behind them nobody would notice: ask. The question is
-    /// empty, so asking a slow follower costs next to nothing, and at every second heartbeat only.
-    pub(crate) fn heartbeat_answered(&mut self) {
-        match self.state {
-            ProgressState::Probe { paused: true, .. } => {
+    /// A heartbeat was answered in the interval `beat`. A probe that has had no answer for an interval is repeated,
+    /// without entries. Appends that have had none for a whole interval may be lost, and with nothing behind them nobody
+    /// would notice: ask. The question is empty, so asking a slow follower costs next to nothing, and it is asked by the
+    /// interval, not by the answer: rounds of reads bring many answers in one interval.
+    pub(crate) fn heartbeat_answered(&mut self, beat: u64) {
+        match (self.state, self.silent_since) {
+            (ProgressState::Probe { paused: true, .. }, _) if beat > self.probed_beat => {
                 self.state = ProgressState::Probe { paused: false, bare: true };
             }
-            ProgressState::Replicate if self.inflights.count() > 0 => {
-                self.check_due |= self.stalled;
-                self.stalled = !self.stalled;
+            (ProgressState::Replicate, _) if self.inflights.count() == 0 => {}
+            (ProgressState::Replicate, None) => self.silent_since = Some(beat),
+            (ProgressState::Replicate, Some(since)) if beat >= since + 2 => {
+                self.check_due = true;
+                self.silent_since = Some(beat);
             }
-            ProgressState::Replicate | ProgressState::Probe { .. } | ProgressState::Snapshot { .. } => {}
+            _ => {}
         }
     }
 
@@ -217,10 +234,12 @@ mod tests {
             peer.wants_send(Index(4)),
             "also when there is nothing to send: the meeting point is unknown"
         );
-        peer.sent(3, 30);
+        peer.sent(3, 30, 7);
         assert!(!peer.wants_send(Index(7)));
         assert_eq!(peer.next_index(), Index(5));
-        peer.heartbeat_answered();
+        peer.heartbeat_answered(7);
+        assert!(!peer.wants_send(Index(7)), "it may be on its way");
+        peer.heartbeat_answered(8);
         assert!(peer.wants_send(Index(7)) && peer.sends_bare());
     }
 
@@ -229,33 +248,50 @@ mod tests {
         let mut peer = progress(5);
         assert!(peer.accepted(Index(8), Index::ZERO));
         assert!(!peer.accepted(Index(6), Index::ZERO), "a reordered answer is no news");
-        peer.probe(Index(2), false);
+        peer.probe(Index(2));
         assert_eq!((peer.match_index(), peer.next_index()), (Index(8), Index(9)));
         assert!(!peer.refusal_is_current(Index(7)), "a late refusal of what was acknowledged since");
     }
 
     #[test]
-    fn a_lost_last_append_is_asked_for_at_the_second_heartbeat_and_then_every_other_one() {
+    fn a_lost_last_append_is_asked_for_after_a_whole_silent_interval_and_no_more_than_every_other() {
         let mut peer = progress(1);
         peer.accepted(Index::ZERO, Index::ZERO);
-        peer.sent(2, 20);
-        peer.heartbeat_answered();
-        assert!(!peer.wants_send(Index(2)), "it may be on its way");
-        peer.heartbeat_answered();
-        assert!(peer.wants_send(Index(2)) && peer.sends_bare());
-        peer.sent(0, 0);
-        peer.heartbeat_answered();
-        assert!(!peer.wants_send(Index(2)));
-        peer.heartbeat_answered();
-        assert!(peer.wants_send(Index(2)));
+        peer.sent(2, 20, 0);
+        let mut asked_in = Vec::new();
+        for beat in 0..10 {
+            for _answer in 0..50 {
+                peer.heartbeat_answered(beat);
+                if peer.wants_send(Index(2)) {
+                    assert!(peer.sends_bare());
+                    peer.sent(0, 0, beat);
+                    asked_in.push(beat);
+                }
+            }
+        }
+        assert_eq!(asked_in, [2, 4, 6, 8]);
         peer.accepted(Index(2), Index::ZERO);
         assert_eq!(peer.inflights().count(), 0);
+        peer.heartbeat_answered(20);
+        assert!(!peer.wants_send(Index(2)));
+    }
+
+    #[test]
+    fn an_answer_in_time_keeps_the_question_from_being_asked() {
+        let mut peer = progress(1);
+        peer.accepted(Index::ZERO, Index::ZERO);
+        for beat in 0..10 {
+            peer.sent(1, 20, beat);
+            peer.heartbeat_answered(beat);
+            assert!(!peer.wants_send(Index(beat + 1)));
+            peer.accepted(Index(beat), Index::ZERO);
+        }
     }
 
     #[test]
     fn only_the_answer_to_the_last_probe_counts() {
         let mut peer = progress(10);
-        peer.sent(0, 0);
+        peer.sent(0, 0, 0);
         assert!(!peer.refusal_is_current(Index(5)));
         assert!(peer.refusal_is_current(Index(9)));
     }

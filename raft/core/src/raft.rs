@@ -121,6 +121,9 @@ impl Raft {
 
     /// Takes one message in. It cannot fail: what is strange but legal is ignored with a trace line.
     pub(crate) fn step(&mut self, message: Message) {
+        if !message.is_well_formed() {
+            return log::error!("no working node sends this, ignored: {message}");
+        }
         match message.term.cmp(&self.state.term) {
             Ordering::Less => return self.answer_earlier_term(&message),
             Ordering::Equal => {}

@@ -44,7 +44,7 @@ impl Raft {
         for peer in &mut leader.peers {
             let last_index = self.state.log.last_index();
             while peer.progress.wants_send(last_index) {
-                send_append(&mut self.state, peer, leader.ticks);
+                send_append(&mut self.state, peer, leader.ticks, leader.beats);
             }
         }
     }
@@ -65,7 +65,7 @@ impl Raft {
             }
             AppendOutcome::Rejected { hint, prev_index } => {
                 if peer.progress.refusal_is_current(prev_index) {
-                    peer.progress.probe(next_probe(&self.state, hint, prev_index), false);
+                    peer.progress.probe(next_probe(&self.state, hint, prev_index));
                 }
             }
         }
@@ -74,10 +74,9 @@ impl Raft {
     /// The way to this peer is broken, as its transport noticed: what was sent is probably lost.
     pub(crate) fn unreachable(&mut self, to: NodeId) {
         let Role::Leader(leader) = &mut self.role else { return };
-        if let Some(peer) = leader.peer(to)
-            && peer.progress.inflights().count() > 0
-        {
-            peer.progress.probe(peer.progress.match_index().next(), true);
+        let beat = leader.beats;
+        if let Some(peer) = leader.peer(to).filter(|peer| peer.progress.inflights().count() > 0) {
+            peer.progress.probe_later(beat);
         }
     }
 }
@@ -105,18 +104,18 @@ fn check_room(state: &State, commands: &[Bytes]) -> Result<(), Limit> {
 }
 
 /// Sends one message from the peer's next index on, or sees that it needs a snapshot.
-fn send_append(state: &mut State, peer: &mut Peer, now: u64) {
+fn send_append(state: &mut State, peer: &mut Peer, now: u64, beat: u64) {
     let progress = &mut peer.progress;
     let log = &state.log;
     let prev_index = progress.next_index().previous();
     let Some(prev_term) = log.term_at(prev_index) else {
-        return send_snapshot(state, peer, now);
+        return send_snapshot(state, peer, now, beat);
     };
     let (entries, bytes) = match progress.sends_bare() {
         true => (Vec::new(), 0),
         false => log.slice(progress.next_index(), log.last_index(), state.config.append_bytes_max),
     };
-    progress.sent(entries.len() as u64, bytes);
+    progress.sent(entries.len() as u64, bytes, beat);
     let prev = EntryId { term: prev_term, index: prev_index };
     let append = Body::AppendEntries { prev, entries, leader_commit: log.committed() };
     let request = state.request(peer.id, append);
@@ -125,10 +124,10 @@ fn send_append(state: &mut State, peer: &mut Peer, now: u64) {
 
 /// The log no longer has what the peer needs. Only a peer that answers is sent a snapshot; the others are asked again
 /// when they do.
-fn send_snapshot(state: &mut State, peer: &mut Peer, now: u64) {
+fn send_snapshot(state: &mut State, peer: &mut Peer, now: u64, beat: u64) {
     let answers = peer.progress.is_active(now, state.config.election_ticks_max);
     if !answers {
-        return peer.progress.pause();
+        return peer.progress.pause(beat);
     }
     let pending = state.log.snapshot().last.index;
     assert!(pending >= state.log.base().index, "what was dropped from the log is in a snapshot");

@@ -44,7 +44,7 @@ pub enum InstallVerdict {
 pub enum SnapshotOutcome {
     /// The peer has installed, or did not need, a snapshot that ends here.
     Installed(Index),
-    /// It did not arrive; it is tried again once the peer answers a heartbeat.
+    /// It did not arrive; it is tried again once the peer answers a later heartbeat.
     Failed,
 }
 
@@ -124,7 +124,7 @@ impl Raft {
     pub(crate) fn snapshot_report(&mut self, to: NodeId, term: Term, outcome: SnapshotOutcome) {
         let current = term == self.state.term;
         let Role::Leader(leader) = &mut self.role else { return };
-        let now = leader.ticks;
+        let (now, beat) = (leader.ticks, leader.beats);
         let Some(peer) = leader.peer(to).filter(|_| current) else { return };
         let crate::progress::ProgressState::Snapshot { .. } = peer.progress.state() else {
             return log::trace!("node {to} needs no snapshot any more: {outcome:?}");
@@ -132,12 +132,9 @@ impl Raft {
         match outcome {
             SnapshotOutcome::Installed(index) => {
                 peer.progress.heard(now);
-                peer.progress.probe(index.next(), false);
+                peer.progress.probe(index.next());
             }
-            SnapshotOutcome::Failed => {
-                let next_index = peer.progress.match_index().next();
-                peer.progress.probe(next_index, true);
-            }
+            SnapshotOutcome::Failed => peer.progress.probe_later(beat),
         }
     }
 }

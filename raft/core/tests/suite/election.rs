@@ -235,7 +235,7 @@ fn in_role(role: RoleKind) -> raft_core::RawNode {
 fn a_request_of_an_earlier_term_is_refused_with_the_later_one_and_its_token() {
     let mut core = restarted(5, entries(5, 1..=2));
     core.step(to_me(2, 4, vote_request(id(9, 9))));
-    core.step(to_me(2, 4, append(id(5, 2), vec![], 2)));
+    core.step(to_me(2, 4, append(id(4, 2), vec![], 2)));
     core.step(to_me(2, 4, Body::Heartbeat { leader_commit: raft_core::Index(2), read_context: 8 }));
     let answers = drain(&mut core);
     assert_eq!(answers.len(), 3, "each request gets one answer");

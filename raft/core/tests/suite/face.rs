@@ -218,7 +218,7 @@ fn every_request_is_answered_once_with_its_token() {
         to_me(3, 3, vote_request(id(3, 3))),
         to_me(3, 8, vote_request(id(3, 3))),
         to_me(3, 8, Body::RequestVote { pre_vote: true, transfer: false, last: id(3, 3) }),
-        to_me(3, 2, append(id(3, 3), vec![], 0)),
+        to_me(3, 2, append(id(2, 3), vec![], 0)),
     ];
     for request in requests {
         let token = request.token;

@@ -202,6 +202,8 @@ fn a_failed_snapshot_is_tried_again_when_the_follower_answers() {
     let _ = core.ready();
     core.snapshot_report(NodeId(2), Term(term), SnapshotOutcome::Failed);
     assert!(!core.has_ready(), "not at once, or a dead follower would be sent it for ever");
+    core.tick_heartbeat();
+    drain(&mut core);
     core.step(to_me(2, term, raft_core::Body::HeartbeatReply { read_context: 0 }));
     assert_eq!(core.ready().send_snapshots, [(NodeId(2), Term(term))]);
 }
