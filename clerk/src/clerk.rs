@@ -6,6 +6,7 @@
 //! short times, two clock readings and no timer: the call's own deadline is the attempt's.
 
 use std::{
+    cell::Cell,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -33,6 +34,11 @@ const STOP_WITHIN: Duration = Duration::from_millis(200);
 /// Longest pause of a clerk's channel between two connection attempts: a node that came back is wanted soon.
 const RECONNECT_BACKOFF_MAX: Duration = Duration::from_millis(100);
 
+thread_local! {
+    /// Whether this thread runs a completion: then it is, as a rule, the one that brings the replies.
+    static IN_COMPLETION: Cell<bool> = const { Cell::new(false) };
+}
+
 type Done = Box<dyn FnOnce(Result<Answer, ClerkError>) + Send>;
 
 /// A client of the store. `&Clerk` may be used from many threads at once; up to a window of operations is in flight.
@@ -47,6 +53,9 @@ struct Core {
     reactor: Reactor,
     clock: Clock,
     channel_config: ChannelConfig,
+    /// The time of an ordinary attempt, and the controller that all attempts of that time share.
+    attempt_timeout: Duration,
+    controller: RpcController,
     state: Mutex<State>,
 }
 
@@ -172,6 +181,10 @@ impl Clerk {
     /// `submit` for a thread that has nothing else to do. The machine ends every operation at its deadline, so this
     /// needs no time limit of its own.
     fn wait(&self, operation: Operation) -> Result<Answer, ClerkError> {
+        assert!(
+            !IN_COMPLETION.get(),
+            "a blocking operation in a completion would wait for its own thread: use submit"
+        );
         let place = Arc::new((Mutex::new(None), Condvar::new()));
         let answer_place = Arc::clone(&place);
         self.submit(operation, move |result| {
@@ -213,9 +226,13 @@ impl Core {
                 .map_err(|error| ClerkError::Start(format!("the system gives no randomness: {error}")))?,
         };
         let channel_config = ChannelConfig { backoff_max: RECONNECT_BACKOFF_MAX, ..ChannelConfig::default() };
+        let attempt_timeout = config.attempt_timeout;
+        let controller = RpcController::new();
+        controller.set_timeout(attempt_timeout);
         let machine = Machine::new(endpoints, config, rng);
         let state = Mutex::new(State { machine, stubs: Vec::new(), stopped: false });
-        Ok(Arc::new(Core { reactor: reactor.clone(), clock: Clock::start(), channel_config, state }))
+        let (reactor, clock) = (reactor.clone(), Clock::start());
+        Ok(Arc::new(Core { reactor, clock, channel_config, attempt_timeout, controller, state }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -237,7 +254,7 @@ impl Core {
             match step {
                 None => return,
                 Some(Step::Send { stub, call, request, timeout }) => self.send(&stub, call, request, timeout),
-                Some(Step::Finish { done, result }) => done(result),
+                Some(Step::Finish { done, result }) => complete(done, result),
                 Some(Step::Wake { after }) => {
                     let core = Arc::downgrade(self);
                     self.reactor.run_after(after, Box::new(move || Core::timer(&core)));
@@ -276,21 +293,25 @@ impl Core {
     }
 
     fn send(self: &Arc<Core>, stub: &KvStub, call: CallId, request: Request, timeout: Duration) {
-        let controller = RpcController::new();
-        controller.set_timeout(timeout);
+        let own_controller = (timeout != self.attempt_timeout).then(|| {
+            let controller = RpcController::new();
+            controller.set_timeout(timeout);
+            controller
+        });
+        let controller = own_controller.as_ref().unwrap_or(&self.controller);
         let core = Arc::clone(self);
         match request {
             Request::OpenSession => {
-                stub.open_session_async(&controller, &kv::OpenSessionRequest {}, move |reply| {
+                stub.open_session_async(controller, &kv::OpenSessionRequest {}, move |reply| {
                     core.replied(call, wire::session_verdict(reply));
                 });
             }
             Request::Read { key } => {
-                stub.get_async(&controller, &kv::GetRequest { key }, move |reply| {
+                stub.get_async(controller, &kv::GetRequest { key }, move |reply| {
                     core.replied(call, wire::read_verdict(reply));
                 });
             }
-            Request::Write { operation, stamp } => self.send_write(stub, &controller, call, operation, stamp),
+            Request::Write { operation, stamp } => self.send_write(stub, controller, call, operation, stamp),
         }
     }
 
@@ -323,6 +344,13 @@ impl Core {
             Operation::Get { .. } => unreachable!("the machine sends a get as a read"),
         }
     }
+}
+
+/// Runs a caller's completion; meanwhile this thread may not wait for another.
+fn complete(done: Done, result: Result<Answer, ClerkError>) {
+    let outer = IN_COMPLETION.replace(true);
+    done(result);
+    IN_COMPLETION.set(outer);
 }
 
 fn check(endpoints: &[String], config: &ClerkConfig) -> Result<(), ClerkError> {
