@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
 use super::channel::Method;
@@ -17,16 +16,11 @@ use super::pending_call::{Completion, Pending};
 use crate::config::ChannelConfig;
 use crate::error::RpcError;
 use crate::protocol::encoder::{Body, put_call, put_cancel, put_legacy_call};
-use crate::protocol::header::{Shape, message_shape};
-use crate::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
-use crate::protocol::status::Status;
 use crate::reactor::Shared;
-use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
-use crate::reactor::connector::backoff;
+use crate::reactor::clock::{self, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::{AppendError, Outbox};
-use crate::reactor::poll_loop::Turn;
 
 /// Nanoseconds in a millisecond.
 const MILLISECOND: u64 = 1_000_000;
@@ -34,27 +28,27 @@ const MILLISECOND: u64 = 1_000_000;
 /// See the module's text.
 pub(crate) struct Core {
     address: String,
-    config: ChannelConfig,
-    reactor: Arc<Shared>,
+    pub(super) config: ChannelConfig,
+    pub(super) reactor: Arc<Shared>,
     /// Low bits of a call id that name its place in the table; the others count calls.
     slot_bits: u32,
     /// Whether the reactor knows the channel.
     is_registered: AtomicBool,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
-struct State {
-    link: Link,
-    pending: Slab<Pending>,
+pub(super) struct State {
+    pub(super) link: Link,
+    pub(super) pending: Slab<Pending>,
     /// Calls begun: with its place in the table this makes a call's id, never used twice.
     sequence: u64,
     /// Attempts in a row that failed, or that ended before a single reply.
-    failures: u32,
-    legacy: LegacyLine,
+    pub(super) failures: u32,
+    pub(super) legacy: LegacyLine,
 }
 
 /// The connection.
-enum Link {
+pub(super) enum Link {
     /// There is none; the next call makes one.
     Idle,
     /// One is being made; calls are queued in its outbox.
@@ -71,9 +65,11 @@ enum Link {
 
 /// On a channel to an origin server: whose call is outstanding, and whose wait for their turn.
 #[derive(Default)]
-struct LegacyLine {
-    outstanding: Option<usize>,
-    waiting: VecDeque<(u64, Vec<u8>)>,
+pub(super) struct LegacyLine {
+    /// Its id; its entry may be gone already, if it was given up.
+    pub(super) outstanding: Option<u64>,
+    /// Ids and frames.
+    pub(super) waiting: VecDeque<(u64, Vec<u8>)>,
 }
 
 /// What [`Core::start`] did.
@@ -208,7 +204,7 @@ impl Core {
             }
         };
         if self.config.legacy && end_offset != u64::MAX {
-            state.legacy.outstanding = Some(slot);
+            state.legacy.outstanding = Some(call_id);
         }
         let due = now.saturating_add(timeout);
         state.pending.insert(Pending { call_id, due, timeout, end_offset, completion });
@@ -228,16 +224,26 @@ impl Core {
         Ok((outbox, true))
     }
 
-    fn closed(&self, cause: &str, may_have_run: bool) -> RpcError {
+    pub(super) fn closed(&self, cause: &str, may_have_run: bool) -> RpcError {
         RpcError::Closed { address: self.address.clone(), cause: cause.to_owned(), may_have_run }
     }
 
     /// Takes a call out of the table by its id, if it is still there.
-    fn take(&self, state: &mut State, call_id: u64) -> Option<Pending> {
+    pub(super) fn take(&self, state: &mut State, call_id: u64) -> Option<Pending> {
         let slot = (call_id & ((1 << self.slot_bits) - 1)) as usize;
         match state.pending.get(slot) {
             Some(pending) if pending.call_id == call_id => state.pending.try_remove(slot),
             _ => None,
+        }
+    }
+
+    /// A call that waited for its turn has been appended.
+    pub(super) fn mark_sent(&self, state: &mut State, call_id: u64, end_offset: u64) {
+        let slot = (call_id & ((1 << self.slot_bits) - 1)) as usize;
+        if let Some(pending) = state.pending.get_mut(slot)
+            && pending.call_id == call_id
+        {
+            pending.end_offset = end_offset;
         }
     }
 
@@ -249,8 +255,7 @@ impl Core {
             Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox.clone()),
             _ => None,
         };
-        let may_have_run =
-            pending.end_offset <= outbox.as_ref().map_or(u64::MAX - 1, |outbox| outbox.written());
+        let may_have_run = pending.end_offset <= outbox.as_ref().map_or(0, |outbox| outbox.may_have_left());
         let must_cut = self.give_up_turn(&mut state, &pending);
         drop(state);
         if let Some(outbox) = outbox {
@@ -267,7 +272,7 @@ impl Core {
 
     /// On a channel to an origin server: a call is given up. Returns whether it was the outstanding one, whose reply,
     /// having no number, would be taken for the next call's: the connection must end.
-    fn give_up_turn(&self, state: &mut State, pending: &Pending) -> bool {
+    pub(super) fn give_up_turn(&self, state: &mut State, pending: &Pending) -> bool {
         if !self.config.legacy {
             return false;
         }
@@ -275,14 +280,14 @@ impl Core {
         pending.end_offset != u64::MAX
     }
 
-    /// Closes the channel: no call is begun any more, and those in flight are answered. Returns whether it was open.
+    /// Closes the channel: no call is begun any more, and those in flight are answered.
     pub(crate) fn close(self: &Arc<Core>) {
         let mut answered = Vec::new();
         {
             let mut state = lock(&self.state);
             let link = std::mem::replace(&mut state.link, Link::Closed);
             let written = match &link {
-                Link::Ready(outbox) | Link::Opening(outbox) => outbox.written(),
+                Link::Ready(outbox) | Link::Opening(outbox) => outbox.may_have_left(),
                 _ => 0,
             };
             self.drain(&mut state, &mut answered, |pending| RpcError::Stopped {
@@ -295,232 +300,16 @@ impl Core {
     }
 
     /// Takes all calls out of the table.
-    fn drain(&self, state: &mut State, answered: &mut Vec<Answered>, error: impl Fn(&Pending) -> RpcError) {
+    pub(super) fn drain(
+        &self,
+        state: &mut State,
+        answered: &mut Vec<Answered>,
+        error: impl Fn(&Pending) -> RpcError,
+    ) {
         state.legacy = LegacyLine::default();
         for pending in state.pending.drain() {
             let outcome = Err(error(&pending));
             answered.push(Answered { completion: pending.completion, outcome });
         }
     }
-}
-
-/// What the reactor's thread tells a channel. Completions are left in `answered`, to be run when no lock is held.
-impl Core {
-    /// The outbox whose connection is to be made, if the channel still wants it.
-    pub(crate) fn outbox_to_open(&self) -> Option<Arc<Outbox>> {
-        match &lock(&self.state).link {
-            Link::Opening(outbox) => Some(outbox.clone()),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn on_connected(&self) {
-        let mut state = lock(&self.state);
-        if let Link::Opening(outbox) = &state.link {
-            state.link = Link::Ready(outbox.clone());
-        }
-    }
-
-    /// No address could be connected to: the calls that waited for it fail, and so do others until the pause is over.
-    pub(crate) fn on_connect_failed(&self, error: RpcError, answered: &mut Vec<Answered>) {
-        let mut state = lock(&self.state);
-        if matches!(state.link, Link::Closed) {
-            return;
-        }
-        self.pause(&mut state, error.clone());
-        self.drain(&mut state, answered, |_| error.clone());
-    }
-
-    fn pause(&self, state: &mut State, error: RpcError) {
-        state.failures = state.failures.saturating_add(1);
-        let pause = backoff(state.failures, self.config.backoff_min, self.config.backoff_max);
-        state.link = Link::Waiting { until: clock::read_clock().1 + nanos_in(pause), error };
-    }
-
-    /// The connection has ended, after `written` bytes had left.
-    pub(crate) fn on_closed(&self, written: u64, cause: &str, answered: &mut Vec<Answered>) {
-        let mut state = lock(&self.state);
-        if matches!(state.link, Link::Closed) {
-            return;
-        }
-        if state.failures == 0 {
-            state.link = Link::Idle;
-        } else {
-            // A server that takes connections and drops them must not be stormed.
-            self.pause(&mut state, self.closed(cause, false));
-        }
-        state.failures = state.failures.max(1);
-        self.drain(&mut state, answered, |pending| self.closed(cause, pending.end_offset <= written));
-    }
-
-    /// The reactor ends.
-    pub(crate) fn on_stopped(&self, answered: &mut Vec<Answered>) {
-        let mut state = lock(&self.state);
-        let written = match std::mem::replace(&mut state.link, Link::Closed) {
-            Link::Ready(outbox) | Link::Opening(outbox) => outbox.written(),
-            _ => 0,
-        };
-        self.drain(&mut state, answered, |pending| RpcError::Stopped {
-            may_have_run: pending.end_offset <= written,
-        });
-    }
-
-    /// Takes out the calls that are late. Returns when the next one is due.
-    pub(crate) fn expire(&self, now: Nanos, answered: &mut Vec<Answered>) -> Nanos {
-        let mut next = NEVER;
-        let mut cut = None;
-        let mut state = lock(&self.state);
-        let late: Vec<u64> = state
-            .pending
-            .iter()
-            .filter_map(|(_, pending)| {
-                if pending.due <= now {
-                    return Some(pending.call_id);
-                }
-                next = next.min(pending.due);
-                None
-            })
-            .collect();
-        if late.is_empty() {
-            return next;
-        }
-        let outbox = match &state.link {
-            Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox.clone()),
-            _ => None,
-        };
-        let written = outbox.as_ref().map_or(0, |outbox| outbox.written());
-        for call_id in late {
-            let Some(pending) = self.take(&mut state, call_id) else { continue };
-            if self.give_up_turn(&mut state, &pending) {
-                cut = outbox.clone();
-            }
-            let timeout = Duration::from_nanos(pending.timeout);
-            let error = RpcError::DeadlineExceeded { timeout, may_have_run: pending.end_offset <= written };
-            answered.push(Answered { completion: pending.completion, outcome: Err(error) });
-        }
-        drop(state);
-        if let Some(outbox) = cut {
-            outbox.cut();
-        }
-        next
-    }
-
-    /// Replies have come. A reply to no call is a late one and ignored.
-    fn on_replies(&self, replies: &mut Vec<ReplyFrame>, answered: &mut Vec<Answered>) {
-        let mut state = lock(&self.state);
-        state.failures = 0;
-        for reply in replies.drain(..) {
-            if let Some(pending) = self.take(&mut state, reply.call_id) {
-                answered.push(Answered { completion: pending.completion, outcome: self.outcome_of(reply) });
-            }
-        }
-    }
-
-    fn outcome_of(&self, reply: ReplyFrame) -> Result<Bytes, RpcError> {
-        if reply.status != 0 {
-            let text = String::from_utf8_lossy(&reply.error_text).into_owned();
-            return Err(RpcError::Status { status: Status::from_code(reply.status), text });
-        }
-        let max = self.config.reply_bytes_max as u64;
-        reply.body.map_err(|bytes| RpcError::TooLarge { what: "a reply", bytes, max, may_have_run: true })
-    }
-
-    /// An origin server has answered the outstanding call; the next one is sent.
-    fn on_bare_reply(&self, reply: Bytes, outbox: &Arc<Outbox>, answered: &mut Vec<Answered>) {
-        {
-            let mut state = lock(&self.state);
-            state.failures = 0;
-            let Some(slot) = state.legacy.outstanding.take() else { return };
-            if let Some(pending) = state.pending.try_remove(slot) {
-                answered.push(Answered { completion: pending.completion, outcome: Ok(reply) });
-            }
-            if let Some((call_id, frame)) = state.legacy.waiting.pop_front()
-                && let Ok(end_offset) = outbox.append(|buffer| buffer.extend_from_slice(&frame))
-            {
-                let slot = (call_id & ((1 << self.slot_bits) - 1)) as usize;
-                if let Some(pending) = state.pending.get_mut(slot) {
-                    pending.end_offset = end_offset;
-                }
-                state.legacy.outstanding = Some(slot);
-            }
-        }
-        outbox.finish();
-    }
-
-    fn awaits_bare_reply(&self) -> bool {
-        lock(&self.state).legacy.outstanding.is_some()
-    }
-}
-
-/// The client's half of a connection.
-pub(crate) struct ClientSide {
-    pub(crate) core: Arc<Core>,
-    replies: Replies,
-}
-
-enum Replies {
-    Framed(ReplyDecoder),
-    Bare(BytesMut),
-}
-
-impl ClientSide {
-    pub(crate) fn new(core: Arc<Core>) -> ClientSide {
-        let replies = if core.config.legacy {
-            Replies::Bare(BytesMut::new())
-        } else {
-            Replies::Framed(ReplyDecoder::new(core.config.reply_bytes_max as u64))
-        };
-        ClientSide { core, replies }
-    }
-
-    /// Takes `count` bytes from the turn's scratch buffer and answers the calls whose replies are whole.
-    ///
-    /// # Errors
-    /// When the stream is refused: the text says why.
-    pub(crate) fn take(&mut self, count: usize, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), String> {
-        let bytes = &turn.scratch[..count];
-        let refused = match &mut self.replies {
-            Replies::Framed(decoder) => {
-                decoder.feed(bytes);
-                let refused = loop {
-                    match decoder.next_frame() {
-                        Ok(Some(frame)) => turn.replies.push(frame),
-                        Ok(None) => break Ok(()),
-                        Err(refusal) => break Err(refusal.to_string()),
-                    }
-                };
-                self.core.on_replies(&mut turn.replies, &mut turn.answered);
-                refused
-            }
-            Replies::Bare(buffer) => {
-                buffer.extend_from_slice(bytes);
-                take_bare(&self.core, buffer, outbox, &mut turn.answered)
-            }
-        };
-        for call in turn.answered.drain(..) {
-            turn.has_dispatched = true;
-            call.run(self.core.reactor());
-        }
-        refused
-    }
-}
-
-/// An origin server's reply says nowhere how long it is. What has come is taken for it unless it plainly ends inside a
-/// field: then the rest is on its way.
-fn take_bare(
-    core: &Core,
-    buffer: &mut BytesMut,
-    outbox: &Arc<Outbox>,
-    answered: &mut Vec<Answered>,
-) -> Result<(), String> {
-    if !core.awaits_bare_reply() {
-        return Err("a reply without a call".to_owned());
-    }
-    if buffer.len() > core.config.reply_bytes_max {
-        return Err(format!("a reply of more than {} bytes", core.config.reply_bytes_max));
-    }
-    if message_shape(buffer) != Shape::Truncated {
-        core.on_bare_reply(buffer.split().freeze(), outbox, answered);
-    }
-    Ok(())
 }

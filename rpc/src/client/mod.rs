@@ -2,4 +2,6 @@
 
 pub(crate) mod channel;
 pub(crate) mod core;
+mod link;
 pub(crate) mod pending_call;
+pub(crate) mod replies;

@@ -253,7 +253,8 @@ impl RequestDecoder {
 /// Reads the fixed form: four little-endian bytes, of which only the first may be other than zero.
 fn fixed_length(buffer: &[u8]) -> Result<Option<(usize, usize)>, Refusal> {
     let Some(prefix) = buffer.get(..4) else {
-        return if buffer[1..].iter().all(|byte| *byte == 0) { Ok(None) } else { Err(Refusal::HeaderLength) };
+        let may_be_one = buffer[0] != 0 && buffer[1..].iter().all(|byte| *byte == 0);
+        return if may_be_one { Ok(None) } else { Err(Refusal::HeaderLength) };
     };
     match prefix {
         [length @ 1..=255, 0, 0, 0] => Ok(Some((4, usize::from(*length)))),

@@ -13,7 +13,8 @@ use mio::net::TcpStream;
 use super::clock::{Nanos, nanos_in};
 use super::outbox::Outbox;
 use super::poll_loop::Turn;
-use crate::client::core::{ClientSide, Core};
+use crate::client::core::Core;
+use crate::client::replies::ClientSide;
 use crate::server::dispatcher::ServerSide;
 
 /// What is to be done with a connection after a visit.

@@ -32,6 +32,18 @@ pub(crate) struct Deadlines {
 struct Timers {
     waiting: BTreeMap<TimerId, Action>,
     next_number: u64,
+    /// The reactor has ended: nothing is run any more.
+    is_closed: bool,
+}
+
+/// What became of a new timer.
+pub(crate) enum Inserted {
+    /// It waits.
+    Waiting(TimerId),
+    /// The table is full.
+    Full(TimerId, Action),
+    /// The reactor has ended.
+    Ended(TimerId, Action),
 }
 
 impl Deadlines {
@@ -55,16 +67,19 @@ impl Deadlines {
         self.armed.store(NEVER, Ordering::SeqCst);
     }
 
-    /// Adds a timer; hands the action back if the table is full.
-    pub(crate) fn insert(&self, due: Nanos, action: Action) -> Result<TimerId, (TimerId, Action)> {
+    /// Adds a timer, or hands its action back.
+    pub(crate) fn insert(&self, due: Nanos, action: Action) -> Inserted {
         let mut timers = lock(&self.timers);
         timers.next_number += 1;
         let id = TimerId { due, number: timers.next_number };
+        if timers.is_closed {
+            return Inserted::Ended(id, action);
+        }
         if timers.waiting.len() >= self.timers_max {
-            return Err((id, action));
+            return Inserted::Full(id, action);
         }
         timers.waiting.insert(id, action);
-        Ok(id)
+        Inserted::Waiting(id)
     }
 
     /// Takes a timer out before it runs.
@@ -84,9 +99,13 @@ impl Deadlines {
         NEVER
     }
 
-    /// Drops all timers, unrun.
-    pub(crate) fn clear(&self) {
-        let waiting = std::mem::take(&mut lock(&self.timers).waiting);
+    /// Drops all timers, unrun, and refuses further ones.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut timers = lock(&self.timers);
+            timers.is_closed = true;
+            std::mem::take(&mut timers.waiting)
+        };
         // Outside the lock: what an action holds may answer calls when it is dropped.
         drop(waiting);
     }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::config::ReactorConfig;
 use crate::error::RpcError;
 use clock::Nanos;
-use deadlines::{Action, Deadlines, TimerId};
+use deadlines::{Action, Deadlines, Inserted, TimerId};
 use lock::lock;
 use mailbox::{Command, Mailbox};
 use poll_loop::PollLoop;
@@ -79,11 +79,15 @@ impl Shared {
     pub(crate) fn run_after(&self, delay: Duration, action: Action) -> TimerId {
         let due = clock::read_clock().1.saturating_add(clock::nanos_in(delay));
         match self.deadlines.insert(due, action) {
-            Ok(id) => {
+            Inserted::Waiting(id) => {
                 self.arm(due);
                 id
             }
-            Err((id, action)) => {
+            Inserted::Ended(id, action) => {
+                drop(action);
+                id
+            }
+            Inserted::Full(id, action) => {
                 log::warn!("{} timers are waiting: one more runs at once", self.config.timers_max);
                 self.shielded("a timer", action);
                 id

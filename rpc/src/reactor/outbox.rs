@@ -58,6 +58,8 @@ struct Queue {
     appended: u64,
     /// Bytes ever taken by the kernel; never more than `appended`.
     written: u64,
+    /// A write is going on: more than `written` may have left.
+    writing: bool,
     /// The kernel takes nothing until a writable event.
     stalled: bool,
     /// The socket side holds bytes of an incomplete write.
@@ -181,10 +183,12 @@ impl Outbox {
                 side.sent = 0;
             }
             let writable_events = queue.writable_events;
+            queue.writing = true;
             drop(queue);
             let before = side.sent;
             let outcome = side.write();
             queue = lock(&self.queue);
+            queue.writing = false;
             queue.written += (side.sent - before) as u64;
             match outcome {
                 Written::All => side.clear(),
@@ -230,9 +234,10 @@ impl Outbox {
         queue.written
     }
 
-    /// Bytes that the kernel has taken so far.
-    pub(crate) fn written(&self) -> u64 {
-        lock(&self.queue).written
+    /// Bytes that may have left so far: what the kernel has taken, and what it is being given right now.
+    pub(crate) fn may_have_left(&self) -> u64 {
+        let queue = lock(&self.queue);
+        if queue.writing { queue.appended - queue.bytes.len() as u64 } else { queue.written }
     }
 
     /// Bytes that have not left.

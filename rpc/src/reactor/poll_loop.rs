@@ -25,7 +25,8 @@ use super::lock::lock;
 use super::mailbox::Command;
 use super::outbox::{Outbox, ServerOwner};
 use super::{EndOfTurn, Shared};
-use crate::client::core::{Answered, Core};
+use crate::client::core::Core;
+use crate::client::pending_call::Answered;
 use crate::protocol::reply_decoder::ReplyFrame;
 use crate::server::dispatcher::ServerSide;
 use crate::server::provider::{ProviderCore, ServiceEntry};
@@ -192,7 +193,7 @@ impl PollLoop {
     fn time_to_wait(&self) -> Option<Duration> {
         let armed = self.shared.deadlines.armed();
         let mut timeout =
-            (armed != NEVER).then(|| Duration::from_nanos(armed.saturating_sub(clock::read_clock().1)));
+            (armed != NEVER).then(|| Duration::from_nanos(armed.saturating_sub(self.turn.nanos)));
         if !self.lingering.is_empty() || !self.stopping.is_empty() {
             timeout = Some(timeout.map_or(LINGER_CHECK, |timeout| timeout.min(LINGER_CHECK)));
         }
@@ -256,6 +257,10 @@ impl PollLoop {
             return;
         };
         let Connection { stream, outbox, side, .. } = *connection;
+        if matches!(side, Side::Server(_)) {
+            // What this turn has answered is owed to the peer, also when it is the peer's fault that this ends.
+            outbox.flush();
+        }
         // NB: an attempt's outbox is the next attempt's, too; it has no socket yet.
         let written = if matches!(side, Side::Opening(_)) { 0 } else { outbox.close() };
         if let Some(mut stream) = Arc::into_inner(stream) {

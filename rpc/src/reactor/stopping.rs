@@ -124,7 +124,7 @@ impl PollLoop {
             }
         }
         self.run_answered();
-        self.shared.deadlines.clear();
+        self.shared.deadlines.close();
         drop(scope);
         log::debug!("the reactor ended after {} turns", self.turn.number);
     }

@@ -1,7 +1,6 @@
 //! The parts of a reactor's turn that are not about ready sockets: commands of other threads, connection attempts, what
 //! is due, and the turn's end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
@@ -70,6 +69,8 @@ impl PollLoop {
             }
             self.channels.push(Arc::downgrade(&core));
         }
+        // Its calls may have been due before it was known here: everything is looked through once.
+        self.shared.arm(self.turn.nanos);
         if let Some(address) = connector::numeric_address(core.address()) {
             self.open(Opening { core, due: NEVER, others: vec![address] }, None);
         } else if let Err(error) = connector::resolve_aside(&core) {
@@ -83,7 +84,7 @@ impl PollLoop {
         let mut failure = failure.unwrap_or_else(|| "no address".to_owned());
         let Some(outbox) = opening.core.outbox_to_open() else { return };
         while let Some(address) = opening.others.pop() {
-            match self.begin_attempt(address) {
+            match TcpStream::connect(address) {
                 Ok(mut stream) => {
                     opening.due =
                         self.turn.nanos.saturating_add(nanos_in(opening.core.config().connect_timeout));
@@ -109,10 +110,6 @@ impl PollLoop {
         }
         let address = opening.core.address().to_owned();
         self.connect_failed(&opening.core, RpcError::Connect { address, cause: failure });
-    }
-
-    fn begin_attempt(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
-        TcpStream::connect(address)
     }
 
     fn connect_failed(&mut self, core: &Arc<Core>, error: RpcError) {

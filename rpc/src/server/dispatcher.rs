@@ -129,7 +129,8 @@ impl ServerSide {
             return responder.fail(Status::PermissionDenied, "not for clients of the origin");
         }
         // Relaxed: the reactor's thread is the only one to use it.
-        if entry.called_in_turn.swap(turn.number, Ordering::Relaxed) != turn.number {
+        if entry.called_in_turn.load(Ordering::Relaxed) != turn.number {
+            entry.called_in_turn.store(turn.number, Ordering::Relaxed);
             turn.called.push(entry.clone());
         }
         let args = std::mem::take(&mut frame.args);

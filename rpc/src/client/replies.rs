@@ -1,0 +1,135 @@
+//! Replies as they come in: out of the connection's bytes, matched with the calls in flight.
+//!
+//! The calls of one read are taken out of the table under one lock; their completions run after it is released.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::core::Core;
+use super::pending_call::Answered;
+use crate::error::RpcError;
+use crate::protocol::header::{Shape, message_shape};
+use crate::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
+use crate::protocol::status::Status;
+use crate::reactor::lock::lock;
+use crate::reactor::outbox::Outbox;
+use crate::reactor::poll_loop::Turn;
+
+/// The client's half of a connection.
+pub(crate) struct ClientSide {
+    pub(crate) core: Arc<Core>,
+    replies: Replies,
+}
+
+enum Replies {
+    Framed(ReplyDecoder),
+    Bare(BytesMut),
+}
+
+impl ClientSide {
+    pub(crate) fn new(core: Arc<Core>) -> ClientSide {
+        let replies = if core.config.legacy {
+            Replies::Bare(BytesMut::new())
+        } else {
+            Replies::Framed(ReplyDecoder::new(core.config.reply_bytes_max as u64))
+        };
+        ClientSide { core, replies }
+    }
+
+    /// Takes `count` bytes from the turn's scratch buffer and answers the calls whose replies are whole.
+    ///
+    /// # Errors
+    /// When the stream is refused: the text says why.
+    pub(crate) fn take(&mut self, count: usize, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), String> {
+        let bytes = &turn.scratch[..count];
+        let refused = match &mut self.replies {
+            Replies::Framed(decoder) => {
+                decoder.feed(bytes);
+                let refused = loop {
+                    match decoder.next_frame() {
+                        Ok(Some(frame)) => turn.replies.push(frame),
+                        Ok(None) => break Ok(()),
+                        Err(refusal) => break Err(refusal.to_string()),
+                    }
+                };
+                self.core.on_replies(&mut turn.replies, &mut turn.answered);
+                refused
+            }
+            Replies::Bare(buffer) => {
+                buffer.extend_from_slice(bytes);
+                take_bare(&self.core, buffer, outbox, &mut turn.answered)
+            }
+        };
+        for call in turn.answered.drain(..) {
+            turn.has_dispatched = true;
+            call.run(self.core.reactor());
+        }
+        refused
+    }
+}
+
+/// An origin server's reply says nowhere how long it is. What has come is taken for it unless it plainly ends inside a
+/// field: then the rest is on its way.
+fn take_bare(
+    core: &Core,
+    buffer: &mut BytesMut,
+    outbox: &Arc<Outbox>,
+    answered: &mut Vec<Answered>,
+) -> Result<(), String> {
+    if !core.awaits_bare_reply() {
+        return Err("a reply without a call".to_owned());
+    }
+    if buffer.len() > core.config.reply_bytes_max {
+        return Err(format!("a reply of more than {} bytes", core.config.reply_bytes_max));
+    }
+    if message_shape(buffer) != Shape::Truncated {
+        core.on_bare_reply(buffer.split().freeze(), outbox, answered);
+    }
+    Ok(())
+}
+
+impl Core {
+    /// Replies have come. A reply to no call is a late one and ignored.
+    fn on_replies(&self, replies: &mut Vec<ReplyFrame>, answered: &mut Vec<Answered>) {
+        let mut state = lock(&self.state);
+        state.failures = 0;
+        for reply in replies.drain(..) {
+            if let Some(pending) = self.take(&mut state, reply.call_id) {
+                answered.push(Answered { completion: pending.completion, outcome: self.outcome_of(reply) });
+            }
+        }
+    }
+
+    fn outcome_of(&self, reply: ReplyFrame) -> Result<Bytes, RpcError> {
+        if reply.status != 0 {
+            let text = String::from_utf8_lossy(&reply.error_text).into_owned();
+            return Err(RpcError::Status { status: Status::from_code(reply.status), text });
+        }
+        let max = self.config.reply_bytes_max as u64;
+        reply.body.map_err(|bytes| RpcError::TooLarge { what: "a reply", bytes, max, may_have_run: true })
+    }
+
+    /// An origin server has answered the outstanding call; the next one is sent.
+    fn on_bare_reply(&self, reply: Bytes, outbox: &Arc<Outbox>, answered: &mut Vec<Answered>) {
+        {
+            let mut state = lock(&self.state);
+            state.failures = 0;
+            let Some(call_id) = state.legacy.outstanding.take() else { return };
+            if let Some(pending) = self.take(&mut state, call_id) {
+                answered.push(Answered { completion: pending.completion, outcome: Ok(reply) });
+            }
+            if let Some((call_id, frame)) = state.legacy.waiting.pop_front()
+                && let Ok(end_offset) = outbox.append(|buffer| buffer.extend_from_slice(&frame))
+            {
+                self.mark_sent(&mut state, call_id, end_offset);
+                state.legacy.outstanding = Some(call_id);
+            }
+        }
+        outbox.finish();
+    }
+
+    fn awaits_bare_reply(&self) -> bool {
+        lock(&self.state).legacy.outstanding.is_some()
+    }
+}

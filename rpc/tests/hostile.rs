@@ -1,0 +1,246 @@
+//! Peers that do what they should not, over raw sockets: at worst their own connection closes.
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use common::*;
+use rpc::protocol::encoder::{Names, put_call};
+use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
+use rpc::{ProviderConfig, Status};
+
+fn connect(ends: &Ends) -> TcpStream {
+    let stream = TcpStream::connect(ends.address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+fn request(method: &str, call_id: u64, text: &[u8]) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    let body = Text::new(text);
+    put_call(
+        &mut buffer,
+        Names::Plain("test", method),
+        call_id,
+        1000,
+        &body,
+        prost::Message::encoded_len(&body),
+    );
+    buffer
+}
+
+/// Reads until `count` replies have come.
+fn read_replies(stream: &mut TcpStream, count: usize) -> Vec<ReplyFrame> {
+    let mut decoder = ReplyDecoder::new(1 << 30);
+    let mut replies = Vec::new();
+    let mut buffer = vec![0; 65_536];
+    while replies.len() < count {
+        let bytes = stream.read(&mut buffer).unwrap();
+        assert_ne!(bytes, 0, "closed after {} of {count} replies", replies.len());
+        decoder.feed(&buffer[..bytes]);
+        while let Some(reply) = decoder.next_frame().unwrap() {
+            replies.push(reply);
+        }
+    }
+    replies
+}
+
+fn text_of(reply: &ReplyFrame) -> Text {
+    prost::Message::decode(reply.body.clone().unwrap()).unwrap()
+}
+
+/// Waits for the server to close.
+fn assert_closed(stream: &mut TcpStream) {
+    match stream.read_to_end(&mut Vec::new()) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
+}
+
+#[test]
+fn requests_glued_together_are_all_answered() {
+    let ends = Ends::new();
+    let mut stream = connect(&ends);
+    let glued: Vec<u8> = (1..=500).flat_map(|id| request("Echo", id, format!("{id}").as_bytes())).collect();
+    stream.write_all(&glued).unwrap();
+    for (reply, id) in read_replies(&mut stream, 500).iter().zip(1..) {
+        assert_eq!((reply.call_id, text_of(reply)), (id, Text::new(format!("{id}"))));
+    }
+}
+
+#[test]
+fn a_request_one_byte_at_a_time_is_answered() {
+    let ends = Ends::new();
+    let mut stream = connect(&ends);
+    for byte in request("Echo", 9, b"slowly") {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(text_of(&read_replies(&mut stream, 1)[0]), Text::new("slowly"));
+}
+
+#[test]
+fn large_requests_come_back_whole() {
+    let ends = Ends::new();
+    let channel = ends.channel();
+    for bytes in [100_000, 1 << 20, 5_000_000] {
+        let text: Vec<u8> = (0..bytes).map(|at: u32| (at % 251) as u8).collect();
+        assert_eq!(call(&channel, &ECHO, &text).unwrap(), Text::new(&text), "{bytes} bytes");
+    }
+}
+
+#[test]
+fn garbage_closes_its_connection_and_nothing_else() {
+    let ends = Ends::new();
+    let channel = ends.channel();
+    assert!(call(&channel, &ECHO, "before").is_ok());
+    let claim_of_4_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0];
+    let claim_of_args = [13, 10, 1, b's', 0x18, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x20, 1, 0x28, 1];
+    for garbage in [
+        &b"GET / HTTP/1.1\r\nHost: here.there.example\r\nAccept: everything that there is\r\n\r\n"[..],
+        &[0; 64],
+        &[0xff; 64],
+        &claim_of_4_gib,
+        &claim_of_args,
+    ] {
+        let mut stream = connect(&ends);
+        stream.write_all(garbage).unwrap();
+        assert_closed(&mut stream);
+        assert!(call(&channel, &ECHO, "after").is_ok());
+    }
+}
+
+#[test]
+fn what_came_before_garbage_is_answered() {
+    let ends = Ends::new();
+    let mut stream = connect(&ends);
+    let mut bytes = request("Echo", 1, b"fine");
+    bytes.extend([0xff; 100]);
+    stream.write_all(&bytes).unwrap();
+    assert_eq!(text_of(&read_replies(&mut stream, 1)[0]), Text::new("fine"));
+    assert_closed(&mut stream);
+}
+
+#[test]
+fn half_a_frame_and_then_the_end_harms_nobody() {
+    let ends = Ends::new();
+    let whole = request("Echo", 1, b"never");
+    for cut in 0..whole.len() {
+        let mut stream = connect(&ends);
+        stream.write_all(&whole[..cut]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_closed(&mut stream);
+    }
+    assert!(call(&ends.channel(), &ECHO, "fine").is_ok());
+    assert_eq!(ends.service.calls.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_peer_that_has_stopped_sending_still_gets_its_late_reply() {
+    let ends = Ends::new();
+    let mut stream = connect(&ends);
+    stream.write_all(&request("Later", 3, b"")).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(text_of(&read_replies(&mut stream, 1)[0]), Text::new("later"));
+    assert_closed(&mut stream);
+}
+
+#[test]
+fn pings_are_answered_unknown_kinds_refused_cancels_and_one_way_calls_silent() {
+    let ends = Ends::new();
+    let mut stream = connect(&ends);
+    let ping = [4, 0x20, 7, 0x30, 2];
+    let end_of_stream = [4, 0x20, 8, 0x30, 6];
+    let cancel = [4, 0x20, 99, 0x30, 1];
+    let one_way = [14, 10, 4, b't', b'e', b's', b't', 18, 4, b'E', b'c', b'h', b'o', 0x30, 3];
+    stream.write_all(&[&ping[..], &end_of_stream, &cancel, &one_way].concat()).unwrap();
+    stream.write_all(&request("Echo", 10, b"last")).unwrap();
+    let replies = read_replies(&mut stream, 3);
+    assert_eq!((replies[0].call_id, replies[0].status), (7, 0));
+    assert_eq!((replies[1].call_id, replies[1].status), (8, u64::from(Status::BadRequest.code())));
+    assert_eq!((replies[2].call_id, text_of(&replies[2])), (10, Text::new("last")));
+    assert_eq!(ends.service.calls.load(std::sync::atomic::Ordering::SeqCst), 2, "one way, and the last");
+}
+
+#[test]
+fn a_peer_that_never_reads_is_cut_at_its_bound() {
+    let config = ProviderConfig { unsent_bytes_max: 1 << 20, ..ProviderConfig::default() };
+    let ends = Ends::with(config, TestService::default());
+    let mut stream = connect(&ends);
+    stream.set_write_timeout(Some(LONG)).unwrap();
+    let text = vec![1; 60_000];
+    // The system's own buffers take some megabytes first.
+    let is_cut = (1..100_000).any(|id| stream.write_all(&request("Echo", id, &text)).is_err());
+    assert!(is_cut);
+    assert!(call(&ends.channel(), &ECHO, "the others are served").is_ok());
+}
+
+#[test]
+fn too_many_calls_are_refused_at_once() {
+    let config = ProviderConfig { calls_in_flight_per_connection_max: 3, ..ProviderConfig::default() };
+    let ends = Ends::with(config, TestService::default());
+    let mut stream = connect(&ends);
+    let glued: Vec<u8> = (1..=5).flat_map(|id| request("Keep", id, b"")).collect();
+    stream.write_all(&glued).unwrap();
+    for reply in read_replies(&mut stream, 2) {
+        assert!(reply.call_id > 3);
+        assert_eq!(reply.status, u64::from(Status::Overloaded.code()));
+    }
+    for (text, reply) in ends.service.kept.lock().unwrap().drain(..) {
+        reply.send(&text);
+    }
+    assert_eq!(read_replies(&mut stream, 3).len(), 3);
+    stream.write_all(&request("Echo", 6, b"room again")).unwrap();
+    assert_eq!(text_of(&read_replies(&mut stream, 1)[0]), Text::new("room again"));
+}
+
+#[test]
+fn calls_of_all_connections_are_limited_together() {
+    let config = ProviderConfig { calls_in_flight_max: 2, ..ProviderConfig::default() };
+    let ends = Ends::with(config, TestService::default());
+    let (mut first, mut second) = (connect(&ends), connect(&ends));
+    first
+        .write_all(&[request("Keep", 1, b""), request("Keep", 2, b""), request("Keep", 3, b"")].concat())
+        .unwrap();
+    assert_eq!(read_replies(&mut first, 1)[0].status, u64::from(Status::Overloaded.code()));
+    second.write_all(&request("Keep", 1, b"")).unwrap();
+    assert_eq!(read_replies(&mut second, 1)[0].status, u64::from(Status::Overloaded.code()));
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_until_one_ends() {
+    let config = ProviderConfig { connections_max: 2, ..ProviderConfig::default() };
+    let ends = Ends::with(config, TestService::default());
+    let (mut first, mut second, mut third) = (connect(&ends), connect(&ends), connect(&ends));
+    for stream in [&mut first, &mut second, &mut third] {
+        stream.write_all(&request("Echo", 1, b"me")).unwrap();
+    }
+    read_replies(&mut first, 1);
+    read_replies(&mut second, 1);
+    third.set_nonblocking(true).unwrap();
+    assert_eq!(third.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    third.set_nonblocking(false).unwrap();
+    drop(first);
+    assert_eq!(text_of(&read_replies(&mut third, 1)[0]), Text::new("me"));
+}
+
+#[test]
+fn arguments_that_are_no_message_are_a_bad_request() {
+    let ends = Ends::new();
+    let mut stream = connect(&ends);
+    // Text's field cut short: the frame is whole, the message is not.
+    let mut frame = vec![18, 10, 4, b't', b'e', b's', b't', 18, 4, b'E', b'c', b'h', b'o', 0x18, 2, 0x20, 1];
+    frame[0] = (frame.len() - 1) as u8;
+    frame.extend([10, 9]);
+    stream.write_all(&frame).unwrap();
+    assert_eq!(read_replies(&mut stream, 1)[0].status, u64::from(Status::BadRequest.code()));
+}
+
+#[test]
+fn a_reply_beyond_the_limit_is_internal_and_says_both_numbers() {
+    let config = ProviderConfig { reply_bytes_max: 100, ..ProviderConfig::default() };
+    let ends = Ends::with(config, TestService::default());
+    let error = call(&ends.channel(), &ECHO, [0; 200]).unwrap_err().to_string();
+    assert!(error.contains("INTERNAL") && error.contains("203") && error.contains("100"), "{error}");
+}

@@ -1,0 +1,84 @@
+//! The bytes captured from the origin's C++ programs, against the codec. (The services are tested by their crates.)
+
+use rpc::protocol::decoder::{Mode, RequestDecoder};
+use rpc::protocol::encoder::{Names, put_legacy_call};
+use rpc::protocol::header::{Shape, message_shape};
+use serde_json::Value;
+
+fn vectors() -> Vec<Value> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/wire_vectors.json");
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    hex.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// A message that is its bytes.
+struct Raw(Vec<u8>);
+
+impl rpc::protocol::encoder::Body for Raw {
+    fn body_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn put(&self, buffer: &mut Vec<u8>) {
+        buffer.extend_from_slice(&self.0);
+    }
+}
+
+#[test]
+fn every_captured_request_is_read_and_written_alike() {
+    let mut seen = 0;
+    for vector in vectors() {
+        if !vector["direction"].as_str().unwrap().starts_with("request") {
+            continue;
+        }
+        seen += 1;
+        let (service, method) = (vector["decoded"]["service"].as_str(), vector["decoded"]["method"].as_str());
+        let (service, method) = (service.unwrap(), method.unwrap());
+        let bytes = bytes_of(vector["hex"].as_str().unwrap());
+        for chunk in [1, 3, bytes.len()] {
+            let mut decoder = RequestDecoder::new(1 << 20);
+            let mut frames = Vec::new();
+            for piece in bytes.chunks(chunk) {
+                decoder.feed(piece);
+                frames.extend(decoder.next_frame().unwrap());
+            }
+            assert_eq!(decoder.mode(), Some(Mode::Legacy), "{}", vector["name"]);
+            let [frame] = &frames[..] else { panic!("{}: {frames:?}", vector["name"]) };
+            assert_eq!(frame.service(), service.as_bytes());
+            assert_eq!(frame.method(), method.as_bytes());
+            assert!(bytes.ends_with(&frame.args), "{}", vector["name"]);
+            assert_eq!(message_shape(&frame.args), Shape::Complete);
+            let mut written = Vec::new();
+            let args = Raw(frame.args.to_vec());
+            put_legacy_call(&mut written, Names::Plain(service, method), &args, frame.args.len());
+            assert_eq!(written, bytes, "{}", vector["name"]);
+        }
+    }
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn every_captured_reply_has_the_shape_of_a_message_and_its_prefixes_do_not_pass_for_more() {
+    let mut seen = 0;
+    for vector in vectors() {
+        if !vector["direction"].as_str().unwrap().starts_with("reply") {
+            continue;
+        }
+        seen += 1;
+        let bytes = bytes_of(vector["hex"].as_str().unwrap());
+        assert_eq!(message_shape(&bytes), Shape::Complete, "{}", vector["name"]);
+        assert_eq!(message_shape(&bytes[..bytes.len() - 1]), Shape::Truncated, "{}", vector["name"]);
+    }
+    assert_eq!(seen, 7);
+    assert_eq!(
+        message_shape(&[0]),
+        Shape::Malformed,
+        "what an origin client is told when nothing else can be said"
+    );
+}
