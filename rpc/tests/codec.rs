@@ -1,5 +1,7 @@
 //! The decoders: any chunking of any bytes gives the same frames, or the same refusal.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rpc::Status;

@@ -1,5 +1,7 @@
 //! Peers that do what they should not, over raw sockets: at worst their own connection closes.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
+
 mod common;
 
 use std::io::{ErrorKind, Read, Write};

@@ -1,5 +1,7 @@
 //! Programs of the origin, on either side, by raw sockets (design §3.2).
 
+#![expect(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
+
 mod common;
 
 use std::io::{ErrorKind, Read, Write};

@@ -1,5 +1,7 @@
 //! The bytes captured from the origin's C++ programs, against the codec. (The services are tested by their crates.)
 
+#![expect(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
+
 use rpc::protocol::decoder::{Mode, RequestDecoder};
 use rpc::protocol::encoder::{Names, put_legacy_call};
 use rpc::protocol::header::{Shape, message_shape};
