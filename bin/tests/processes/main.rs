@@ -4,6 +4,8 @@
 //! condition and has a deadline. Clusters run one at a time, because three nodes under load want the machine to themselves; what a
 //! test starts is killed when its owner is dropped, also by a panic.
 
+#![expect(unreachable_pub, reason = "modules of one test program; `pub` says what they share")]
+
 mod support;
 
 mod garbage;

@@ -4,6 +4,8 @@
 //! why. The rules look at text with a small scanner (`source`), not at syntax trees: they need no compiler and
 //! are held against made-up sources at the end of this file.
 
+#![expect(unreachable_pub, reason = "modules of one test program; `pub` says what they share")]
+
 mod source;
 
 use std::collections::BTreeMap;
