@@ -283,7 +283,7 @@ fn refusals_of_the_connections_rules() {
         Some(Refusal::HeaderLength),
         "ours has no fixed form"
     );
-    assert_eq!(requests(&[&legacy, &[3, 0, 0, 0, 10, 1, b's']]).1.is_some(), true, "told apart once");
+    assert!(requests(&[&legacy, &[3, 0, 0, 0, 10, 1, b's']]).1.is_some(), "told apart once");
     assert!(matches!(requests(&[&[3, 0x0a, 9, 1]]).1, Some(Refusal::Header(_))), "a name beyond the header");
     assert!(matches!(requests(&[&[2, 0x08, 1]]).1, Some(Refusal::Header(_))), "a name that is a number");
     assert!(matches!(requests(&[&[2, 0x03, 1]]).1, Some(Refusal::Header(_))), "a group");
