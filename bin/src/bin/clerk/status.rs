@@ -73,10 +73,12 @@ pub(crate) fn ask(nodes: &[NodeTarget], timeout: Duration) -> Result<Vec<Answere
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
     let timeout = timeout.min(ANSWER_WITHIN_MAX);
     let (sender, receiver) = mpsc::channel();
-    let stubs = nodes
+    // Kept until all have answered: a channel that is dropped ends its calls.
+    let stubs: Vec<AdminStub> = nodes
         .iter()
-        .map(|node| AdminStub::new(RpcChannel::new(&reactor, &node.address, ChannelConfig::default())));
-    for (place, stub) in stubs.enumerate() {
+        .map(|node| AdminStub::new(RpcChannel::new(&reactor, &node.address, ChannelConfig::default())))
+        .collect();
+    for (place, stub) in stubs.iter().enumerate() {
         let controller = RpcController::new();
         controller.set_timeout(timeout);
         let sender = sender.clone();
