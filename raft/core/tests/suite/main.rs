@@ -12,4 +12,5 @@ mod face;
 mod reads;
 mod replication;
 mod safety;
+mod scripts;
 mod snapshots;
