@@ -21,12 +21,14 @@ pub(super) struct Arena<T> {
     free: Vec<u32>,
 }
 
-impl<T: Default> Arena<T> {
-    /// An empty arena.
-    pub(super) fn new() -> Arena<T> {
+/// Empty.
+impl<T> Default for Arena<T> {
+    fn default() -> Arena<T> {
         Arena { blocks: Vec::new(), free: Vec::new() }
     }
+}
 
+impl<T: Default> Arena<T> {
     /// The value at `place`.
     pub(super) fn at(&self, place: u32) -> &T {
         &self.blocks[place as usize >> BLOCK_BITS][place as usize & (BLOCK - 1)]
@@ -54,7 +56,7 @@ impl<T: Default> Arena<T> {
     }
 
     /// Takes the value at `place` out and lets the place be used again. Freeing a place twice would give it to two
-    /// owners; the skip list frees a node where it unlinks it, and nowhere else.
+    /// owners: whoever frees one must have unlinked it before.
     pub(super) fn remove(&mut self, place: u32) -> T {
         self.free.push(place);
         mem::take(self.at_mut(place))
@@ -73,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_freed_place_reads_as_vacant_and_is_used_again() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::default();
         let places: Vec<u32> = (0..3000u64).map(|value| arena.insert(value + 1)).collect();
         assert_eq!(arena.len(), 3000);
         assert_eq!(arena.remove(places[1500]), 1501);

@@ -1,66 +1,79 @@
-//! What has been superseded, since when, and who may still want it.
+//! What has been superseded, by what, and who may still want it.
 //!
-//! Every write that supersedes a version leaves a line here: *from version `by` on, nobody needs the one before*.
-//! When the log moves the floor past `by`, the line is due and the memory is freed, a line or two per write, so that
-//! no write ever waits for a sweep. A [`Pin`] holds back lines it needs; they wait aside and are worked off a few per
-//! write once it is gone.
+//! A node holds its key's newest version; every older one lies here, linked to its neighbours, and waits in a queue
+//! for the floor to pass the version that superseded it. Then it is freed: a version or two per write, so that no
+//! write ever waits for a sweep. A [`Pin`] holds back what it needs; that waits aside and is worked off a few per
+//! write once the pin is gone. There are about as many older versions as log entries above the floor, so all of
+//! this stays in the processor's cache, however many keys there are.
 //!
-//! The lines in the queue, and so the bytes they count, are a function of the log alone. Pins must not change them:
-//! what pins delay is kept apart.
+//! What a floor means is written here once, for freeing, snapshots and hashes alike ([`History::kept`]): a version is
+//! gone when a newer one at or below the floor supersedes it, and so is every tombstone at or below the floor, since
+//! an absent key reads the same. The queue is a function of the log alone; pins must never change an answer, nor
+//! what is counted.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::Version;
+use super::arena::Arena;
+use super::pins::{Pin, Pins, TooManyPins};
+use super::skip_list::SkipList;
 
-/// Pins at once. One is a snapshot being written, others are ones being sent; beyond this, a typed refusal.
-pub const PINS_MAX: usize = 8;
-/// Lines that pins held back and that one write works off after they are gone.
+/// Versions that pins held back and that one write works off after they are gone.
 pub const RECLAIM_PER_WRITE: usize = 16;
 
-/// Too many instants are pinned already ([`PINS_MAX`]); try again when a snapshot is finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{PINS_MAX} instants are pinned already")]
-pub struct TooManyPins;
+/// No older, or no newer, superseded version.
+const NONE: u32 = u32::MAX;
 
-/// Keeps one version, with its history down to the floor of then, readable until it is dropped.
-///
-/// Not `Clone`: it is dropped once, wherever its owner fails or finishes, and the store notices at its next write.
+/// A value and the version that wrote it; no value is a tombstone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Revision {
+    /// The log index that wrote it.
+    pub(crate) version: Version,
+    /// What was written; `None` deleted the key.
+    pub(crate) value: Option<Bytes>,
+}
+
+impl Revision {
+    fn bytes(&self) -> u64 {
+        self.value.as_ref().map_or(0, |value| value.len() as u64)
+    }
+}
+
+/// What a node keeps of its key: together with the key it fills one cache line.
 #[derive(Debug)]
-pub struct Pin {
-    version: Version,
-    floor: Version,
-    token: Arc<()>,
+pub(super) struct Head {
+    pub(super) newest: Revision,
+    /// The newest of the superseded versions.
+    older: u32,
 }
 
-impl Pin {
-    /// The version that stays readable.
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// The floor when it was pinned: readers from here up to [`Pin::version`] see what they saw then.
-    pub fn floor(&self) -> Version {
-        self.floor
+impl Head {
+    /// A key with its first version.
+    pub(super) fn new(newest: Revision) -> Head {
+        assert!(newest.version > Version(0), "version 0 is before every write");
+        Head { newest, older: NONE }
     }
 }
 
-/// One superseded version of one key.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Superseded {
+/// A place that no key uses.
+impl Default for Head {
+    fn default() -> Head {
+        Head { newest: Revision::default(), older: NONE }
+    }
+}
+
+/// An older version of a key.
+#[derive(Debug, Default)]
+struct Superseded {
+    revision: Revision,
     /// The version that superseded it.
-    pub(super) by: Version,
-    /// The key's node. It may have become another key's when a held line is looked at again; that does no harm.
-    pub(super) node: u32,
-    /// Bytes of the superseded value.
-    pub(super) bytes: u64,
-}
-
-#[derive(Debug)]
-struct PinState {
-    version: Version,
-    floor: Version,
-    token: Arc<()>,
+    by: Version,
+    node: u32,
+    older: u32,
+    /// The next newer superseded version; with none, the one in the node is.
+    newer: u32,
 }
 
 /// See the module's text.
@@ -68,15 +81,16 @@ struct PinState {
 pub(super) struct History {
     /// Readers below it are not served any more.
     floor: Version,
-    /// Not due yet, oldest first. At most one line per log index above the floor.
-    queue: VecDeque<Superseded>,
-    /// Sum of the queue's bytes.
+    superseded: Arena<Superseded>,
+    /// Not due yet, by rising `by`: at most one per log index above the floor.
+    queue: VecDeque<u32>,
+    /// Bytes of values in the queue.
     bytes: u64,
-    /// Due, but needed by a pin. At most one line per version visible at that pin.
-    held: Vec<Superseded>,
+    /// Due, but needed by a pin: at most what is visible at the pins.
+    held: Vec<u32>,
     /// Held once, to be worked off now.
-    released: VecDeque<Superseded>,
-    pins: Vec<PinState>,
+    released: VecDeque<u32>,
+    pins: Pins,
 }
 
 impl History {
@@ -92,79 +106,188 @@ impl History {
 
     /// The floor at which the oldest superseded version goes.
     pub(super) fn next_due(&self) -> Option<Version> {
-        self.queue.front().map(|line| line.by)
+        self.queue.front().map(|place| self.superseded.at(*place).by)
     }
 
-    /// Notes a superseded version.
-    pub(super) fn push(&mut self, line: Superseded) {
-        debug_assert!(self.queue.back().is_none_or(|last| last.by <= line.by), "versions rise");
-        self.bytes += line.bytes;
-        self.queue.push_back(line);
+    /// Puts `revision` in front of the versions of `node`, whose head this is, without noting when the one before it
+    /// is due: [`History::wait`] does, in the order of versions.
+    pub(super) fn supersede(&mut self, head: &mut Head, node: u32, revision: Revision) -> u32 {
+        assert!(revision.version > head.newest.version, "versions of a key rise");
+        let by = revision.version;
+        let older = head.older;
+        let revision = std::mem::replace(&mut head.newest, revision);
+        let place = self.superseded.insert(Superseded { revision, by, node, older, newer: NONE });
+        if older != NONE {
+            self.superseded.at_mut(older).newer = place;
+        }
+        head.older = place;
+        place
     }
 
-    /// Moves the floor; never back.
-    pub(super) fn raise_floor(&mut self, floor: Version) {
+    /// Lets a superseded version wait for the floor. Those that superseded earlier wait already.
+    pub(super) fn wait(&mut self, place: u32) {
+        let line = self.superseded.at(place);
+        debug_assert!(self.next_due().is_none_or(|first| first <= line.by), "versions rise");
+        self.bytes += line.revision.bytes();
+        self.queue.push_back(place);
+    }
+
+    /// The version that superseded the one at `place`.
+    pub(super) fn superseded_by(&self, place: u32) -> Version {
+        self.superseded.at(place).by
+    }
+
+    /// The version a reader at `version` sees, tombstones included.
+    pub(super) fn at<'a>(&'a self, head: &'a Head, version: Version) -> Option<&'a Revision> {
+        if head.newest.version <= version {
+            return Some(&head.newest);
+        }
+        let mut place = head.older;
+        while place != NONE {
+            let line = self.superseded.at(place);
+            if line.revision.version <= version {
+                return Some(&line.revision);
+            }
+            place = line.older;
+        }
+        None
+    }
+
+    /// The versions that exist for readers at `floor` or later, oldest first.
+    pub(super) fn kept<'a>(
+        &'a self,
+        head: &'a Head,
+        floor: Version,
+    ) -> impl Iterator<Item = &'a Revision> + use<'a> {
+        self.held(head).filter_map(move |(revision, by)| {
+            let is_superseded = by.is_some_and(|by| by <= floor);
+            let is_past_tombstone = revision.value.is_none() && revision.version <= floor;
+            (!is_superseded && !is_past_tombstone).then_some(revision)
+        })
+    }
+
+    /// Every version in memory, oldest first, with the one that supersedes it.
+    pub(super) fn held<'a>(
+        &'a self,
+        head: &'a Head,
+    ) -> impl Iterator<Item = (&'a Revision, Option<Version>)> + use<'a> {
+        let (mut place, mut older) = (NONE, head.older);
+        while older != NONE {
+            (place, older) = (older, self.superseded.at(older).older);
+        }
+        let mut is_done = false;
+        std::iter::from_fn(move || {
+            if place != NONE {
+                let line = self.superseded.at(place);
+                place = line.newer;
+                return Some((&line.revision, Some(line.by)));
+            }
+            (!std::mem::replace(&mut is_done, true)).then_some((&head.newest, None))
+        })
+    }
+
+    /// Moves the floor, never back, and frees what that makes due. `vanish` gets the nodes of keys that are gone.
+    pub(super) fn raise_floor(
+        &mut self,
+        floor: Version,
+        list: &mut SkipList<Head>,
+        mut vanish: impl FnMut(&mut SkipList<Head>, u32),
+    ) {
         self.floor = self.floor.max(floor);
+        while let Some(place) = self.queue.front().copied() {
+            if self.superseded.at(place).by > self.floor {
+                return;
+            }
+            self.queue.pop_front();
+            self.bytes -= self.superseded.at(place).revision.bytes();
+            if let Some(node) = self.free(place, list) {
+                vanish(list, node);
+            }
+        }
     }
 
-    /// The next line that the floor made due.
-    pub(super) fn pop_due(&mut self) -> Option<Superseded> {
-        let line = *self.queue.front().filter(|line| line.by <= self.floor)?;
-        self.queue.pop_front();
-        self.bytes -= line.bytes;
-        Some(line)
-    }
-
-    /// The next line that pins held back and no longer do.
-    pub(super) fn pop_released(&mut self) -> Option<Superseded> {
-        self.released.pop_front()
-    }
-
-    /// Whether any released line waits.
-    pub(super) fn has_released(&self) -> bool {
+    /// Works off at most `versions_max` of what pins had held back; true if more waits.
+    pub(super) fn reclaim(
+        &mut self,
+        versions_max: usize,
+        list: &mut SkipList<Head>,
+        mut vanish: impl FnMut(&mut SkipList<Head>, u32),
+    ) -> bool {
+        if self.pins.reap() {
+            self.released.extend(self.held.drain(..));
+        }
+        for _ in 0..versions_max {
+            let Some(place) = self.released.pop_front() else { return false };
+            if let Some(node) = self.free(place, list) {
+                vanish(list, node);
+            }
+        }
         !self.released.is_empty()
-    }
-
-    /// Puts a line aside that a pin needs.
-    pub(super) fn hold(&mut self, line: Superseded) {
-        self.held.push(line);
     }
 
     /// Pins `version`, the newest there is.
     pub(super) fn pin(&mut self, version: Version) -> Result<Pin, TooManyPins> {
-        self.reap_pins();
-        if self.pins.len() == PINS_MAX {
-            return Err(TooManyPins);
+        if self.pins.reap() {
+            self.released.extend(self.held.drain(..));
         }
-        let token = Arc::new(());
-        self.pins.push(PinState { version, floor: self.floor, token: Arc::clone(&token) });
-        Ok(Pin { version, floor: self.floor, token })
+        self.pins.pin(version, self.floor)
     }
 
     /// Whether `pin` is one of this store's, and not of one that was replaced meanwhile.
     pub(super) fn knows(&self, pin: &Pin) -> bool {
-        self.pins.iter().any(|state| Arc::ptr_eq(&state.token, &pin.token))
+        self.pins.knows(pin)
     }
 
-    /// Forgets pins whose holder dropped them, and releases what was held back; what another pin still needs
-    /// comes back aside.
-    pub(super) fn reap_pins(&mut self) {
-        let before = self.pins.len();
-        self.pins.retain(|state| Arc::strong_count(&state.token) > 1);
-        if self.pins.len() < before {
-            self.released.extend(self.held.drain(..));
+    /// Frees one version that is below the floor, or puts it aside for a pin. The node if its key is gone with it.
+    fn free(&mut self, place: u32, list: &mut SkipList<Head>) -> Option<u32> {
+        let line = self.superseded.at(place);
+        debug_assert!(line.by <= self.floor, "only what is below the floor may be freed");
+        if self.pins.need(line.revision.version, Some(line.by)) {
+            self.held.push(place);
+            return None;
         }
+        let Superseded { revision: _, by: _, node, older, newer } = self.superseded.remove(place);
+        let head = list.content_mut(node);
+        match newer {
+            NONE => head.older = older,
+            newer => self.superseded.at_mut(newer).older = older,
+        }
+        if older != NONE {
+            self.superseded.at_mut(older).newer = newer;
+        }
+        let newest = &head.newest;
+        let is_dead = newest.value.is_none() && newest.version <= self.floor;
+        (head.older == NONE && is_dead && !self.pins.need(newest.version, None)).then_some(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_and_an_older_version_fill_one_cache_line_each() {
+        assert_eq!(size_of::<super::super::skip_list::Node<Head>>(), 64);
+        assert_eq!(size_of::<Superseded>(), 64);
     }
 
-    /// Whether a pin needs `version`, which `next` supersedes: whether some reader from the pin's floor up to its
-    /// version sees it. Without `next` it is about a tombstone with nothing older, which is of no use at or below a floor.
-    pub(super) fn is_pinned(&self, version: Version, next: Option<Version>) -> bool {
-        self.pins.iter().any(|pin| {
-            let is_born = version <= pin.version;
-            match next {
-                Some(next) => is_born && next > pin.floor,
-                None => is_born && version > pin.floor,
-            }
-        })
+    #[test]
+    fn a_tombstone_below_the_floor_is_gone_even_if_rewritten_later() {
+        let value = |version| Revision { version: Version(version), value: Some(Bytes::from_static(b"v")) };
+        let (mut list, mut history) = (SkipList::new(), History::default());
+        let node = list.insert(b"k"[..].into(), Head::new(value(1)));
+        for revision in [Revision { version: Version(5), value: None }, value(9)] {
+            let place = history.supersede(list.content_mut(node), node, revision);
+            history.wait(place);
+        }
+        let kept = |floor| {
+            let kept = history.kept(&list.node(node).content, Version(floor));
+            kept.map(|revision| revision.version.0).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(0), [1, 5, 9]);
+        assert_eq!(kept(4), [1, 5, 9]);
+        assert_eq!(kept(5), [9]);
+        history.raise_floor(Version(6), &mut list, |_, _| panic!("the key lives"));
+        assert_eq!(history.at(&list.node(node).content, Version(8)).and_then(|at| at.value.clone()), None);
     }
 }

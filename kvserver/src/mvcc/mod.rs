@@ -7,27 +7,29 @@
 //! *floor* says for how long. It is moved by the log alone ([`Store::compact_before`]), so that every node answers
 //! the same for the same version; a [`Pin`] delays only the freeing of memory, never an answer.
 //!
-//! From the bottom up: `arena` and `towers` hand out slots by number (no pointers, no `unsafe`), `skip_list`
-//! keeps the order, `revisions` the versions of one key, `history` decides what may be freed, `store` is the
-//! face, `scan` walks.
+//! From the bottom up: `arena` and `towers` hand out places by number (no pointers, no `unsafe`), `skip_list` keeps
+//! the order, `index` is a short cut to one key, `history` keeps older versions as long as somebody may ask for them,
+//! `pins` says who may, `store` is the face, `scan` walks.
 //!
-//! Nothing here may look at a clock, draw true randomness, or walk a hash map: the content is the same on every node.
-//! Only the heights of towers come from a generator, with a fixed seed, and no answer depends on them.
+//! Nothing here may look at a clock or walk a hash map: the content is the same on every node. Chance decides only
+//! how fast something is found: the heights of towers (a generator with a fixed seed) and the index's hash.
 
 mod arena;
 mod history;
-mod revisions;
+mod index;
+mod pins;
 mod scan;
 mod skip_list;
 mod store;
 mod towers;
 mod window;
 
-pub use history::{PINS_MAX, Pin, RECLAIM_PER_WRITE, TooManyPins};
+pub use history::RECLAIM_PER_WRITE;
+pub use pins::{PINS_MAX, Pin, TooManyPins};
 pub use scan::Scan;
 pub use store::{KEY_BYTES_MAX, Store};
 
-pub(crate) use revisions::Revision;
+pub(crate) use history::Revision;
 pub(crate) use store::StoreRestore;
 
 use std::fmt;

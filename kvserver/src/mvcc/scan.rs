@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Version;
-use super::revisions::Revisions;
+use super::history::{Head, History};
 use super::skip_list::SkipList;
 use super::towers::HEAD;
 
@@ -11,7 +11,8 @@ use super::towers::HEAD;
 /// Made by [`Store::scan`](super::Store::scan).
 #[derive(Debug)]
 pub struct Scan<'a> {
-    list: &'a SkipList<Revisions>,
+    list: &'a SkipList<Head>,
+    history: &'a History,
     /// The next key's tower, or the head at the end.
     tower: u32,
     to: Option<&'a [u8]>,
@@ -21,13 +22,14 @@ pub struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(
-        list: &'a SkipList<Revisions>,
+        list: &'a SkipList<Head>,
+        history: &'a History,
         from: &[u8],
         to: Option<&'a [u8]>,
         version: Version,
         limit: usize,
     ) -> Scan<'a> {
-        Scan { list, tower: list.first_from(from), to, version, left: limit }
+        Scan { list, history, tower: list.first_from(from), to, version, left: limit }
     }
 }
 
@@ -42,7 +44,7 @@ impl<'a> Iterator for Scan<'a> {
                 return None;
             }
             self.tower = self.list.next(self.tower);
-            let Some(revision) = node.content.at(self.version) else { continue };
+            let Some(revision) = self.history.at(&node.content, self.version) else { continue };
             if let Some(value) = &revision.value {
                 self.left -= 1;
                 return Some((&node.key, value, revision.version));

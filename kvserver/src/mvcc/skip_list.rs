@@ -6,7 +6,7 @@
 //! * `shared < matched`: `B` parted upwards from `A` where `K` still agreed, so `B > K`: one level down;
 //! * equal: the windows decide, and only if these are equal too must the keys be compared, from there on.
 //!
-//! So long common beginnings cost nothing, and a point read touches one node: the one it returns.
+//! So long common beginnings cost nothing, and a search touches hardly a key on its way.
 //!
 //! It must never leave a link whose `shared` or `window` is not that of its two neighbours: a search would go wrong
 //! silently. `insert` and `remove` are the only writers of links, and the tests recompute every one.
@@ -37,14 +37,6 @@ pub(super) struct SkipList<T> {
     random: u64,
 }
 
-/// What a search found at the link it looked at.
-enum Side {
-    /// The next key is smaller than the one sought and shares this many bytes with it.
-    Before(usize),
-    At,
-    After,
-}
-
 /// The towers after which a key belongs, per level, and how many bytes it shares with each.
 struct Trail {
     towers: [u32; HEIGHT_MAX],
@@ -54,7 +46,7 @@ struct Trail {
 impl<T: Default> SkipList<T> {
     /// An empty list.
     pub(super) fn new() -> SkipList<T> {
-        SkipList { towers: Towers::new(), nodes: Arena::new(), height: 1, random: HEIGHT_SEED }
+        SkipList { towers: Towers::new(), nodes: Arena::default(), height: 1, random: HEIGHT_SEED }
     }
 
     /// How many keys there are.
@@ -70,27 +62,6 @@ impl<T: Default> SkipList<T> {
     /// The content of a node, to change it.
     pub(super) fn content_mut(&mut self, node: u32) -> &mut T {
         &mut self.nodes.at_mut(node).content
-    }
-
-    /// The node of `key`.
-    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
-        let (mut tower, mut matched, mut window) = (HEAD, 0, Window::of(key, 0));
-        for level in (0..self.height).rev() {
-            loop {
-                match self.side(tower, level, key, matched, window) {
-                    Side::Before(now_matched) => {
-                        tower = self.towers.link(tower, level).next;
-                        if now_matched != matched {
-                            matched = now_matched;
-                            window = Window::of(key, matched);
-                        }
-                    }
-                    Side::At => return Some(self.towers.node(self.towers.link(tower, level).next)),
-                    Side::After => break,
-                }
-            }
-        }
-        None
     }
 
     /// The tower of the first key that is not smaller than `key`, or [`HEAD`] if there is none.
@@ -170,31 +141,31 @@ impl<T: Default> SkipList<T> {
         link.window = window;
     }
 
-    /// On which side of `key` the next tower lies; see the module's text. No next tower counts as after.
-    fn side(&self, tower: u32, level: usize, key: &[u8], matched: usize, window: Window) -> Side {
+    /// Whether the next tower's key is below `key`, and then how many bytes they share; see the module's text.
+    fn next_below(
+        &self,
+        tower: u32,
+        level: usize,
+        key: &[u8],
+        matched: usize,
+        window: Window,
+    ) -> Option<usize> {
         let link = self.towers.link(tower, level);
         let shared = usize::from(link.shared);
         if link.next == HEAD || shared < matched {
-            return Side::After;
+            return None;
         }
         if shared > matched {
-            return Side::Before(matched);
+            return Some(matched);
         }
         if link.window != window {
-            if link.window > window {
-                return Side::After;
-            }
-            return Side::Before(matched + window.shared(link.window));
+            return (link.window < window).then(|| matched + window.shared(link.window));
         }
         if window.sees_the_end() {
-            return Side::At;
+            return None;
         }
-        let next = &self.node_of(link.next).key;
-        if next[matched..] == key[matched..] {
-            return Side::At;
-        }
-        let shared = matched + shared_bytes(&next[matched..], &key[matched..]);
-        if next[shared..] < key[shared..] { Side::Before(shared) } else { Side::After }
+        let (next, key) = (&self.node_of(link.next).key[matched..], &key[matched..]);
+        (next < key).then(|| matched + shared_bytes(next, key))
     }
 
     /// The last tower below `key` at every level. Levels not in use begin at the head.
@@ -202,7 +173,7 @@ impl<T: Default> SkipList<T> {
         let mut trail = Trail { towers: [HEAD; HEIGHT_MAX], matched: [0; HEIGHT_MAX] };
         let (mut tower, mut matched, mut window) = (HEAD, 0, Window::of(key, 0));
         for level in (0..self.height).rev() {
-            while let Side::Before(now_matched) = self.side(tower, level, key, matched, window) {
+            while let Some(now_matched) = self.next_below(tower, level, key, matched, window) {
                 tower = self.towers.link(tower, level).next;
                 if now_matched != matched {
                     matched = now_matched;
@@ -259,6 +230,11 @@ mod tests {
         assert_eq!(list.len(), model.len());
     }
 
+    fn find(list: &SkipList<u32>, key: &[u8]) -> Option<u32> {
+        let tower = list.first_from(key);
+        (tower != HEAD && *list.node_of(tower).key == *key).then(|| list.towers.node(tower))
+    }
+
     /// Keys that agree for long, end in zeros, are each other's beginnings: drawn from few letters.
     fn key(random: &mut u64) -> Vec<u8> {
         *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -280,7 +256,7 @@ mod tests {
             let key = key(&mut random);
             if round % 3 == 2 {
                 assert_eq!(list.remove(&key), model.remove(&key));
-            } else if let Some(node) = list.find(&key) {
+            } else if let Some(node) = find(&list, &key) {
                 assert_eq!(Some(&list.node(node).content), model.get(&key));
                 assert_eq!(&*list.node(node).key, key);
             } else {
@@ -306,11 +282,11 @@ mod tests {
         let mut long = vec![7; 65_536];
         list.insert(long.clone().into(), 1u32);
         long[65_535] = 8;
-        assert_eq!(list.find(&long), None);
+        assert_eq!(find(&list, &long), None);
         let node = list.insert(long.clone().into(), 2);
-        assert_eq!(list.find(&long), Some(node));
+        assert_eq!(find(&list, &long), Some(node));
         long.truncate(65_535);
-        assert_eq!(list.find(&long), None);
+        assert_eq!(find(&list, &long), None);
         list.insert(long.clone().into(), 3);
         let mut model = BTreeMap::from([(long.clone(), 3)]);
         long.push(7);

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::Version;
-use super::history::{History, Pin, RECLAIM_PER_WRITE, Superseded, TooManyPins};
-use super::revisions::{Freed, Revision, Revisions};
+use super::history::{Head, History, RECLAIM_PER_WRITE, Revision};
+use super::index::Index;
+use super::pins::{Pin, TooManyPins};
 use super::scan::Scan;
 use super::skip_list::SkipList;
 use super::towers::HEAD;
@@ -18,7 +19,8 @@ pub const KEY_BYTES_MAX: usize = 64 * 1024;
 /// into memory of exactly their size on entering, so they never pin the buffer a request arrived in.
 #[derive(Debug)]
 pub struct Store {
-    list: SkipList<Revisions>,
+    list: SkipList<Head>,
+    index: Index,
     history: History,
     /// The highest version written.
     last: Version,
@@ -33,7 +35,7 @@ impl Default for Store {
 impl Store {
     /// An empty store.
     pub fn new() -> Store {
-        Store { list: SkipList::new(), history: History::default(), last: Version(0) }
+        Store { list: SkipList::new(), index: Index::new(), history: History::default(), last: Version(0) }
     }
 
     /// Writes a copy of `value`. The key is at most [`KEY_BYTES_MAX`] long and `version` above every one before:
@@ -46,11 +48,13 @@ impl Store {
     pub fn put_owned(&mut self, key: &[u8], value: Bytes, version: Version) {
         self.begin(version);
         let revision = Revision { version, value: Some(value) };
-        match self.list.find(key) {
+        let hash = self.index.hash(key);
+        match self.find_hashed(key, hash) {
             Some(node) => self.supersede(node, revision),
             None => {
                 assert!(key.len() <= KEY_BYTES_MAX, "a key of {} bytes", key.len());
-                self.list.insert(key.into(), Revisions::new(revision));
+                let node = self.list.insert(key.into(), Head::new(revision));
+                self.index.insert(hash, node);
             }
         }
     }
@@ -58,8 +62,8 @@ impl Store {
     /// Deletes `key` from `version` on. False if there was no such key; then nothing is written.
     pub fn delete(&mut self, key: &[u8], version: Version) -> bool {
         self.begin(version);
-        let Some(node) = self.list.find(key) else { return false };
-        if self.list.node(node).content.newest().value.is_none() {
+        let Some(node) = self.find(key) else { return false };
+        if self.list.node(node).content.newest.value.is_none() {
             return false;
         }
         self.supersede(node, Revision { version, value: None });
@@ -68,42 +72,35 @@ impl Store {
 
     /// The newest value of `key` and the version that wrote it.
     pub fn latest(&self, key: &[u8]) -> Option<(&Bytes, Version)> {
-        let newest = self.list.node(self.list.find(key)?).content.newest();
+        let newest = &self.list.node(self.find(key)?).content.newest;
         newest.value.as_ref().map(|value| (value, newest.version))
     }
 
     /// The value of `key` that a reader at `version` sees. `version` is at or above the floor, or pinned.
     pub fn at(&self, key: &[u8], version: Version) -> Option<(&Bytes, Version)> {
-        let revision = self.list.node(self.list.find(key)?).content.at(version)?;
+        let revision = self.history.at(&self.list.node(self.find(key)?).content, version)?;
         revision.value.as_ref().map(|value| (value, revision.version))
     }
 
     /// The keys from `from` on up to `to` (not included; `None`: to the last) that exist at `version`, in byte order,
     /// at most `limit` of them. `version` is at or above the floor, or pinned.
     pub fn scan<'a>(&'a self, from: &[u8], to: Option<&'a [u8]>, version: Version, limit: usize) -> Scan<'a> {
-        Scan::new(&self.list, from, to, version, limit)
+        Scan::new(&self.list, &self.history, from, to, version, limit)
     }
 
     /// Moves the floor up to `floor` and frees what nobody can ask for any more: versions superseded at or below it,
     /// and tombstones at or below it with their keys. The work is what one write left behind, if it is called after each.
     pub fn compact_before(&mut self, floor: Version) {
-        self.history.raise_floor(floor);
-        self.history.reap_pins();
-        while let Some(line) = self.history.pop_due() {
-            self.free(line);
-        }
+        let Store { list, index, history, .. } = self;
+        history.raise_floor(floor, list, |list, node| vanish(list, index, node));
         self.reclaim(RECLAIM_PER_WRITE);
     }
 
-    /// Works off at most `lines_max` of what pins had held back; true if more waits. Writes do this a little at
+    /// Works off at most `versions_max` of what pins had held back; true if more waits. Writes do this a little at
     /// a time; whoever drops a pin of a store that may then rest should call it until it says false.
-    pub fn reclaim(&mut self, lines_max: usize) -> bool {
-        self.history.reap_pins();
-        for _ in 0..lines_max {
-            let Some(line) = self.history.pop_released() else { return false };
-            self.free(line);
-        }
-        self.history.has_released()
+    pub fn reclaim(&mut self, versions_max: usize) -> bool {
+        let Store { list, index, history, .. } = self;
+        history.reclaim(versions_max, list, |list, node| vanish(list, index, node))
     }
 
     /// The lowest version reads are answered at.
@@ -148,7 +145,7 @@ impl Store {
         let mut held = 0;
         let mut tower = self.list.first();
         while tower != HEAD {
-            held += self.list.node_of(tower).content.all().count();
+            held += self.history.held(&self.list.node_of(tower).content).count();
             tower = self.list.next(tower);
         }
         held
@@ -168,7 +165,7 @@ impl Store {
             }
             let node = self.list.node_of(tower);
             tower = self.list.next(tower);
-            let revisions = node.content.kept_from(floor);
+            let revisions = self.history.kept(&node.content, floor);
             Some((&*node.key, revisions.take_while(move |revision| revision.version <= until)))
         })
     }
@@ -176,7 +173,7 @@ impl Store {
     /// A store with exactly these keys, in order, each with its versions oldest first, and this floor: the other end of [`Store::kept`].
     pub(crate) fn begin_restore(floor: Version, last: Version) -> StoreRestore {
         let mut store = Store::new();
-        store.history.raise_floor(floor);
+        store.compact_before(floor);
         store.last = last;
         StoreRestore { store, superseded: Vec::new(), node: None }
     }
@@ -186,57 +183,58 @@ impl Store {
         self.last = version;
     }
 
-    fn supersede(&mut self, node: u32, revision: Revision) {
-        let by = revision.version;
-        let bytes = self.list.content_mut(node).push(revision);
-        self.history.push(Superseded { by, node, bytes });
+    fn find(&self, key: &[u8]) -> Option<u32> {
+        self.find_hashed(key, self.index.hash(key))
     }
 
-    fn free(&mut self, line: Superseded) {
-        let (history, floor) = (&self.history, self.history.floor());
-        let content = self.list.content_mut(line.node);
-        if content.is_vacant() {
-            return;
-        }
-        match content.free_superseded(line.by, floor, |version, next| history.is_pinned(version, next)) {
-            Freed::Done => {}
-            Freed::Held => self.history.hold(line),
-            Freed::Vanished => {
-                // The key's own memory is needed to find its tower, so it is taken out first.
-                let key = self.list.node(line.node).key.clone();
-                self.list.remove(&key).expect("the node is linked as long as it is not vacant");
-            }
-        }
+    fn find_hashed(&self, key: &[u8], hash: u32) -> Option<u32> {
+        self.index.find(hash, |node| *self.list.node(node).key == *key)
     }
+
+    fn supersede(&mut self, node: u32, revision: Revision) {
+        let place = self.history.supersede(self.list.content_mut(node), node, revision);
+        self.history.wait(place);
+    }
+}
+
+/// Removes a key none of whose versions is left.
+fn vanish(list: &mut SkipList<Head>, index: &mut Index, node: u32) {
+    // The way to the key's tower is the key itself, and the node goes on the way: so it is taken out first.
+    let key = list.node(node).key.clone();
+    index.remove(index.hash(&key), node);
+    list.remove(&key).expect("a node that has versions is linked");
 }
 
 /// A store being filled from a snapshot.
 #[derive(Debug)]
 pub(crate) struct StoreRestore {
     store: Store,
-    superseded: Vec<Superseded>,
+    /// Places of older versions, by key.
+    superseded: Vec<u32>,
     node: Option<u32>,
 }
 
 impl StoreRestore {
     /// Begins the next key with its oldest version. Keys come in rising order.
     pub(crate) fn key(&mut self, key: &[u8], revision: Revision) {
-        self.node = Some(self.store.list.insert(key.into(), Revisions::new(revision)));
+        let node = self.store.list.insert(key.into(), Head::new(revision));
+        self.store.index.insert(self.store.index.hash(key), node);
+        self.node = Some(node);
     }
 
     /// Adds a newer version of the key begun last.
     pub(crate) fn newer(&mut self, revision: Revision) {
         let node = self.node.expect("a key was begun");
-        let by = revision.version;
-        let bytes = self.store.list.content_mut(node).push(revision);
-        self.superseded.push(Superseded { by, node, bytes });
+        let Store { list, history, .. } = &mut self.store;
+        self.superseded.push(history.supersede(list.content_mut(node), node, revision));
     }
 
     /// The store, with the history a replica has that saw all the writes.
     pub(crate) fn finish(mut self) -> Store {
-        self.superseded.sort_by_key(|line| line.by);
-        for line in self.superseded {
-            self.store.history.push(line);
+        let history = &mut self.store.history;
+        self.superseded.sort_by_key(|place| history.superseded_by(*place));
+        for place in self.superseded {
+            history.wait(place);
         }
         self.store
     }

@@ -62,11 +62,12 @@ impl Sessions {
 
     /// The session a write names, marked as used by the entry at `index`.
     pub(super) fn touch(&mut self, client_id: u64, index: u64) -> Option<&mut Session> {
-        // Looked up in the shared shard first: a stranger must not copy it.
-        if !self.shards[client_id as usize % SHARDS].contains_key(&client_id) {
+        let shard = &mut self.shards[client_id as usize % SHARDS];
+        // A stranger must not make us copy a shard that a snapshot shares.
+        if Arc::strong_count(shard) > 1 && !shard.contains_key(&client_id) {
             return None;
         }
-        let session = Arc::make_mut(&mut self.shards[client_id as usize % SHARDS]).get_mut(&client_id)?;
+        let session = Arc::make_mut(shard).get_mut(&client_id)?;
         self.by_use.remove(&session.used);
         self.by_use.insert(index, client_id);
         session.used = index;
