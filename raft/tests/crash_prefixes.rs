@@ -33,7 +33,10 @@ fn run_until(off_at: u64, seed: u64, is_held: bool) -> Option<(MemoryFiles, Mode
     };
     match run.steps(STEPS) {
         Ok(()) => None,
-        Err(_) => Some((files, run.model)),
+        Err(_) => {
+            run.begin_held();
+            Some((files, run.model))
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) capacity_bytes: Option<u64>,
     pub(super) is_off: bool,
     pub(super) has_failed: bool,
+    /// The power went off in a sync of the directory, which lets nothing past.
+    is_at_barrier: bool,
     /// Counts crashes and kills; a disk of an earlier life is dead.
     pub(super) life: u64,
 }
@@ -77,11 +79,23 @@ impl State {
             let error = io_error(&op, text);
             self.is_off = goes_off;
             self.has_failed = true;
-            self.half_do(op, goes_off);
+            if goes_off {
+                self.begin(op);
+            } else {
+                self.half_do(op, false);
+            }
             return Err(error);
         }
         self.check_capacity(&op)?;
         self.perform(op)
+    }
+
+    /// Does an operation as far as the page cache, as a disk does before it answers.
+    pub(super) fn begin(&mut self, op: DiskOp) {
+        self.is_at_barrier |= op == DiskOp::SyncDirectory;
+        if !self.is_at_barrier {
+            self.half_do(op, true);
+        }
     }
 
     /// What a failing operation leaves behind: the page cache may have it in part, the platters do not.
@@ -248,7 +262,7 @@ impl State {
     pub(super) fn begin_new_life(&mut self) {
         self.life += 1;
         (self.off_at, self.fail_at, self.capacity_bytes) = (None, None, None);
-        (self.is_off, self.has_failed) = (false, false);
+        (self.is_off, self.has_failed, self.is_at_barrier) = (false, false, false);
     }
 
     pub(super) fn flip_bit(&mut self, file: &FileName, offset: u64, bit: u32) -> bool {

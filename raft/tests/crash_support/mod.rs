@@ -41,7 +41,7 @@ pub(crate) struct Model {
     pub(crate) states: Vec<ModelState>,
     /// Place of the newest acknowledged state.
     pub(crate) acknowledged: usize,
-    /// Place of the newest state before the last batch.
+    /// Place of the newest state that was acknowledged when the last batch was handed over: what that batch knows.
     pub(crate) before_last_batch: usize,
     /// Snapshots that were begun, durable or not.
     pub(crate) snapshots: Vec<SnapshotMeta>,
@@ -170,11 +170,32 @@ impl Run {
         self.settle()
     }
 
+    /// A short run that has a bit of everything: two snapshots, segments let go, a spare, a tail replaced.
+    pub(crate) fn short(&mut self) -> Result<(), StorageError> {
+        for _ in 0..2 {
+            for _ in 0..6 {
+                self.append();
+                self.settle()?;
+            }
+            self.local_snapshot()?;
+        }
+        self.append();
+        self.overwrite();
+        self.two_in_one_batch();
+        self.settle()?;
+        self.spare()
+    }
+
     /// Waits for everything and seals.
     pub(crate) fn finish(&mut self) -> Result<(), StorageError> {
         self.settle()?;
         self.wal.seal(&mut self.disk);
         self.settle()
+    }
+
+    /// The power fails while the disk works on everything it was given.
+    pub(crate) fn begin_held(&mut self) {
+        self.disk.begin_held();
     }
 
     fn step(&mut self) -> Result<(), StorageError> {
@@ -210,8 +231,7 @@ impl Run {
 
     fn submit(&mut self) {
         let newest = self.model.states.len() - 1;
-        self.model.before_last_batch =
-            self.in_flight.last().map_or(self.model.acknowledged, |(_, place)| *place);
+        self.model.before_last_batch = self.model.acknowledged;
         let ticket = self.wal.submit(&mut self.disk).expect("something was staged");
         self.in_flight.push((ticket, newest));
     }

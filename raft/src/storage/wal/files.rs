@@ -22,9 +22,9 @@ pub(super) struct Spares {
 }
 
 impl Spares {
-    /// The spares found at start; numbers from `next_number` on are free.
-    pub(super) fn new(files: Vec<FileName>, next_number: u64) -> Spares {
-        Spares { files, next_number, one_is_coming: false }
+    /// No spares yet; numbers from `next_number` on are free.
+    pub(super) fn new(next_number: u64) -> Spares {
+        Spares { files: Vec::new(), next_number, one_is_coming: false }
     }
 
     fn new_name(&mut self) -> FileName {

@@ -102,7 +102,7 @@ pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recov
     }
     scan.repair()?;
     let Scan { disk, walked, log, .. } = scan;
-    let spares = keep_spares(disk, &config, spares)?;
+    let spares = remove_spares(disk, spares)?;
     disk.run(DiskOp::SyncDirectory)?;
 
     let is_new = walked.is_empty();
@@ -306,22 +306,14 @@ impl Break {
     }
 }
 
-/// Keeps the spares that are whole, up to the maximum, and removes the others.
-fn keep_spares(
-    disk: &mut dyn Disk,
-    config: &WalConfig,
-    found: Vec<(u64, FileEntry)>,
-) -> Result<Spares, WalError> {
+/// Removes the spares of earlier lives. One of them may be a segment in disguise, whose write survived a power failure
+/// when its rename did not: its records would fit the very segment that comes next.
+fn remove_spares(disk: &mut dyn Disk, found: Vec<(u64, FileEntry)>) -> Result<Spares, WalError> {
     let next_number = found.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
-    let mut kept = Vec::new();
     for (_, entry) in found {
-        if entry.bytes == config.segment_bytes && kept.len() < config.spare_segments_max {
-            kept.push(entry.file);
-        } else {
-            disk.run(DiskOp::Remove { file: entry.file })?;
-        }
+        disk.run(DiskOp::Remove { file: entry.file })?;
     }
-    Ok(Spares::new(kept, next_number))
+    Ok(Spares::new(next_number))
 }
 
 fn assemble(config: WalConfig, mut walked: Vec<Walked>, spares: Spares, log: &LogBuilder) -> Wal {

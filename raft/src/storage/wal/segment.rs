@@ -16,8 +16,9 @@
 //!     60      4  CRC32 of all of the above
 //! ```
 //!
-//! Sequence numbers rise by one and are never used twice for different content, across restarts too: the checksums of
-//! the records stand on them. A segment never changes its number; a recycled file gets a new name and header.
+//! Sequence numbers rise by one. The checksums of the records stand on them, so a file must never become the segment of a
+//! number whose records it has held before: segments that recovery drops and spares of earlier lives are removed, never
+//! used again.
 
 use byteorder::{ByteOrder, LittleEndian};
 use raft_core::Index;
