@@ -142,6 +142,16 @@ fn a_stopped_node_does_not_keep_the_launcher_from_ending() {
 }
 
 #[test]
+fn a_signal_to_all_processes_at_once_is_one_order_to_stop() {
+    let _turn = take_turn();
+    let mut launched = Launched::start(&["-n", "3"]);
+    launched.wait_for_leader(1);
+    launched.children(3).into_iter().for_each(|pid| send(pid, Signal::TERM));
+    launched.stop(Signal::TERM);
+    assert!(!launched.process.log().contains("ended with"), "{}", launched.process.log());
+}
+
+#[test]
 fn a_node_that_dies_is_reported_with_how_and_the_rest_is_kept() {
     let _turn = take_turn();
     let mut launched = Launched::start(&["-n", "3"]);

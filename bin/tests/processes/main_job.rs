@@ -58,10 +58,10 @@ fn what_was_put_survives_the_leaders_death_and_a_restart_of_everything() {
     let mut launcher = launch(folder);
     until("the launcher says that there is a leader", LONG, || launcher.log().contains(" leads in term "));
 
-    insist(folder, &["put", "colour", "blue"]);
-    assert_eq!(insist(folder, &["get", "colour"]), "blue\n");
-    insist(folder, &["append", "colour", "-green"]);
-    assert_eq!(insist(folder, &["get", "colour", "--raw"]), "blue-green");
+    insist(folder, &["put", "colour", "red"]);
+    assert_eq!(insist(folder, &["get", "colour"]), "red\n");
+    insist(folder, &["append", "colour", "dish"]);
+    assert_eq!(insist(folder, &["get", "colour", "--raw"]), "reddish");
     insist(folder, &["put", "gone", "soon"]);
     insist(folder, &["delete", "gone"]);
     assert_eq!(
@@ -78,7 +78,7 @@ fn what_was_put_survives_the_leaders_death_and_a_restart_of_everything() {
     });
     let (next, _) =
         eventually("another leader", LONG, || Some(leader(folder)).filter(|(node, _)| *node != dead));
-    assert_eq!(insist(folder, &["get", "colour", "--raw"]), "blue-green");
+    assert_eq!(insist(folder, &["get", "colour", "--raw"]), "reddish");
     insist(folder, &["put", "after", "the kill"]);
     until("the launcher announces the next leader", LONG, || {
         launcher.log().contains(&format!("node {next} leads in term "))
@@ -90,7 +90,7 @@ fn what_was_put_survives_the_leaders_death_and_a_restart_of_everything() {
     assert_eq!(unavailable.status.code(), Some(3), "no cluster is exit code 3");
 
     let mut launcher = launch(folder);
-    assert_eq!(insist(folder, &["get", "colour", "--raw"]), "blue-green");
+    assert_eq!(insist(folder, &["get", "colour", "--raw"]), "reddish");
     assert_eq!(insist(folder, &["get", "after"]), "the kill\n");
     assert_eq!(clerk_in(folder, &["get", "gone"]).status.code(), Some(1), "a deleted key stays deleted");
     launcher.signal(Signal::INT);

@@ -41,6 +41,10 @@ fn stop_on_signals(stop: impl Fn() + Send + 'static, is_child: bool) -> Outcome 
         }
         let name = signals::name(signal);
         if std::mem::replace(&mut is_stopping, true) {
+            // A service manager signals every process and the launcher then signals its children: no second order.
+            if is_child {
+                return;
+            }
             log::warn!("{name} again: ending without further order");
             std::process::exit(1);
         }

@@ -59,7 +59,8 @@ fn server_config(config: &Config, id: u64, data_dir: PathBuf) -> Result<ServerCo
 
 /// A setting as a size in memory, which on a 32-bit machine may be less than the file asks for.
 fn size(key: &str, value: u64) -> Result<usize, Failure> {
-    usize::try_from(value).map_err(|_| Failure::Usage(format!("{key}={value} is more than this machine can count")))
+    usize::try_from(value)
+        .map_err(|_| Failure::Usage(format!("{key}={value} is more than this machine can count")))
 }
 
 #[cfg(test)]
