@@ -24,6 +24,8 @@ pub struct ServerConfig {
     /// How much log is applied before a snapshot is taken. A snapshot is also not taken before the log is as large
     /// as the last one, so that a big store does not write itself over and over. Default 64 MiB.
     pub snapshot_log_bytes: u64,
+    /// Entries that stay in memory behind a snapshot, so that a follower a little behind needs none. Default 10,000.
+    pub trailing_entries: u64,
     /// The largest key. A larger one is answered `TOO_LARGE`. Default 64 KiB.
     pub key_bytes_max: usize,
     /// The largest value of a request. A larger one is answered `TOO_LARGE`. Default 8 MiB.
@@ -57,6 +59,7 @@ impl ServerConfig {
             election_min_ms: 300,
             election_max_ms: 500,
             snapshot_log_bytes: 64 << 20,
+            trailing_entries: 10_000,
             key_bytes_max: 64 << 10,
             value_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,

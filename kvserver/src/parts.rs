@@ -119,6 +119,7 @@ fn core_config(config: &ServerConfig) -> Result<Config, StartError> {
     let core = Config {
         election_ticks_min: ticks(config.election_min_ms),
         election_ticks_max: ticks(config.election_max_ms),
+        trailing_entries: config.trailing_entries,
         uncommitted_bytes_max: config.uncommitted_bytes_max as u64,
         ..Config::new(NodeId(config.node_id), voters)
     };
