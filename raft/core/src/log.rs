@@ -339,3 +339,6 @@ impl Log {
         self.delivered = last.index;
     }
 }
+
+#[cfg(test)]
+mod tests;

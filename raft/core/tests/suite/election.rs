@@ -336,6 +336,20 @@ fn a_candidate_refused_by_a_majority_gives_up_and_one_that_hears_a_leader_follow
 }
 
 #[test]
+fn who_was_only_asking_around_gives_its_vote_and_stops_asking() {
+    let mut core = in_role(RoleKind::PreCandidate);
+    core.step(to_me(3, 1, vote_request(id(0, 0))));
+    assert_eq!(votes(&drain(&mut core)), [(3, false, true, Term(1))]);
+    assert_eq!((core.status().role, core.status().vote), (RoleKind::Follower, Some(NodeId(3))));
+    core.step(to_me(2, 2, Body::RequestVoteReply { pre_vote: true, granted: true }));
+    assert_eq!(
+        (core.status().role, core.status().term),
+        (RoleKind::Follower, Term(1)),
+        "it does not disturb the winner"
+    );
+}
+
+#[test]
 fn votes_of_the_other_round_of_other_terms_and_of_strangers_do_not_count() {
     let mut core = in_role(RoleKind::PreCandidate);
     core.step(to_me(2, 1, Body::RequestVoteReply { pre_vote: false, granted: true }));
