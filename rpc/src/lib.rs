@@ -1,4 +1,80 @@
-//! mprpc: protobuf services over persistent TCP connections, on a hand-written reactor.
+//! mprpc: protobuf services over persistent TCP connections, on a hand-written reactor, without an async runtime.
+//!
+//! Why it exists: to call protobuf services from plain threads, fast, and to talk to the C++ programs built on mprpc that
+//! exist already. A server registers services at an [`RpcProvider`]; a client calls them over an [`RpcChannel`]; both hang
+//! on a [`Reactor`], which is one thread and serves as many of either as you like. Traits, dispatchers and stubs are
+//! generated from `.proto` files by the crate `rpc-codegen`; what it generates is small, as this server and client show,
+//! which do without it:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use rpc::{Call, ChannelConfig, Method, ProviderConfig, Reactor, ReactorConfig};
+//! use rpc::{Responder, RpcChannel, RpcController, RpcError, RpcProvider, Service};
+//!
+//! #[derive(Clone, PartialEq, prost::Message)]
+//! struct Greeting {
+//!     #[prost(string, tag = "1")]
+//!     text: String,
+//! }
+//!
+//! struct Greeter;
+//!
+//! impl Service for Greeter {
+//!     fn name(&self) -> &str {
+//!         "Greeter"
+//!     }
+//!     fn call(&self, call: Call<'_>, responder: Responder) {
+//!         match call.method {
+//!             b"Greet" => rpc::dispatch(call, responder, |request: Greeting, reply| {
+//!                 reply.send(&Greeting { text: format!("hello, {}", request.text) });
+//!             }),
+//!             _ => rpc::no_such_method(&call, responder),
+//!         }
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), RpcError> {
+//!     let reactor = Reactor::start("reactor-0", ReactorConfig::default())?;
+//!     let provider = RpcProvider::new(&reactor, ProviderConfig::default());
+//!     provider.notify_service(Arc::new(Greeter))?;
+//!     let address = provider.listen("127.0.0.1:0")?;
+//!
+//!     let channel = RpcChannel::new(&reactor, &address.to_string(), ChannelConfig::default());
+//!     let greet = Method::new("Greeter", "Greet");
+//!     let request = Greeting { text: "world".to_owned() };
+//!     let reply: Greeting = channel.call(&greet, &RpcController::new(), &request)?;
+//!     assert_eq!(reply.text, "hello, world");
+//!
+//!     reactor.stop(Duration::from_secs(1));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What to know
+//!
+//! - **A handler must not block.** It runs on the reactor's thread. It keeps its [`Responder`] (or typed [`Reply`]) and
+//!   whoever has the answer uses it, from any thread. A dropped responder answers `INTERNAL`; a handler that panics, too.
+//! - **Every call ends exactly once,** with a reply or an [`RpcError`] that says where it failed and, by
+//!   [`RpcError::may_have_run`], whether the server may have executed it. Calls have a deadline by default (5 s), which the
+//!   server is told.
+//! - **One write per connection and turn.** Calls of one poll turn are dispatched together, then the services' and hooks'
+//!   `end_of_turn` run, then each connection is written once. Other threads get the same by [`corked`].
+//! - **Nothing is unbounded.** The limits are fields of [`ReactorConfig`], [`ProviderConfig`] and [`ChannelConfig`], and
+//!   [`protocol::decoder::HEADER_BYTES_MAX`]; each says what happens beyond it.
+//! - **Bytes from outside can be anything.** At worst they close their own connection.
+//!
+//! # The wire
+//!
+//! A frame is the header's length as a varint, the header (`RpcHeader`, `RpcReplyHeader`), and the arguments or the reply.
+//! A first frame without any field of ours makes the connection one of an origin program: one call at a time, the bare
+//! message as the reply, in one write, and the single byte `0x00` for whatever cannot be said. A channel with
+//! [`ChannelConfig::legacy`] speaks to origin servers. Module [`protocol`] does all this without sockets.
+//!
+//! # The rooms
+//!
+//! `protocol` is sans-IO; `reactor` owns sockets and time; `server` and `client` give the frames their meaning. Arrows go
+//! from the latter two to the former two, and from the reactor to the sides of a connection. This crate knows no Raft.
 
 mod client;
 mod config;

@@ -18,6 +18,10 @@ pub const HEADER_BYTES_MAX: usize = 4096;
 /// Above this capacity an empty receive buffer is given back, in bytes.
 const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
 
+/// Room made at a time for a frame that has begun, in bytes: enough to spare most copies of a growing buffer, too little
+/// to be worth claiming for an attacker.
+pub(super) const RESERVE_BYTES_MAX: usize = 256 * 1024;
+
 /// Why a stream of frames ends: the peer's fault, and its connection's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -173,7 +177,9 @@ impl RequestDecoder {
             }
         }
         let Some(head) = &self.head else { return Ok(None) };
-        if self.buffer.len() < head.bytes + head.args_bytes {
+        let missing = (head.bytes + head.args_bytes).saturating_sub(self.buffer.len());
+        if missing > 0 {
+            self.buffer.reserve(missing.min(RESERVE_BYTES_MAX));
             return Ok(None);
         }
         let Some(head) = self.head.take() else { return Ok(None) };

@@ -5,7 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::decoder::{Refusal, header_length};
+use super::decoder::{RESERVE_BYTES_MAX, Refusal, header_length};
 use super::header::parse_reply_header;
 
 /// Above this capacity an empty receive buffer is given back, in bytes.
@@ -80,6 +80,8 @@ impl ReplyDecoder {
             }
         }
         let Some(head) = self.head.take_if(|head| self.buffer.len() >= head.body_bytes) else {
+            let missing = self.head.as_ref().map_or(0, |head| head.body_bytes - self.buffer.len());
+            self.buffer.reserve(missing.min(RESERVE_BYTES_MAX));
             return Ok(None);
         };
         let body =
