@@ -73,7 +73,8 @@ impl Pins {
     }
 
     /// Whether a pin needs `version`, which `next` supersedes: whether some reader from the pin's floor up to its
-    /// version sees it. Without `next` it is about a tombstone with nothing older, which is of no use at or below a floor.
+    /// version sees it. Without `next` it is about a tombstone with nothing older, which is of no use at or below a
+    /// floor.
     pub(super) fn need(&self, version: Version, next: Option<Version>) -> bool {
         self.states.iter().any(|pin| {
             let is_born = version <= pin.version;

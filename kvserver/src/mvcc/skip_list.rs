@@ -2,7 +2,7 @@
 //!
 //! A search for `K` that stands on `A < K` knows `matched`, the number of bytes `A` and `K` share. A link from
 //! `A` to `B` stores `shared`, the number `A` and `B` share, and a [`Window`] of `B` from there. Then
-//! * `shared > matched`: `B` continues as `A` does where `K` already parted upwards, so `B < K`: step, nothing compared;
+//! * `shared > matched`: `B` continues as `A` does where `K` already parted upwards, so `B < K`: a step;
 //! * `shared < matched`: `B` parted upwards from `A` where `K` still agreed, so `B > K`: one level down;
 //! * equal: the windows decide, and only if these are equal too must the keys be compared, from there on.
 //!

@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Moves the floor up to `floor` and frees what nobody can ask for any more: versions superseded at or below it,
-    /// and tombstones at or below it with their keys. The work is what one write left behind, if it is called after each.
+    /// and tombstones at or below it with their keys. Called after each write, it does what one write left behind.
     pub fn compact_before(&mut self, floor: Version) {
         let Store { list, index, history, .. } = self;
         history.raise_floor(floor, list, |list, node| vanish(list, index, node));
@@ -170,7 +170,8 @@ impl Store {
         })
     }
 
-    /// A store with exactly these keys, in order, each with its versions oldest first, and this floor: the other end of [`Store::kept`].
+    /// A store of this floor, to be given its keys in order, each with its versions oldest first: the other end of
+    /// [`Store::kept`].
     pub(crate) fn begin_restore(floor: Version, last: Version) -> StoreRestore {
         let mut store = Store::new();
         store.compact_before(floor);

@@ -27,7 +27,8 @@ pub(super) fn varint_bytes(value: u64) -> usize {
 pub(super) enum ReadError {
     /// They end too early; with more of them it may be fine.
     Short,
-    /// A number longer than 64 bits or than it needs to be, a length over its limit, an unknown tag: nothing of ours writes that.
+    /// A number longer than 64 bits or than it needs to be, a length over its limit, an unknown tag: nothing of ours
+    /// writes that.
     OutOfRange,
 }
 

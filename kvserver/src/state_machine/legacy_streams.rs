@@ -139,7 +139,8 @@ impl LegacyStreams {
         }
     }
 
-    /// Reads one stream that [`LegacyStreams::encode`] wrote, without its tag, and adds it. Gives the index of its latest entry.
+    /// Reads one stream that [`LegacyStreams::encode`] wrote, without its tag, and adds it. Gives the index of its
+    /// latest entry.
     pub(super) fn restore(&mut self, reader: &mut Reader<'_>) -> Result<u64, ReadError> {
         let client_id = reader.bytes(LEGACY_CLIENT_ID_BYTES_MAX)?;
         let (node, incarnation, connection) = (reader.varint()?, reader.varint()?, reader.varint()?);

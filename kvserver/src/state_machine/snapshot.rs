@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Freezing pins the newest version and shares the sessions: what it costs does not grow with the store. Every key
-//! is written with all its versions from the floor of the instant up to it, not only the newest: a replica restored from
-//! it must answer old versions, and move its floor, exactly like one that saw every entry. The bytes of an instant
-//! are the same on every node.
+//! is written with all its versions from the floor of the instant up to it, not only the newest: a replica restored
+//! from it must answer old versions, and move its floor, exactly like one that saw every entry. The bytes of an
+//! instant are the same on every node.
 //!
 //! Membership and term are not the state machine's: the file around these bytes carries them. So is the checksum
 //! of each chunk; the one at the end here only proves that nothing was lost between writing and reading.

@@ -1,7 +1,7 @@
 //! A 64-bit hash whose values are part of the log's meaning: equal bytes, equal hash, on every node and release.
 //!
-//! It tells retries of origin clients apart ([`legacy_streams`](super::legacy_streams)) and compares replicas in tests. It is no
-//! defence against someone who looks for collisions: whoever makes two writes collide loses only their own.
+//! It tells retries of origin clients apart (`legacy_streams`) and compares replicas in tests. It is no defence
+//! against someone who looks for collisions: whoever makes two writes collide loses only their own.
 //! The standard library's hasher promises no stable values, so it cannot be used here.
 
 const SEED: u64 = 0x2d35_8dcc_aa6c_78a5;

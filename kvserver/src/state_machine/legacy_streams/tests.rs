@@ -131,6 +131,17 @@ fn the_longest_unused_stream_makes_room() {
 }
 
 #[test]
+fn a_stream_that_moved_counts_as_used() {
+    let mut table = Table::new(10, 2);
+    assert!(table.runs(b"c", 1, 5, 1));
+    assert!(table.runs(b"c", 2, 5, 2));
+    assert!(!table.runs(b"c", 3, 5, 1), "the stream of 1 moves to 3");
+    assert!(table.runs(b"c", 4, 5, 4), "2 makes room");
+    assert!(!table.runs(b"c", 3, 5, 1));
+    assert!(table.runs(b"c", 2, 5, 2));
+}
+
+#[test]
 fn the_reply_of_a_refused_write_is_kept_too() {
     let mut table = Table::new(4, 3);
     let (one, two) = (
