@@ -21,6 +21,8 @@ pub struct Operation {
     pub action: Action,
     pub begin: u64,
     pub end: Option<u64>,
+    /// The version that a write made, if its answer came.
+    pub version: Option<u64>,
 }
 
 /// The record of all clients; times are nanoseconds since it began.
@@ -38,7 +40,7 @@ impl History {
         let begin = self.now();
         // A get that failed saw nothing, so there is nothing to record.
         let saw = clerk.get(key.to_owned()).ok()?;
-        self.record(key, Action::Get { saw: saw.clone() }, begin, true);
+        self.record(key, Action::Get { saw: saw.clone() }, begin, Some(self.now()), None);
         saw
     }
 
@@ -63,15 +65,15 @@ impl History {
     /// A write that failed for certain never happened; one that may have run stays open.
     fn record_write(&self, key: &str, action: Action, begin: u64, result: &Result<u64, ClerkError>) {
         match result {
-            Ok(_) => self.record(key, action, begin, true),
-            Err(error) if error.may_have_run() => self.record(key, action, begin, false),
+            Ok(version) => self.record(key, action, begin, Some(self.now()), Some(*version)),
+            Err(error) if error.may_have_run() => self.record(key, action, begin, None, None),
             Err(_) => {}
         }
     }
 
-    fn record(&self, key: &str, action: Action, begin: u64, has_ended: bool) {
-        let end = has_ended.then(|| self.now());
-        let operation = Operation { key: Bytes::copy_from_slice(key.as_bytes()), action, begin, end };
+    fn record(&self, key: &str, action: Action, begin: u64, end: Option<u64>, version: Option<u64>) {
+        let operation =
+            Operation { key: Bytes::copy_from_slice(key.as_bytes()), action, begin, end, version };
         self.operations.lock().unwrap().push(operation);
     }
 

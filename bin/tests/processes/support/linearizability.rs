@@ -3,7 +3,11 @@
 //!
 //! The search is Wing and Gong's with Lowe's memory of visited states, key by key, since linearizability is local. A key's
 //! value is kept as a running hash of its bytes, so that an append costs its own length and a state two words. A write
-//! whose end is unknown may take effect at any time after its begin, or never, which is the same as at the end.
+//! whose end is unknown may take effect at any time after its begin, or never.
+//!
+//! The store names the version that each write made, and promises that versions are the order of writes. That promise is
+//! checked with the rest, and it is what keeps the search short: only writes of unknown fate leave a choice. A get that
+//! fits is taken at once, which loses nothing, since it changes nothing.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -66,108 +70,118 @@ impl Step {
     }
 }
 
-/// The beginning or the end of an operation, in a doubly linked list by position. Position 0 is the list's head.
-#[derive(Clone, Copy)]
-struct Event {
-    operation: usize,
-    /// Where the end stands, for a beginning.
-    end: Option<usize>,
-    previous: usize,
-    next: usize,
-}
-
 struct Search {
     steps: Vec<Step>,
-    events: Vec<Event>,
+    begins: Vec<u64>,
+    /// `u64::MAX` where the end is unknown.
+    ends: Vec<u64>,
+    /// The writes whose version is known, in the order of their versions, and how many of them are taken.
+    known: Vec<usize>,
+    known_taken: usize,
+    /// How many operations of known end are not taken.
+    left: usize,
     taken: Vec<u64>,
+    /// What was taken, in order.
+    trail: Vec<usize>,
+    value: Value,
+}
+
+/// A place in the order where more than one write may come next.
+struct Fork {
+    /// What has not been tried, the most promising last.
+    choices: Vec<usize>,
+    trail_length: usize,
     value: Value,
 }
 
 impl Search {
     fn new(operations: &[&Operation]) -> Search {
-        let mut points = Vec::new();
-        for (index, operation) in operations.iter().enumerate() {
-            points.push((operation.begin, false, index));
-            points.push((operation.end.unwrap_or(u64::MAX), true, index));
+        let has_version = |index: &usize| operations[*index].version.is_some();
+        let mut known: Vec<usize> = (0..operations.len()).filter(has_version).collect();
+        known.sort_by_key(|index| operations[*index].version);
+        Search {
+            steps: operations.iter().map(|operation| Step::new(&operation.action)).collect(),
+            begins: operations.iter().map(|operation| operation.begin).collect(),
+            ends: operations.iter().map(|operation| operation.end.unwrap_or(u64::MAX)).collect(),
+            known,
+            known_taken: 0,
+            left: operations.iter().filter(|operation| operation.end.is_some()).count(),
+            taken: vec![0; operations.len().div_ceil(64)],
+            trail: Vec::new(),
+            value: None,
         }
-        // At the same instant a beginning comes first: such operations overlap.
-        points.sort_unstable();
-        let count = points.len();
-        let mut events =
-            vec![Event { operation: usize::MAX, end: None, previous: count, next: 1 % (count + 1) }];
-        let mut beginning = vec![0; operations.len()];
-        for (position, (_, is_end, operation)) in points.into_iter().enumerate() {
-            let place = position + 1;
-            if is_end {
-                let begin: usize = beginning[operation];
-                events[begin].end = Some(place);
-            } else {
-                beginning[operation] = place;
-            }
-            events.push(Event { operation, end: None, previous: place - 1, next: (place + 1) % (count + 1) });
-        }
-        let steps = operations.iter().map(|operation| Step::new(&operation.action)).collect();
-        Search { steps, events, taken: vec![0; operations.len().div_ceil(64)], value: None }
     }
 
     fn succeeds(&mut self) -> bool {
         let mut seen: HashSet<(Vec<u64>, Value)> = HashSet::new();
-        let mut path: Vec<(usize, Value)> = Vec::new();
-        let mut at = self.events[0].next;
-        while at != 0 {
-            let Event { operation, end, next, .. } = self.events[at];
-            if end.is_some() {
-                if let Some(value) = self.steps[operation].apply(self.value) {
-                    self.flip(operation);
-                    if seen.insert((self.taken.clone(), value)) {
-                        path.push((at, self.value));
-                        self.value = value;
-                        self.lift(at);
-                        at = self.events[0].next;
-                        continue;
-                    }
-                    self.flip(operation);
+        let mut forks: Vec<Fork> = Vec::new();
+        loop {
+            let writes = self.take_gets();
+            if self.left == 0 {
+                return true;
+            }
+            let is_new = seen.insert((self.taken.clone(), self.value));
+            let choices = if is_new { writes } else { Vec::new() };
+            forks.push(Fork { choices, trail_length: self.trail.len(), value: self.value });
+            loop {
+                let Some(fork) = forks.last_mut() else { return false };
+                let (choice, trail_length, value) = (fork.choices.pop(), fork.trail_length, fork.value);
+                self.return_to(trail_length, value);
+                if let Some(write) = choice {
+                    self.take(write);
+                    break;
                 }
-                at = next;
-            } else {
-                // An operation ended and has not been taken: the last choice was wrong.
-                let Some((begin, value)) = path.pop() else { return false };
-                self.unlift(begin);
-                self.flip(self.events[begin].operation);
-                self.value = value;
-                at = self.events[begin].next;
+                forks.pop();
             }
         }
-        true
     }
 
-    fn flip(&mut self, operation: usize) {
-        self.taken[operation / 64] ^= 1 << (operation % 64);
-    }
-
-    /// Takes a beginning and its end out of the list.
-    fn lift(&mut self, begin: usize) {
-        let end = self.events[begin].end.expect("only beginnings are lifted");
-        for place in [begin, end] {
-            let Event { previous, next, .. } = self.events[place];
-            self.events[previous].next = next;
-            self.events[next].previous = previous;
+    /// Takes every get that fits now; then the writes that may come next, the most promising last.
+    fn take_gets(&mut self) -> Vec<usize> {
+        loop {
+            let untaken: Vec<usize> = (0..self.steps.len()).filter(|index| !self.is_taken(*index)).collect();
+            let earliest_end = untaken.iter().map(|index| self.ends[*index]).min().unwrap_or(u64::MAX);
+            let possible = |index: &usize| self.begins[*index] <= earliest_end;
+            let next: Vec<usize> = untaken.into_iter().filter(possible).collect();
+            let is_get = |index: &usize| matches!(self.steps[*index], Step::Get(_));
+            let (gets, mut writes): (Vec<usize>, Vec<usize>) = next.into_iter().partition(is_get);
+            let fitting: Vec<usize> =
+                gets.into_iter().filter(|get| self.steps[*get].apply(self.value).is_some()).collect();
+            if fitting.is_empty() {
+                let next_known = self.known.get(self.known_taken).copied();
+                writes.retain(|write| Some(*write) == next_known || !self.known.contains(write));
+                writes.sort_by_key(|write| Some(*write) == next_known);
+                return writes;
+            }
+            fitting.into_iter().for_each(|get| self.take(get));
         }
     }
 
-    /// Puts them back, in the opposite order.
-    fn unlift(&mut self, begin: usize) {
-        let end = self.events[begin].end.expect("only beginnings are lifted");
-        for place in [end, begin] {
-            let Event { previous, next, .. } = self.events[place];
-            self.events[previous].next = place;
-            self.events[next].previous = place;
+    fn take(&mut self, index: usize) {
+        self.value = self.steps[index].apply(self.value).expect("only what fits is taken");
+        self.trail.push(index);
+        self.taken[index / 64] |= 1 << (index % 64);
+        self.left -= usize::from(self.ends[index] != u64::MAX);
+        self.known_taken += usize::from(self.known.get(self.known_taken) == Some(&index));
+    }
+
+    fn return_to(&mut self, trail_length: usize, value: Value) {
+        for index in self.trail.drain(trail_length..).rev() {
+            self.taken[index / 64] &= !(1 << (index % 64));
+            self.left += usize::from(self.ends[index] != u64::MAX);
+            let is_last_known = self.known_taken > 0 && self.known[self.known_taken - 1] == index;
+            self.known_taken -= usize::from(is_last_known);
         }
+        self.value = value;
+    }
+
+    fn is_taken(&self, index: usize) -> bool {
+        self.taken[index / 64] & (1 << (index % 64)) != 0
     }
 }
 
 fn operation(action: Action, begin: u64, end: Option<u64>) -> Operation {
-    Operation { key: Bytes::from_static(b"k"), action, begin, end }
+    Operation { key: Bytes::from_static(b"k"), action, begin, end, version: None }
 }
 
 fn get(saw: &'static str, begin: u64, end: u64) -> Operation {
@@ -226,13 +240,23 @@ fn histories_that_no_order_explains_fail() {
 }
 
 #[test]
+fn versions_must_be_the_order_of_writes() {
+    let with = |version, operation| Operation { version: Some(version), ..operation };
+    let history = |first, second| {
+        [with(first, append("a", 0, 10)), with(second, append("b", 0, 10)), get("ab", 11, 12)]
+    };
+    assert_eq!(check(&history(7, 8)), Ok(()));
+    assert!(check(&history(8, 7)).is_err());
+}
+
+#[test]
 fn the_search_agrees_with_trying_every_order() {
     use rand::rngs::ChaCha8Rng;
     use rand::{RngExt, SeedableRng};
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let (mut passed, mut failed) = (0, 0);
     for _ in 0..3_000 {
-        let history: Vec<Operation> = (0..rng.random_range(1..6))
+        let mut history: Vec<Operation> = (0..rng.random_range(1..6))
             .map(|_| {
                 let begin = rng.random_range(0..12);
                 let end = begin + rng.random_range(1..6);
@@ -243,6 +267,15 @@ fn the_search_agrees_with_trying_every_order() {
                 }
             })
             .collect();
+        // Some writes know their version, some do not know whether they happened.
+        for operation in &mut history {
+            let is_get = matches!(operation.action, Action::Get { .. });
+            match rng.random_range(0..4) {
+                0 if !is_get => operation.version = Some(rng.random()),
+                1 if !is_get => operation.end = None,
+                _ => {}
+            }
+        }
         let expected = some_order_fits(&history.iter().collect::<Vec<_>>(), None);
         assert_eq!(check(&history).is_ok(), expected, "{history:?}");
         if expected { passed += 1 } else { failed += 1 }
@@ -250,14 +283,18 @@ fn the_search_agrees_with_trying_every_order() {
     assert!(passed > 300 && failed > 300, "{passed} passed, {failed} failed: the cases are one-sided");
 }
 
-/// The definition, word for word: some operation that nobody else ended before can come first, and so on.
+/// The definition, word for word: some operation that nobody else ended before can come first, and so on, until only
+/// writes are left that nobody knows to have happened.
 fn some_order_fits(left: &[&Operation], value: Value) -> bool {
     let earliest_end = left.iter().filter_map(|operation| operation.end).min().unwrap_or(u64::MAX);
-    left.is_empty()
+    let lowest_version = left.iter().filter_map(|operation| operation.version).min();
+    left.iter().all(|operation| operation.end.is_none())
         || (0..left.len()).any(|first| {
             let mut rest = left.to_vec();
             let operation = rest.remove(first);
             let after = Step::new(&operation.action).apply(value);
-            operation.begin <= earliest_end && after.is_some_and(|value| some_order_fits(&rest, value))
+            operation.begin <= earliest_end
+                && (operation.version.is_none() || operation.version == lowest_version)
+                && after.is_some_and(|value| some_order_fits(&rest, value))
         })
 }
