@@ -3,7 +3,7 @@
 //!
 //! A user's whole `build.rs`:
 //!
-//! ```ignore
+//! ```text
 //! fn main() {
 //!     rpc_codegen::compile(&["proto/greeter.proto"]);
 //! }
@@ -11,7 +11,7 @@
 //!
 //! and in a source file, `package greeter;` being the package the file declares:
 //!
-//! ```ignore
+//! ```text
 //! include!(concat!(env!("OUT_DIR"), "/greeter.rs"));
 //! ```
 //!
