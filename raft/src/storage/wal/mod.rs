@@ -175,7 +175,9 @@ impl Wal {
             state.last_index = state.last_index.max(meta.last.index);
             state.snapshot = Some(meta.clone());
         }
+        let covered = state.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
         for entry in &persist.entries {
+            assert!(entry.index > covered, "what a snapshot covers is committed and never replaced");
             assert!(entry.index <= state.last_index.next(), "the log has no gaps");
             record::stage_entry(batch, entry);
             state.last_index = entry.index;

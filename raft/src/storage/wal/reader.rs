@@ -160,6 +160,9 @@ impl LogBuilder {
         if entry.index > self.last_index().next() || entry.index == Index::ZERO {
             return Err(format!("entry {} follows entry {}", entry.index, self.last_index()));
         }
+        if let Some(meta) = self.snapshot.as_ref().filter(|meta| entry.index <= meta.last.index) {
+            return Err(format!("entry {} replaces what the snapshot of {} covers", entry.index, meta.last));
+        }
         if entry.index <= self.before_first {
             self.entries.clear();
             self.before_first = entry.index.previous();
