@@ -16,7 +16,9 @@ pub struct ClerkConfig {
     /// Deadline of an operation from its start. Default 5 s.
     pub operation_timeout: Duration,
     /// How long the first attempt waits for a reply before another node is asked; it doubles with each attempt of the
-    /// operation that got none, so that a merely slow cluster is not flooded with repeats. Default 500 ms.
+    /// operation that got none, so that a merely slow cluster is not flooded with repeats. A dead leader ends its
+    /// connections at once; this is for one that is paused or cut off. Shorter than a stalled disk's usual second it
+    /// would turn each such stall into a search. Default 1 s.
     pub attempt_timeout: Duration,
     /// How long a node that did not reply in time is avoided, hints to it included. Default 250 ms.
     pub silent_node_pause: Duration,
@@ -39,7 +41,7 @@ impl Default for ClerkConfig {
     fn default() -> ClerkConfig {
         ClerkConfig {
             operation_timeout: Duration::from_secs(5),
-            attempt_timeout: Duration::from_millis(500),
+            attempt_timeout: Duration::from_secs(1),
             silent_node_pause: Duration::from_millis(250),
             broken_node_pause: Duration::from_millis(100),
             backoff_min: Duration::from_millis(1),

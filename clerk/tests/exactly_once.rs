@@ -285,7 +285,8 @@ fn through_chaos_every_operation_ends_once_and_every_answered_write_has_one_numb
         let store = Rc::new(RefCell::new(Store::default()));
         let seen = Rc::clone(&store);
         let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut world = World::new(move |sent| {
+        let config = ClerkConfig { attempt_timeout: ms(500), ..ClerkConfig::default() };
+        let mut world = World::with(config, &["a:1", "b:2", "c:3"], move |sent| {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             chaos_reply(&seen, dice >> 20, sent)
         });

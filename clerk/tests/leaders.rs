@@ -128,7 +128,7 @@ fn a_silent_leader_is_left_for_another_node_with_the_same_seq() {
     world.run();
     let end = world.end_of(2);
     assert_eq!(end.result, Ok(Answer::Written { version: 8 }));
-    assert!(end.at <= ms(515), "one attempt's time, then the next node: {:?}", end.at);
+    assert!(end.at <= ms(1015), "one attempt's time, then the next node: {:?}", end.at);
     let stamps = world.stamps();
     let (first, last) = (stamps[1], stamps[stamps.len() - 1]);
     assert_eq!((first.client_id, first.seq), (last.client_id, last.seq));

@@ -281,7 +281,9 @@ impl<D> Machine<D> {
         let pending = self.operations.find(id).expect("only an operation under way is sent");
         assert!(pending.state == State::Moving, "an operation has one attempt under way at most");
         let remaining = pending.deadline.saturating_sub(now).max(TIME_LEFT_MIN);
-        let timeout = retry::attempt_timeout(self.config.attempt_timeout, pending.silent, remaining);
+        // The opener is one for all who wait: it must not be the one that waits longest, and it is cheap to repeat.
+        let silent = if self.opener == Some(id) { 0 } else { pending.silent };
+        let timeout = retry::attempt_timeout(self.config.attempt_timeout, silent, remaining);
         pending.state = State::InFlight(node);
         pending.attempts = pending.attempts.wrapping_add(1);
         let request = match &pending.work {

@@ -100,7 +100,9 @@ impl<D> Machine<D> {
                 (format!("{address} is busy: {text}"), true, *may_have_run)
             }
             Verdict::Unreachable { may_have_run, text } => {
-                (format!("{address}: {text}"), false, *may_have_run)
+                let named = text.contains(address);
+                let text = if named { text.clone() } else { format!("{address}: {text}") };
+                (text, false, *may_have_run)
             }
             Verdict::NoReply { may_have_run } => {
                 (format!("{address} did not reply in time"), *may_have_run, *may_have_run)

@@ -154,7 +154,7 @@ fn table(rows: &[Row]) -> String {
         let column = table.column_mut(column).expect("the header has eight columns");
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.to_string()
+    table.trim_fmt()
 }
 
 #[cfg(test)]
