@@ -98,12 +98,19 @@ fn missing_opening(source: &Source) -> Vec<String> {
     if source.opens_with_story() { Vec::new() } else { vec![source.at(1, "the file does not open with //!")] }
 }
 
-/// Programs may print; so may the generator, which runs in build scripts and speaks to cargo; debug prints may nobody.
+/// Programs and examples are run by people. The generator runs in build scripts and speaks to cargo.
+fn is_program(source: &Source) -> bool {
+    let is_program = ["bin/src/", "rpc/codegen/"].iter().any(|folder| source.name.starts_with(folder));
+    is_program || source.name.contains("/examples/")
+}
+
+/// Programs may print; so may a test, which is shown when it fails; debug prints may nobody.
 fn stray_prints(source: &Source) -> Vec<String> {
     let mut offences = source.places("dbg!");
-    let may_print = ["bin/", "rpc/codegen/"].iter().any(|folder| source.name.starts_with(folder));
     for print in ["println!", "eprintln!", "print!", "eprint!"] {
-        offences.extend(if may_print { Vec::new() } else { source.places(print) });
+        let lines = source.lines_with(print).into_iter();
+        let stray = lines.filter(|line| !is_program(source) && !source.is_test(*line));
+        offences.extend(stray.map(|line| source.at(line, print)));
     }
     offences
 }
@@ -124,9 +131,8 @@ fn forbidden_everywhere(source: &Source) -> Vec<String> {
 
 /// A program may sleep between two looks; a library has something to wait for, and a test has a condition.
 fn sleeps(source: &Source) -> Vec<String> {
-    let is_program = source.name.starts_with("bin/src/");
     let places = source.lines_with("thread::sleep").into_iter();
-    let wrong = places.filter(|line| !is_program || source.is_test(*line));
+    let wrong = places.filter(|line| !is_program(source) || source.is_test(*line));
     wrong.map(|line| source.at(line, "thread::sleep: wait for what you wait for")).collect()
 }
 
