@@ -86,6 +86,9 @@ pub struct ChannelConfig {
     pub backoff_max: Duration,
     /// Time-out of a call whose controller names none; default 5 s.
     pub default_timeout: Duration,
+    /// How long a server may be silent after a call's deadline has passed without a sign of life from it; default 1 s. It
+    /// is sent a ping then; without an answer the connection is cut. Origin servers are never pinged.
+    pub ping_timeout: Duration,
     /// Calls that are not answered yet; default 65,536. A further one is refused with `Busy`.
     pub calls_in_flight_max: usize,
     /// Request bytes that the server has not taken yet; default 128 MiB. A further call is refused with `Busy`.
@@ -104,6 +107,7 @@ impl Default for ChannelConfig {
             backoff_min: Duration::from_millis(10),
             backoff_max: Duration::from_secs(1),
             default_timeout: Duration::from_secs(5),
+            ping_timeout: Duration::from_secs(1),
             calls_in_flight_max: 65_536,
             unsent_bytes_max: 128 << 20,
             args_bytes_max: 64 << 20,

@@ -261,6 +261,54 @@ fn calls_that_never_left_have_not_run() {
 }
 
 #[test]
+fn a_server_that_has_vanished_is_noticed_by_its_silence() {
+    let ends = Ends::new();
+    // This server takes the connection and reads, but never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let config = ChannelConfig { ping_timeout: Duration::from_millis(30), ..ChannelConfig::default() };
+    let channel = RpcChannel::new(&ends.client, &address, config);
+    let (sender, receiver) = mpsc::channel();
+    for timeout_ms in [20_u64, 60_000] {
+        let controller = RpcController::new();
+        controller.set_timeout(Duration::from_millis(timeout_ms));
+        let sender = sender.clone();
+        channel.call_async(&ECHO, &controller, &Text::new("x"), move |reply: Result<Text, RpcError>| {
+            sender.send((timeout_ms, reply.unwrap_err())).unwrap();
+        });
+    }
+    let (mut stream, _) = listener.accept().unwrap();
+    let (first, error) = receiver.recv_timeout(LONG).unwrap();
+    assert!(first == 20 && matches!(error, RpcError::DeadlineExceeded { .. }), "{error:?}");
+    let (second, error) = receiver.recv_timeout(LONG).unwrap();
+    assert!(second == 60_000 && error.may_have_run(), "{error:?}");
+    assert!(error.to_string().contains("no sign of life"), "{error}");
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert!(received.ends_with(&[0x30, 2]), "the last it was sent is a ping");
+}
+
+#[test]
+fn a_server_that_answers_pings_keeps_its_connection() {
+    let ends = Ends::new();
+    let config = ChannelConfig { ping_timeout: Duration::from_millis(30), ..ChannelConfig::default() };
+    let channel = ends.channel_with(config);
+    let (sender, receiver) = mpsc::channel();
+    channel.call_async(&KEEP, &RpcController::new(), &Text::new("patient"), move |reply: Result<Text, _>| {
+        sender.send(reply).unwrap();
+    });
+    for _ in 0..3 {
+        let controller = RpcController::new();
+        controller.set_timeout(Duration::from_millis(40));
+        assert!(channel.call::<_, Text>(&KEEP, &controller, &Text::new("x")).is_err());
+    }
+    for (text, reply) in ends.service.kept.lock().unwrap().drain(..) {
+        reply.send(&text);
+    }
+    assert_eq!(receiver.recv_timeout(LONG).unwrap(), Ok(Text::new("patient")));
+}
+
+#[test]
 fn names_are_resolved_and_unknown_ones_said() {
     let ends = Ends::new();
     let address = format!("localhost:{}", ends.address.port());

@@ -166,6 +166,21 @@ fn pings_are_answered_unknown_kinds_refused_cancels_and_one_way_calls_silent() {
 }
 
 #[test]
+fn a_slow_reader_gets_everything_in_order() {
+    let ends = Ends::new();
+    let mut stream = connect(&ends);
+    let text = |id: u64| vec![id as u8; 60_000];
+    // Some megabytes more than the system's buffers hold: the server meets a full socket.
+    for id in 1..=300 {
+        stream.write_all(&request("Echo", id, &text(id))).unwrap();
+    }
+    for (reply, id) in read_replies(&mut stream, 300).iter().zip(1..) {
+        assert_eq!(reply.call_id, id);
+        assert!(text_of(reply) == Text::new(text(id)), "reply {id}");
+    }
+}
+
+#[test]
 fn a_peer_that_never_reads_is_cut_at_its_bound() {
     let config = ProviderConfig { unsent_bytes_max: 1 << 20, ..ProviderConfig::default() };
     let ends = Ends::with(config, TestService::default());

@@ -45,6 +45,19 @@ pub(super) struct State {
     /// Attempts in a row that failed, or that ended before a single reply.
     pub(super) failures: u32,
     pub(super) legacy: LegacyLine,
+    /// When bytes last came from the server, or it was connected to.
+    pub(super) heard_at: Nanos,
+    /// A question for a sign of life that is open.
+    pub(super) probe: Option<Probe>,
+}
+
+/// A ping that awaits its answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probe {
+    /// When the server is taken for vanished.
+    pub(super) due: Nanos,
+    /// Bytes that had left when it was asked, the question included.
+    pub(super) left: u64,
 }
 
 /// The connection.
@@ -89,6 +102,8 @@ impl Core {
             sequence: 0,
             failures: 0,
             legacy: LegacyLine::default(),
+            heard_at: 0,
+            probe: None,
         };
         Core {
             address: address.to_owned(),
@@ -179,9 +194,7 @@ impl Core {
             let max = self.config.calls_in_flight_max as u64;
             return Err((completion, RpcError::Busy { limit: "calls_in_flight_max", max }));
         }
-        state.sequence += 1;
-        let slot = state.pending.vacant_key();
-        let call_id = state.sequence << self.slot_bits | slot as u64;
+        let call_id = self.unused_call_id(&mut state);
         let names = method.names();
         let appended = if !self.config.legacy {
             // Rounded up: a deadline of less than a millisecond is not none.
@@ -226,6 +239,12 @@ impl Core {
 
     pub(super) fn closed(&self, cause: &str, may_have_run: bool) -> RpcError {
         RpcError::Closed { address: self.address.clone(), cause: cause.to_owned(), may_have_run }
+    }
+
+    /// An id that no call has had; it names the next free place in the table.
+    pub(super) fn unused_call_id(&self, state: &mut State) -> u64 {
+        state.sequence += 1;
+        state.sequence << self.slot_bits | state.pending.vacant_key() as u64
     }
 
     /// Takes a call out of the table by its id, if it is still there.

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Link, State};
+use super::core::{Core, Link, Probe, State};
 use super::pending_call::Answered;
 use crate::error::RpcError;
+use crate::protocol::encoder::put_ping;
 use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
 use crate::reactor::connector::backoff;
 use crate::reactor::lock::lock;
@@ -22,10 +23,11 @@ impl Core {
         }
     }
 
-    pub(crate) fn on_connected(&self) {
+    pub(crate) fn on_connected(&self, now: Nanos) {
         let mut state = lock(&self.state);
         if let Link::Opening(outbox) = &state.link {
             state.link = Link::Ready(outbox.clone());
+            Core::heard(&mut state, now);
         }
     }
 
@@ -58,6 +60,7 @@ impl Core {
             self.pause(&mut state, self.closed(cause, false));
         }
         state.failures = state.failures.max(1);
+        let cause = if state.probe.take().is_some() { "the server gave no sign of life" } else { cause };
         self.drain(&mut state, answered, |pending| self.closed(cause, pending.end_offset <= written));
     }
 
@@ -73,43 +76,70 @@ impl Core {
         });
     }
 
-    /// Takes out the calls that are late. Returns when the next one is due.
+    /// Takes out the calls that are late, and cuts a connection whose server has vanished. Returns when to look again.
     pub(crate) fn expire(&self, now: Nanos, answered: &mut Vec<Answered>) -> Nanos {
-        let mut next = NEVER;
-        let mut cut = None;
         let mut state = lock(&self.state);
-        let late: Vec<u64> = state
-            .pending
-            .iter()
-            .filter_map(|(_, pending)| {
-                if pending.due <= now {
-                    return Some(pending.call_id);
-                }
+        let mut next = NEVER;
+        let mut late = Vec::new();
+        for (_, pending) in &state.pending {
+            if pending.due <= now {
+                late.push(pending.call_id);
+            } else {
                 next = next.min(pending.due);
-                None
-            })
-            .collect();
-        if late.is_empty() {
-            return next;
+            }
         }
         let outbox = match &state.link {
             Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox.clone()),
             _ => None,
         };
-        let written = outbox.as_ref().map_or(0, |outbox| outbox.may_have_left());
+        let left = outbox.as_ref().map_or(0, |outbox| outbox.may_have_left());
+        let mut is_silent = false;
+        let mut must_cut = false;
         for call_id in late {
             let Some(pending) = self.take(&mut state, call_id) else { continue };
-            if self.give_up_turn(&mut state, &pending) {
-                cut = outbox.clone();
-            }
+            must_cut |= self.give_up_turn(&mut state, &pending);
+            is_silent |= state.heard_at.saturating_add(pending.timeout / 2) <= now;
             let timeout = Duration::from_nanos(pending.timeout);
-            let error = RpcError::DeadlineExceeded { timeout, may_have_run: pending.end_offset <= written };
+            let error = RpcError::DeadlineExceeded { timeout, may_have_run: pending.end_offset <= left };
             answered.push(Answered { completion: pending.completion, outcome: Err(error) });
         }
+        let Some(outbox) = outbox else { return next };
+        if let Some(probe) = self.probe(&mut state, &outbox, is_silent, now) {
+            must_cut |= probe.due <= now;
+            next = next.min(probe.due);
+        }
         drop(state);
-        if let Some(outbox) = cut {
+        if must_cut {
             outbox.cut();
+        } else {
+            outbox.finish();
         }
         next
+    }
+
+    /// Asks a server for a sign of life when a late call has spent half its time or more without one. Returns the question that is open; it has
+    /// been answered in the negative if it is due.
+    fn probe(&self, state: &mut State, outbox: &Arc<Outbox>, is_silent: bool, now: Nanos) -> Option<Probe> {
+        let due = now.saturating_add(nanos_in(self.config.ping_timeout));
+        let left = outbox.may_have_left();
+        match state.probe {
+            // That it takes bytes is a sign of life, too.
+            Some(probe) if probe.due <= now && probe.left < left => state.probe = Some(Probe { due, left }),
+            Some(_) => {}
+            None if is_silent && !self.config.legacy && matches!(state.link, Link::Ready(_)) => {
+                let call_id = self.unused_call_id(state);
+                // What cannot be appended is beyond asking: the connection ends, or is cut when the question is due.
+                let end = outbox.append(|buffer| put_ping(buffer, call_id)).unwrap_or(left);
+                state.probe = Some(Probe { due, left: end });
+            }
+            None => {}
+        }
+        state.probe
+    }
+
+    /// Bytes have come from the server.
+    pub(super) fn heard(state: &mut State, now: Nanos) {
+        state.heard_at = now;
+        state.probe = None;
     }
 }

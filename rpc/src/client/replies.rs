@@ -12,6 +12,7 @@ use crate::error::RpcError;
 use crate::protocol::header::{Shape, message_shape};
 use crate::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
 use crate::protocol::status::Status;
+use crate::reactor::clock::Nanos;
 use crate::reactor::lock::lock;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::poll_loop::Turn;
@@ -53,7 +54,7 @@ impl ClientSide {
                         Err(refusal) => break Err(refusal.to_string()),
                     }
                 };
-                self.core.on_replies(&mut turn.replies, &mut turn.answered);
+                self.core.on_replies(&mut turn.replies, turn.nanos, &mut turn.answered);
                 refused
             }
             Replies::Bare(buffer) => {
@@ -91,9 +92,12 @@ fn take_bare(
 
 impl Core {
     /// Replies have come. A reply to no call is a late one and ignored.
-    fn on_replies(&self, replies: &mut Vec<ReplyFrame>, answered: &mut Vec<Answered>) {
+    fn on_replies(&self, replies: &mut Vec<ReplyFrame>, now: Nanos, answered: &mut Vec<Answered>) {
         let mut state = lock(&self.state);
-        state.failures = 0;
+        Core::heard(&mut state, now);
+        if !replies.is_empty() {
+            state.failures = 0;
+        }
         for reply in replies.drain(..) {
             if let Some(pending) = self.take(&mut state, reply.call_id) {
                 answered.push(Answered { completion: pending.completion, outcome: self.outcome_of(reply) });

@@ -95,6 +95,14 @@ pub fn put_cancel(buffer: &mut Vec<u8>, call_id: u64) {
     put_integer_field(buffer, 6, 1);
 }
 
+/// Appends a ping.
+pub fn put_ping(buffer: &mut Vec<u8>, call_id: u64) {
+    let header_bytes = integer_field_len(call_id) + integer_field_len(2);
+    put_varint(buffer, header_bytes as u64);
+    put_integer_field(buffer, 4, call_id);
+    put_integer_field(buffer, 6, 2);
+}
+
 /// Appends a successful reply.
 pub fn put_reply(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
     buffer.reserve(REPLY_HEADER_BYTES_MAX + body_bytes);

@@ -66,7 +66,7 @@ impl Connection {
     /// The poll has news of the socket.
     pub(crate) fn on_event(&mut self, event: &mio::event::Event, turn: &mut Turn) -> After {
         if matches!(self.side, Side::Opening(_)) {
-            match self.check_opened() {
+            match self.check_opened(turn.nanos) {
                 Ok(true) => {}
                 Ok(false) => return After::Keep,
                 Err(cause) => return After::Close(cause),
@@ -80,7 +80,7 @@ impl Connection {
     }
 
     /// Whether the attempt has succeeded; an error if it has failed.
-    fn check_opened(&mut self) -> Result<bool, String> {
+    fn check_opened(&mut self, now: Nanos) -> Result<bool, String> {
         if let Ok(Some(error)) | Err(error) = self.stream.take_error() {
             return Err(error.to_string());
         }
@@ -94,7 +94,7 @@ impl Connection {
         let _ = self.stream.set_nodelay(true);
         let core = opening.core.clone();
         self.outbox.attach(self.stream.clone());
-        core.on_connected();
+        core.on_connected(now);
         self.side = Side::Client(ClientSide::new(core));
         self.outbox.flush();
         Ok(true)
