@@ -124,7 +124,9 @@ impl ApplyLoop {
         }
         match self.desk.load(meta) {
             Ok(machine) => {
-                *self.state.write() = machine;
+                // The old state is large: it is dropped after the readers have the lock again.
+                let old = std::mem::replace(&mut *self.state.write(), machine);
+                drop(old);
                 self.last = meta.last;
                 self.log_bytes = 0;
                 info!("the state is now that of the snapshot at index {}", meta.last.index);

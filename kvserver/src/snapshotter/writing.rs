@@ -12,6 +12,9 @@ use crate::state_machine::{Cursor, Frozen};
 /// Bytes read from the store under one read lock: entries wait no longer than this takes to be copied.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// Versions freed under one write lock, of those that only the snapshot needed.
+const VERSIONS_PER_LOCK: usize = 256;
+
 /// A snapshot on its way to the disk.
 pub(super) struct Writing {
     frozen: Frozen,
@@ -50,6 +53,7 @@ impl Snapshotter {
                 let meta = file.meta().clone();
                 self.files.finish_write(&mut *self.disk, file)?;
                 self.state.write().unpin(frozen);
+                while self.state.write().reclaim(VERSIONS_PER_LOCK) {}
                 self.desk.note_newest_bytes(self.files.newest_bytes());
                 self.desk.note_written();
                 info!(

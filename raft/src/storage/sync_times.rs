@@ -50,7 +50,7 @@ impl SyncTimes {
 pub(super) struct Stopwatch(Instant);
 
 impl Stopwatch {
-    #[allow(clippy::disallowed_methods, reason = "a measurement for people; nothing is decided by it")]
+    #[expect(clippy::disallowed_methods, reason = "a measurement for people; nothing is decided by it")]
     pub(super) fn start() -> Stopwatch {
         Stopwatch(Instant::now())
     }
