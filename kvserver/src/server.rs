@@ -15,12 +15,13 @@ use proto::kv::KvDispatcher;
 use proto::kv_server_rpc::KvServerRpcDispatcher;
 use proto::raft_rpc::RaftRpcDispatcher;
 use raft::driver::{LogWriter, Supervisor, TickTimes, spawn_watched};
-use raft::net::{Admission, Answers, Border, PeerTransport, RaftService};
+use raft::net::{Admission, Answers, Border, Inbox, PeerTransport, RaftService};
 use raft::sync::{StopSignal, locked};
 use rpc::{ProviderConfig, Reactor, ReactorConfig, RpcProvider};
 
 use crate::config::ServerConfig;
 use crate::error::StartError;
+use crate::intake::Intake;
 use crate::opened::Opened;
 use crate::parts::{ELECTION_TICK_MS, Parts, address_book};
 use crate::service::{AdminService, KvServerService, KvService, RequestLimits};
@@ -51,6 +52,7 @@ pub struct Server {
 struct Shared {
     stop: Arc<StopSignal>,
     parts: Parts,
+    times: TickTimes,
     running: Mutex<Option<Running>>,
     failure: Mutex<Option<String>>,
 }
@@ -73,7 +75,6 @@ struct Waiting {
     apply_loop: crate::apply_loop::ApplyLoop,
     snapshotter: Snapshotter,
     desk: Arc<SnapshotDesk>,
-    times: TickTimes,
 }
 
 impl Server {
@@ -95,36 +96,27 @@ impl Server {
 
     fn assemble(config: &ServerConfig, opened: Opened, reactor: &Reactor) -> Result<Server, StartError> {
         let stop = Arc::new(StopSignal::default());
-        let members = address_book(config);
         let border = Border {
             cluster_id: config.cluster_id.clone(),
             node_id: raft::core::NodeId(config.node_id),
-            members,
+            members: address_book(config),
         };
-        let incarnation = opened.start_number;
         let (parts, apply_loop) =
             Parts::join(config, opened.log, &opened.state, &opened.desk, &stop, opened.random)?;
         let answers = Arc::new(Answers::default());
-        let inbox = Arc::clone(&parts.node) as Arc<dyn raft::net::Inbox>;
+        let node: Arc<dyn Inbox> = Arc::clone(&parts.node) as _;
+        let inbox = Arc::downgrade(&node);
         let transport = Arc::new(PeerTransport::new(reactor, border.clone(), Arc::clone(&answers), inbox));
         parts.connect(Arc::clone(&transport) as _);
-
         let admission = Arc::new(Admission::new(border.clone(), opened.directory));
         let raft_service = Arc::new(RaftService::new(border, answers, Arc::clone(&admission)));
         let admin_service =
             Arc::new(AdminService::new(fixed_status(config, &opened.file_system), opened.sync_times));
-        let limits =
-            RequestLimits { key_bytes_max: config.key_bytes_max, value_bytes_max: config.value_bytes_max };
-        let kv = Arc::new(KvService::new(Arc::clone(&parts.intake), limits));
-        let origin =
-            Arc::new(KvServerService::new(Arc::clone(&parts.intake), limits, config.node_id, incarnation));
         let provider = RpcProvider::new(reactor, provider_config(config));
         provider.notify_service(Arc::new(RaftRpcDispatcher::new(Arc::clone(&raft_service))))?;
         provider.notify_service(Arc::new(AdminDispatcher::new(Arc::clone(&admin_service))))?;
-        provider.notify_service(Arc::new(KvDispatcher::new(kv)))?;
-        provider.notify_service(Arc::new(KvServerRpcDispatcher::new(origin)))?;
-        let hook: Arc<dyn rpc::EndOfTurn> = Arc::clone(&parts.intake) as _;
-        reactor.on_end_of_turn(Arc::downgrade(&hook));
+        notify_client_services(&provider, config, &parts.intake, opened.start_number)?;
+        connect_reactor(reactor, &parts);
         let address = provider.listen(&config.listen)?;
         info!("node {} of cluster \"{}\" listens on {address}", config.node_id, config.cluster_id);
 
@@ -141,6 +133,7 @@ impl Server {
             // Without a spare the log writer makes its next file itself.
             let _ = spare_desk.prepare_spare(plan);
         });
+        let desk = opened.desk;
         let waiting = Waiting {
             admission,
             transport,
@@ -149,14 +142,10 @@ impl Server {
             writer,
             apply_loop,
             snapshotter,
-            desk: opened.desk,
-            times: TickTimes {
-                election_tick: Duration::from_millis(ELECTION_TICK_MS),
-                heartbeat: Duration::from_millis(config.heartbeat_ms),
-            },
+            desk,
         };
         let (running, failure) = Default::default();
-        let shared = Arc::new(Shared { stop, parts, running, failure });
+        let shared = Arc::new(Shared { stop, parts, times: tick_times(config), running, failure });
         let starter = {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name("admission".to_owned()).spawn(move || waiting.take_part(&shared))?
@@ -230,21 +219,56 @@ impl Waiting {
             }
             return;
         }
-        match self.start_threads(&shared.parts) {
+        match self.start_threads(&shared.parts, shared.times) {
             Ok(running) => *locked(&shared.running) = Some(running),
             Err(error) => shared.fail(format!("a thread could not be started: {error}")),
         }
     }
 
-    fn start_threads(self, parts: &Parts) -> std::io::Result<Running> {
+    fn start_threads(self, parts: &Parts, times: TickTimes) -> std::io::Result<Running> {
         let Waiting { mut apply_loop, mut snapshotter, desk, .. } = self;
         let queue = Arc::clone(&parts.queue);
         let apply_loop = spawn_watched(&parts.node, "apply-loop", move || apply_loop.run(&queue))?;
         let snapshotter = spawn_watched(&parts.node, "snapshotter", move || snapshotter.run())?;
-        let supervisor = Supervisor::start(&parts.node, &parts.applier, self.writer, self.times)?;
+        let supervisor = Supervisor::start(&parts.node, &parts.applier, self.writer, times)?;
         self.raft_service.open(Arc::clone(&parts.node) as _, Arc::clone(&desk) as _);
         self.admin_service.open(Arc::clone(&parts.node), Arc::clone(&parts.state));
         Ok(Running { supervisor, apply_loop, snapshotter, desk })
+    }
+}
+
+/// The services that clients call; `start_number` tells the connections of this start from those of every other.
+fn notify_client_services(
+    provider: &RpcProvider,
+    config: &ServerConfig,
+    intake: &Arc<Intake>,
+    start_number: u64,
+) -> Result<(), StartError> {
+    let limits =
+        RequestLimits { key_bytes_max: config.key_bytes_max, value_bytes_max: config.value_bytes_max };
+    let kv = Arc::new(KvService::new(Arc::clone(intake), limits));
+    let origin = Arc::new(KvServerService::new(Arc::clone(intake), limits, config.node_id, start_number));
+    provider.notify_service(Arc::new(KvDispatcher::new(kv)))?;
+    provider.notify_service(Arc::new(KvServerRpcDispatcher::new(origin)))?;
+    Ok(())
+}
+
+/// Each poll turn ends in one visit to the core. A panic in a callback may have left the node half changed: it stops.
+fn connect_reactor(reactor: &Reactor, parts: &Parts) {
+    let hook: Arc<dyn rpc::EndOfTurn> = Arc::clone(&parts.intake) as _;
+    reactor.on_end_of_turn(Arc::downgrade(&hook));
+    let node = Arc::downgrade(&parts.node);
+    reactor.on_panic(move |what| {
+        if let Some(node) = node.upgrade() {
+            node.fail(&format!("a callback on its reactor panicked: {what}"));
+        }
+    });
+}
+
+fn tick_times(config: &ServerConfig) -> TickTimes {
+    TickTimes {
+        election_tick: Duration::from_millis(ELECTION_TICK_MS),
+        heartbeat: Duration::from_millis(config.heartbeat_ms),
     }
 }
 

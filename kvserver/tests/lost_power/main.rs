@@ -3,7 +3,11 @@
 //!
 //! `kill -9` cannot show this, since it spares the page cache.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test prints its seed and stops where it fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed test prints its seed and stops where it fails"
+)]
 
 mod clients;
 mod cluster;

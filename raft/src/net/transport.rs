@@ -5,7 +5,7 @@
 //! A message that cannot be sent is lost, which Raft expects of a network.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
 use log::{info, trace};
@@ -150,7 +150,8 @@ pub struct PeerTransport {
     peers: BTreeMap<NodeId, Arc<Peer>>,
     answers: Arc<Answers>,
     answered: Mutex<Vec<Message>>,
-    inbox: Arc<dyn Inbox>,
+    /// The node, which holds this transport: not held in return.
+    inbox: Weak<dyn Inbox>,
 }
 
 impl PeerTransport {
@@ -159,7 +160,7 @@ impl PeerTransport {
         reactor: &Reactor,
         border: Border,
         answers: Arc<Answers>,
-        inbox: Arc<dyn Inbox>,
+        inbox: Weak<dyn Inbox>,
     ) -> PeerTransport {
         let peers = border.members.members().filter(|(id, _)| *id != border.node_id).map(|(id, address)| {
             let config = ChannelConfig { backoff_max: PEER_BACKOFF_MAX, ..ChannelConfig::default() };
@@ -184,13 +185,13 @@ impl PeerTransport {
     fn send(&self, peer: &Arc<Peer>, message: Message) {
         let controller = RpcController::new();
         controller.set_timeout(PEER_TIMEOUT);
-        let (inbox, border, from) = (Arc::clone(&self.inbox), self.border.clone(), Arc::clone(peer));
+        let (inbox, border, from) = (Weak::clone(&self.inbox), self.border.clone(), Arc::clone(peer));
         match &message.body {
             Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
                 let args = append_to_wire(&self.border, message);
                 peer.stub.append_entries_async(&controller, &args, move |result| {
                     if let Some(reply) = from.heard(result) {
-                        inbox.receive(append_reply_from_wire(&border, from.id, &reply));
+                        deliver(&inbox, append_reply_from_wire(&border, from.id, &reply));
                     }
                 });
             }
@@ -198,7 +199,7 @@ impl PeerTransport {
                 let args = vote_to_wire(&self.border, &message);
                 peer.stub.request_vote_async(&controller, &args, move |result| {
                     if let Some(reply) = from.heard(result) {
-                        inbox.receive(vote_reply_from_wire(&border, from.id, &reply));
+                        deliver(&inbox, vote_reply_from_wire(&border, from.id, &reply));
                     }
                 });
             }
@@ -218,6 +219,13 @@ impl PeerTransport {
                 self.send(peer, message);
             }
         }
+    }
+}
+
+/// A node that is gone hears nothing.
+fn deliver(inbox: &Weak<dyn Inbox>, message: Message) {
+    if let Some(inbox) = inbox.upgrade() {
+        inbox.receive(message);
     }
 }
 
