@@ -182,7 +182,7 @@ pub(super) fn append_reply_to_wire(message: &Message) -> AppendEntriesReply {
 }
 
 /// The core's message of a peer's reply to an append or a heartbeat.
-pub(super) fn append_reply_from_wire(border: &Border, from: NodeId, reply: &AppendEntriesReply) -> Message {
+pub(super) fn append_reply_from_wire(from: NodeId, to: NodeId, reply: &AppendEntriesReply) -> Message {
     let body = if reply.heartbeat {
         Body::HeartbeatReply { read_context: reply.read_context }
     } else if reply.success {
@@ -193,7 +193,7 @@ pub(super) fn append_reply_from_wire(border: &Border, from: NodeId, reply: &Appe
             prev_index: Index(reply.refused_prev_index),
         })
     };
-    Message { from, to: border.node_id, term: Term(reply.term), token: ReplyToken(0), body }
+    Message { from, to, term: Term(reply.term), token: ReplyToken(0), body }
 }
 
 /// A vote request for the wire. Panics for any other body.
@@ -238,9 +238,9 @@ pub(super) fn vote_reply_to_wire(message: &Message) -> RequestVoteReply {
 }
 
 /// The core's message of a peer's reply to a vote request.
-pub(super) fn vote_reply_from_wire(border: &Border, from: NodeId, reply: &RequestVoteReply) -> Message {
+pub(super) fn vote_reply_from_wire(from: NodeId, to: NodeId, reply: &RequestVoteReply) -> Message {
     let body = Body::RequestVoteReply { pre_vote: reply.pre_vote, granted: reply.vote_granted };
-    Message { from, to: border.node_id, term: Term(reply.term), token: ReplyToken(0), body }
+    Message { from, to, term: Term(reply.term), token: ReplyToken(0), body }
 }
 
 #[cfg(test)]
@@ -311,7 +311,7 @@ mod tests {
             let message =
                 Message { from: NodeId(0), to: NodeId(1), term: Term(4), token: ReplyToken(0), body };
             let wire = append_reply_to_wire(&message);
-            assert_eq!(append_reply_from_wire(&border(), NodeId(0), &wire), message);
+            assert_eq!(append_reply_from_wire(NodeId(0), NodeId(1), &wire), message);
         }
     }
 }

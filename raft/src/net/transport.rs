@@ -185,13 +185,13 @@ impl PeerTransport {
     fn send(&self, peer: &Arc<Peer>, message: Message) {
         let controller = RpcController::new();
         controller.set_timeout(PEER_TIMEOUT);
-        let (inbox, border, from) = (Weak::clone(&self.inbox), self.border.clone(), Arc::clone(peer));
+        let (inbox, to, from) = (Weak::clone(&self.inbox), self.border.node_id, Arc::clone(peer));
         match &message.body {
             Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
                 let args = append_to_wire(&self.border, message);
                 peer.stub.append_entries_async(&controller, &args, move |result| {
                     if let Some(reply) = from.heard(result) {
-                        deliver(&inbox, append_reply_from_wire(&border, from.id, &reply));
+                        deliver(&inbox, append_reply_from_wire(from.id, to, &reply));
                     }
                 });
             }
@@ -199,7 +199,7 @@ impl PeerTransport {
                 let args = vote_to_wire(&self.border, &message);
                 peer.stub.request_vote_async(&controller, &args, move |result| {
                     if let Some(reply) = from.heard(result) {
-                        deliver(&inbox, vote_reply_from_wire(&border, from.id, &reply));
+                        deliver(&inbox, vote_reply_from_wire(from.id, to, &reply));
                     }
                 });
             }
