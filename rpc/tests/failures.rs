@@ -91,14 +91,14 @@ fn calls_fail_at_once_while_a_channel_waits_for_its_next_attempt() {
 #[test]
 fn a_connection_attempt_has_its_own_time_limit() {
     let ends = Ends::new();
-    // A listener whose backlog is full does not answer further attempts.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // A listener whose backlog (of 128, as mio makes it) is full does not answer further attempts.
+    let listener = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let mut fillers = Vec::new();
     let short = Duration::from_millis(200);
     while let Ok(filler) = std::net::TcpStream::connect_timeout(&address, short) {
         fillers.push(filler);
-        assert!(fillers.len() < 10_000, "this backlog has no end");
+        assert!(fillers.len() < 1_000, "this backlog has no end");
     }
     let config = ChannelConfig { connect_timeout: Duration::from_millis(50), ..ChannelConfig::default() };
     let channel = RpcChannel::new(&ends.client, &address.to_string(), config);

@@ -24,6 +24,8 @@ pub(crate) struct Listener {
     pub(crate) is_ready: bool,
     /// Until when the listener rests; 0 when it does not.
     pub(crate) resting_until: Nanos,
+    /// The log has been told of the present shortage.
+    has_warned: bool,
 }
 
 /// What one visit brought.
@@ -38,7 +40,7 @@ pub(crate) enum Accepted {
 
 impl Listener {
     pub(crate) fn new(socket: TcpListener, provider: Arc<ProviderCore>) -> Listener {
-        Listener { socket, provider, is_ready: true, resting_until: 0 }
+        Listener { socket, provider, is_ready: true, resting_until: 0, has_warned: false }
     }
 
     /// Takes one connection, if it may.
@@ -49,14 +51,20 @@ impl Listener {
         self.resting_until = 0;
         loop {
             match self.socket.accept() {
-                Ok((stream, peer)) => return Accepted::Connection(stream, peer),
+                Ok((stream, peer)) => {
+                    self.has_warned = false;
+                    return Accepted::Connection(stream, peer);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.is_ready = false;
                     return Accepted::Nothing;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    log::warn!("no connection can be accepted for a moment: {error}");
+                    if !self.has_warned {
+                        log::warn!("no connection can be accepted for a while: {error}");
+                        self.has_warned = true;
+                    }
                     self.resting_until = now.saturating_add(nanos_in(EXHAUSTED_PAUSE));
                     return Accepted::RestUntil(self.resting_until);
                 }

@@ -237,15 +237,17 @@ impl PollLoop {
         }
     }
 
-    /// Puts a socket into a slot; `make` is told its name.
-    pub(super) fn insert(&mut self, make: impl FnOnce(Token) -> Entry) -> Token {
+    /// The name of the socket that [`PollLoop::insert`] takes next.
+    pub(super) fn next_token(&mut self) -> Token {
         // The highest generation is left out: with the highest slot it would be the waker's name.
         self.next_generation = (self.next_generation + 1) % u32::MAX;
-        let generation = self.next_generation;
-        let vacant = self.slots.vacant_entry();
-        let token = Token(vacant.key() | (generation as usize) << 32);
-        vacant.insert(Slot { generation, entry: make(token) });
-        token
+        Token(self.slots.vacant_key() | (self.next_generation as usize) << 32)
+    }
+
+    /// Puts the socket named `token` into its slot.
+    pub(super) fn insert(&mut self, token: Token, entry: Entry) {
+        let key = self.slots.insert(Slot { generation: (token.0 >> 32) as u32, entry });
+        assert_eq!(key, token.0 & u32::MAX as usize, "a slot was given away between naming and inserting");
     }
 
     /// Takes a connection down and tells its side.
@@ -308,25 +310,20 @@ impl PollLoop {
     pub(super) fn serve(&mut self, mut stream: TcpStream, peer: SocketAddr, provider: Arc<ProviderCore>) {
         // Without it small replies wait for acknowledgements; failing that they are merely late.
         let _ = stream.set_nodelay(true);
-        let shared = self.shared.clone();
-        let unsent_bytes_max = provider.config.unsent_bytes_max;
-        let registry = self.poll.registry().try_clone();
-        let mut registered = Ok(());
-        let token = self.insert(|token| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            registered = registry.and_then(|registry| registry.register(&mut stream, token, interest));
-            let stream = Arc::new(stream);
-            let owner = ServerOwner { provider: provider.clone(), token };
-            let outbox = Arc::new(Outbox::new(shared, unsent_bytes_max, Some(owner)));
-            outbox.attach(stream.clone());
-            // Relaxed: a number only.
-            let connection_id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-            let side = Side::Server(ServerSide::new(provider.clone(), connection_id, peer));
-            Entry::Connection(Box::new(Connection::new(token, stream, outbox, side)))
-        });
-        provider.connection_opened();
-        if let Err(error) = registered {
-            self.close(token, &format!("cannot be polled: {error}"));
+        let token = self.next_token();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+            return log::warn!("{peer}: cannot be polled: {error}");
         }
+        let stream = Arc::new(stream);
+        let owner = ServerOwner { provider: provider.clone(), token };
+        let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_bytes_max, Some(owner));
+        outbox.attach(stream.clone());
+        provider.connection_opened();
+        // Relaxed: a number only.
+        let connection_id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        let side = Side::Server(ServerSide::new(provider, connection_id, peer));
+        let connection = Connection::new(token, stream, Arc::new(outbox), side);
+        self.insert(token, Entry::Connection(Box::new(connection)));
     }
 }

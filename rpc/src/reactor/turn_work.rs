@@ -86,24 +86,18 @@ impl PollLoop {
         while let Some(address) = opening.others.pop() {
             match TcpStream::connect(address) {
                 Ok(mut stream) => {
-                    opening.due =
-                        self.turn.nanos.saturating_add(nanos_in(opening.core.config().connect_timeout));
-                    let due = opening.due;
-                    let registry = self.poll.registry().try_clone();
-                    let mut registered = Ok(());
-                    let token = self.insert(|token| {
-                        let interest = Interest::READABLE | Interest::WRITABLE;
-                        registered =
-                            registry.and_then(|registry| registry.register(&mut stream, token, interest));
-                        let side = Side::Opening(opening);
-                        Entry::Connection(Box::new(Connection::new(token, Arc::new(stream), outbox, side)))
-                    });
-                    self.opening.push(token);
-                    self.shared.arm(due);
-                    if let Err(error) = registered {
-                        self.close(token, &error.to_string());
+                    let token = self.next_token();
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+                        failure = error.to_string();
+                        continue;
                     }
-                    return;
+                    let due = self.turn.nanos.saturating_add(nanos_in(opening.core.config().connect_timeout));
+                    opening.due = due;
+                    let connection = Connection::new(token, Arc::new(stream), outbox, Side::Opening(opening));
+                    self.insert(token, Entry::Connection(Box::new(connection)));
+                    self.opening.push(token);
+                    return self.shared.arm(due);
                 }
                 Err(error) => failure = error.to_string(),
             }
@@ -136,17 +130,13 @@ impl PollLoop {
         provider: Arc<crate::server::provider::ProviderCore>,
     ) {
         let mut listener = Listener::new(socket, provider);
-        let registry = self.poll.registry().try_clone();
-        let mut registered = Ok(());
-        let token = self.insert(|token| {
-            registered = registry.and_then(|it| it.register(&mut listener.socket, token, Interest::READABLE));
-            Entry::Listener(listener)
-        });
-        self.listeners.push(token);
+        let token = self.next_token();
+        let registered = self.poll.registry().register(&mut listener.socket, token, Interest::READABLE);
         if let Err(error) = registered {
-            log::error!("a listener cannot be polled: {error}");
-            self.close_listeners(|_| true);
+            return log::error!("a listener cannot be polled: {error}");
         }
+        self.insert(token, Entry::Listener(listener));
+        self.listeners.push(token);
         self.accept(token);
     }
 
