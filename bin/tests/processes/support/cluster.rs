@@ -120,6 +120,11 @@ impl Cluster {
         self.nodes[id].as_ref().expect("the node runs").signal(signal);
     }
 
+    /// What the node has said, in all its lives.
+    pub fn log(&self, id: usize) -> String {
+        self.nodes[id].as_ref().expect("the node runs").log()
+    }
+
     pub fn status(&self, id: usize) -> Option<StatusReply> {
         let controller = RpcController::new();
         controller.set_timeout(STATUS_WITHIN);
