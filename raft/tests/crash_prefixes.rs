@@ -10,7 +10,7 @@ use raft::storage::memory::Unsynced;
 use raft::storage::{MemoryDisk, MemoryFiles, Recovery};
 use raft_core::{EntryId, HardState, Persist, Restored};
 
-const STEPS: usize = 45;
+const STEPS: usize = 55;
 
 /// Everything that may become of unsynced data; the torn ones by different dice.
 const FATES: [(Unsynced, u64); 6] = [

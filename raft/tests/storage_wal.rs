@@ -157,16 +157,19 @@ fn a_spare_made_ahead_becomes_the_next_segment() {
     let directory = tempfile::tempdir().unwrap();
     let mut disk = RealDisk::new(directory.path());
     let (mut wal, _) = reopen(&mut disk, 4096);
-    let plan = wal.wants_spare().expect("there is no spare");
+    assert!(wal.wants_spare().is_none(), "the segment is empty");
+    write(&mut wal, &mut disk, &persist(1, (1..=10).map(|index| entry(1, index, 200)).collect()));
+    let plan = wal.wants_spare().expect("there is no spare, and the segment is half full");
     assert!(wal.wants_spare().is_none(), "one is coming");
     wal.add_spare(plan.prepare(&mut RealDisk::new(directory.path())).unwrap());
     assert!(wal.wants_spare().is_none(), "one is there");
-    write(&mut wal, &mut disk, &persist(1, (1..=15).map(|index| entry(1, index, 200)).collect()));
-    write(&mut wal, &mut disk, &persist(1, vec![entry(1, 16, 200)]));
+    write(&mut wal, &mut disk, &persist(1, (11..=16).map(|index| entry(1, index, 200)).collect()));
+    write(&mut wal, &mut disk, &persist(1, (17..=26).map(|index| entry(1, index, 200)).collect()));
     assert_eq!(wal.segments(), 2);
+    assert!(!file_names(&mut disk).iter().any(|name| name.starts_with("spare")));
     assert!(wal.wants_spare().is_some());
     let (_, recovered) = reopen(&mut disk, 4096);
-    assert_eq!(recovered.entries.len(), 16);
+    assert_eq!(recovered.entries.len(), 26);
 }
 
 #[test]

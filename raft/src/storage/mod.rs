@@ -1,4 +1,25 @@
 //! What the node must remember through a crash: the log, the snapshots, its identity; and the disk under them.
+//!
+//! ```text
+//! identity                        whose directory this is (`identity`)
+//! lock                            held by the process that uses it
+//! wal-<number>.log                the log's segments, in order of their numbers (`wal`)
+//! spare-<number>.log              files waiting to become segments; content without meaning
+//! snapshot-<index>-<term>.snap    whole snapshots, two as a rule (`snapshot_file`, `snapshot_store`)
+//! snapshot-<number>.tmp           one that is being written or received; removed at the next start
+//! ```
+//!
+//! The byte layouts stand at the top of `identity`, `wal/segment`, `wal/record` and `snapshot_file`; each file begins
+//! with a magic and a version, and an unknown version is refused by name. Everything but the identity goes through the
+//! `Disk` trait: `real_disk` ships, `memory` is for tests and the simulator.
+//!
+//! A program that shows a log without opening it for writing reads each `wal-*.log` whole, takes the seed out of
+//! `wal::SegmentHeader::decode`, walks `wal::SegmentReader::next_record` to its end, and may play the records into a
+//! `wal::LogBuilder` to see what they amount to. It needs no lock as long as it believes nothing behind the newest
+//! `synced_to`.
+//!
+//! What holds for all of it: nothing is promised before it is durable; nothing is repaired that had been promised, it
+//! is refused with the file's name and the place; a failed write or sync is never tried again.
 
 pub mod disk;
 pub mod identity;

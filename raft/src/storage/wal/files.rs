@@ -57,9 +57,11 @@ impl SparePlan {
 }
 
 impl Wal {
-    /// A spare to be made ahead, when there is none and none is coming. The answer goes to `add_spare`.
+    /// A spare to be made ahead: when there is none, none is coming, and the active segment is half full, so that an
+    /// idle node writes no zeros it may never need. The answer goes to `add_spare`.
     pub fn wants_spare(&mut self) -> Option<SparePlan> {
-        if !self.spares.files.is_empty() || self.spares.one_is_coming {
+        let is_half_full = self.active.end >= self.active.file_bytes / 2;
+        if !is_half_full || !self.spares.files.is_empty() || self.spares.one_is_coming {
             return None;
         }
         self.spares.one_is_coming = true;
