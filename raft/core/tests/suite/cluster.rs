@@ -306,7 +306,11 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).expect("a member");
         node.crash(&mut self.rng);
-        self.owed_reports.retain(|(to, _), _| *to != id);
+        // Whoever sent it a snapshot hears that the connection broke.
+        let owed: Vec<_> = self.owed_reports.extract_if(.., |(to, _), _| *to == id).collect();
+        for ((about, _), (to, term)) in owed {
+            self.post(5, Parcel::Report { to, about, term, outcome: SnapshotOutcome::Failed });
+        }
         // What it had been asked to read dies with it.
         let gone = id.0;
         self.reads.retain(|context, _| context % 16 != gone);
