@@ -13,6 +13,7 @@ mod launcher;
 mod launcher_refusals;
 mod leader_killed;
 mod leader_paused;
+mod lost_directory;
 mod main_job;
 mod origin_client;
 mod snapshot_catch_up;

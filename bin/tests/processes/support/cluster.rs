@@ -61,6 +61,14 @@ pub fn free_ports(count: usize) -> Vec<u16> {
 impl Cluster {
     /// Starts `count` nodes with these lines in their configuration, and waits for a leader.
     pub fn start(count: usize, settings: &str) -> Cluster {
+        let mut cluster = Cluster::prepare(count, settings);
+        (0..count).for_each(|id| cluster.start_node(id));
+        cluster.leader();
+        cluster
+    }
+
+    /// A cluster of which no node runs yet.
+    pub fn prepare(count: usize, settings: &str) -> Cluster {
         let turn = take_turn();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.conf");
@@ -70,16 +78,10 @@ impl Cluster {
         write_nodes(&file, &chosen, "process-test").unwrap();
         let config = Config::load(&file).unwrap();
         let reactor = Reactor::start("test-reactor", ReactorConfig::default()).unwrap();
-        let mut cluster =
-            Cluster { nodes: Vec::new(), stubs: Vec::new(), reactor, config, folder, _turn: turn };
-        for id in 0..count {
-            cluster.nodes.push(None);
-            cluster.start_node(id);
-            let address = cluster.address(id);
-            cluster.stubs.push(AdminStub::new(RpcChannel::new(&cluster.reactor, &address, channel_config())));
-        }
-        cluster.leader();
-        cluster
+        let stub = |address: &String| AdminStub::new(RpcChannel::new(&reactor, address, channel_config()));
+        let stubs = config.addresses().iter().map(stub).collect();
+        let nodes = (0..count).map(|_| None).collect();
+        Cluster { nodes, stubs, reactor, config, folder, _turn: turn }
     }
 
     pub fn file(&self) -> PathBuf {
@@ -88,6 +90,14 @@ impl Cluster {
 
     pub fn reactor(&self) -> &Reactor {
         &self.reactor
+    }
+
+    pub fn addresses(&self) -> Vec<String> {
+        self.config.addresses()
+    }
+
+    pub fn data_dir(&self, id: usize) -> PathBuf {
+        self.folder.path().join(format!("test-data/node{id}"))
     }
 
     pub fn address(&self, id: usize) -> String {
