@@ -41,6 +41,9 @@ pub struct Config {
     pub trailing_entries: u64,
     /// Bytes the kept entries below a snapshot may have together. Default 16 MiB.
     pub trailing_bytes_max: u64,
+    /// Ticks a peer waits for the report of a snapshot; then, if it answers, the snapshot is asked for once more, since
+    /// the report was lost or the transfer is slow and can go on where it stands. Default 6,000.
+    pub snapshot_ticks_max: u32,
     /// Reads waiting for their round; beyond it `read_index` answers `Busy`. Default 65,536.
     pub reads_pending_max: usize,
 }
@@ -62,6 +65,7 @@ impl Config {
             log_bytes_max: 512 * MIB,
             trailing_entries: 10_000,
             trailing_bytes_max: 16 * MIB,
+            snapshot_ticks_max: 6_000,
             reads_pending_max: 65_536,
         }
     }
@@ -91,6 +95,7 @@ impl Config {
             ("unpersisted_bytes_max", self.unpersisted_bytes_max),
             ("unapplied_bytes_max", self.unapplied_bytes_max),
             ("log_bytes_max", self.log_bytes_max),
+            ("snapshot_ticks_max", u64::from(self.snapshot_ticks_max)),
             ("reads_pending_max", self.reads_pending_max as u64),
         ];
         match sizes.iter().find(|(_, value)| *value == 0) {

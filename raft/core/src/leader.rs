@@ -113,9 +113,13 @@ impl Raft {
 
     fn heartbeat_answered(&mut self, from: NodeId, read_context: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let beat = leader.beats;
+        let (now, beat) = (leader.ticks, leader.beats);
         let Some(peer) = leader.peer(from) else { return };
         peer.progress.heartbeat_answered(beat);
+        if peer.progress.snapshot_is_overdue(now, self.state.config.snapshot_ticks_max) {
+            log::info!("nothing was heard of the snapshot for node {from}; it is asked for once more");
+            peer.progress.probe_later(beat);
+        }
         leader.reads.acknowledged(from, read_context);
         self.confirm_reads();
     }

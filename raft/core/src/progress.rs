@@ -24,6 +24,8 @@ pub(crate) enum ProgressState {
     Snapshot {
         /// The snapshot that is being sent ends here or later; the log keeps what follows it.
         pending: Index,
+        /// The leader's tick at which it was asked for.
+        asked_tick: u64,
     },
 }
 
@@ -178,10 +180,18 @@ impl Progress {
         self.state = ProgressState::Replicate;
     }
 
-    /// The follower is given a snapshot that ends at `pending` or later.
-    pub(crate) fn snapshot(&mut self, pending: Index) {
+    /// The follower is given a snapshot that ends at `pending` or later; it was asked for at this tick.
+    pub(crate) fn snapshot(&mut self, pending: Index, asked_tick: u64) {
         self.forget_flight();
-        self.state = ProgressState::Snapshot { pending };
+        self.state = ProgressState::Snapshot { pending, asked_tick };
+    }
+
+    /// Whether a snapshot's report is overdue.
+    pub(crate) fn snapshot_is_overdue(&self, now: u64, ticks_max: u32) -> bool {
+        match self.state {
+            ProgressState::Snapshot { asked_tick, .. } => now - asked_tick >= u64::from(ticks_max),
+            ProgressState::Probe { .. } | ProgressState::Replicate => false,
+        }
     }
 
     fn forget_flight(&mut self) {
@@ -212,7 +222,7 @@ impl Progress {
     /// Below this index the follower needs nothing any more.
     pub(crate) fn needs_after(&self) -> Index {
         match self.state {
-            ProgressState::Snapshot { pending } => pending.max(self.match_index),
+            ProgressState::Snapshot { pending, .. } => pending.max(self.match_index),
             ProgressState::Probe { .. } | ProgressState::Replicate => self.match_index,
         }
     }

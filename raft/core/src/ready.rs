@@ -28,7 +28,8 @@ pub struct Ready {
     pub read_states: Vec<ReadState>,
     /// The role, the term or the leader has changed; nothing of it is to be stored.
     pub soft_state: Option<SoftState>,
-    /// Peers that need the newest snapshot, and the term to send it in; each is answered by `snapshot_report`.
+    /// Peers that need the newest snapshot, and the term to send it in; each is answered by `snapshot_report`. One that
+    /// is not answered for long is asked for again, and then replaces the transfer that may be under way.
     pub send_snapshots: Vec<(NodeId, Term)>,
 }
 

@@ -136,7 +136,7 @@ fn send_snapshot(state: &mut State, peer: &mut Peer, now: u64, beat: u64) {
         peer.id,
         state.log.first_index()
     );
-    peer.progress.snapshot(pending);
+    peer.progress.snapshot(pending, now);
     state.out.send_snapshots.push((peer.id, state.term));
 }
 

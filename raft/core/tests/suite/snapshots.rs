@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use raft_core::{
-    ChunkVerdict, HardState, Index, InstallVerdict, Membership, NodeId, ProgressKind, RawNode, Restored,
-    RoleKind, SnapshotMeta, SnapshotOutcome, Term,
+    Body, ChunkVerdict, HardState, Index, InstallVerdict, Membership, NodeId, ProgressKind, RawNode,
+    Restored, RoleKind, SnapshotMeta, SnapshotOutcome, Term,
 };
 
 use crate::cluster::{Cluster, Weather};
@@ -167,7 +167,7 @@ fn a_snapshot_ahead_of_the_own_disk_is_not_taken_into_account_yet() {
 #[test]
 fn a_follower_that_needs_dropped_entries_is_sent_a_snapshot_then_probed_behind_it() {
     let (mut core, term) = compacted_leader(99, 0);
-    core.step(to_me(3, term + 1, raft_core::Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(3, term + 1, Body::HeartbeatReply { read_context: 0 }));
     let term = elect(&mut core).0;
     drain(&mut core);
     core.step(to_me(2, term, rejected(100, id(0, 0))));
@@ -175,7 +175,7 @@ fn a_follower_that_needs_dropped_entries_is_sent_a_snapshot_then_probed_behind_i
     assert_eq!(ready.send_snapshots, [(NodeId(2), Term(term))]);
     assert_eq!(core.status().peers[0].progress, ProgressKind::Snapshot);
     core.propose(vec![Bytes::from_static(b"y")]).unwrap();
-    core.step(to_me(2, term, raft_core::Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
     assert!(drain(&mut core).iter().all(|message| message.to != NodeId(2)), "nothing is sent meanwhile");
 
     core.snapshot_report(NodeId(2), Term(term - 1), SnapshotOutcome::Installed(Index(100)));
@@ -195,7 +195,7 @@ fn a_follower_that_needs_dropped_entries_is_sent_a_snapshot_then_probed_behind_i
 #[test]
 fn a_failed_snapshot_is_tried_again_when_the_follower_answers() {
     let (mut core, term) = compacted_leader(99, 0);
-    core.step(to_me(3, term + 1, raft_core::Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(3, term + 1, Body::HeartbeatReply { read_context: 0 }));
     let term = elect(&mut core).0;
     drain(&mut core);
     core.step(to_me(2, term, rejected(100, id(0, 0))));
@@ -204,8 +204,30 @@ fn a_failed_snapshot_is_tried_again_when_the_follower_answers() {
     assert!(!core.has_ready(), "not at once, or a dead follower would be sent it for ever");
     core.tick_heartbeat();
     drain(&mut core);
-    core.step(to_me(2, term, raft_core::Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
     assert_eq!(core.ready().send_snapshots, [(NodeId(2), Term(term))]);
+}
+
+#[test]
+fn a_snapshot_that_is_never_reported_is_asked_for_again_by_and_by() {
+    let (mut core, _) = compacted_leader(99, 0);
+    let later = core.status().term.0 + 1;
+    core.step(to_me(3, later, Body::HeartbeatReply { read_context: 0 }));
+    let term = elect(&mut core).0;
+    drain(&mut core);
+    core.step(to_me(2, term, rejected(100, id(0, 0))));
+    assert_eq!(core.ready().send_snapshots.len(), 1);
+    let mut asked_after = 0;
+    for tick in 1..=6100 {
+        core.tick_election();
+        core.tick_heartbeat();
+        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
+        if !core.ready().send_snapshots.is_empty() {
+            asked_after = tick;
+            break;
+        }
+    }
+    assert_eq!(asked_after, 6001, "sixty seconds of ticks, and one heartbeat");
 }
 
 #[test]
