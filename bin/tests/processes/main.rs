@@ -5,6 +5,8 @@
 //! test starts is killed when its owner is dropped, also by a panic.
 
 #![expect(unreachable_pub, reason = "modules of one test program; `pub` says what they share")]
+#![expect(clippy::unwrap_used, reason = "what a test does not expect ends it")]
+#![expect(clippy::print_stderr, reason = "a test that fails shows the logs of its nodes")]
 
 mod support;
 

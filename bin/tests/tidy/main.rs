@@ -5,6 +5,7 @@
 //! are held against made-up sources at the end of this file.
 
 #![expect(unreachable_pub, reason = "modules of one test program; `pub` says what they share")]
+#![expect(clippy::unwrap_used, reason = "what a test does not expect ends it")]
 
 mod source;
 
