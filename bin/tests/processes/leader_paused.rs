@@ -44,11 +44,12 @@ fn a_leader_that_slept_through_its_reigns_end_never_shows_the_old_value() {
     let before = ask(&stub).recv_timeout(LONG).unwrap();
     assert_eq!(shown(before), Some(Bytes::from_static(b"old")));
 
-    cluster.signal(sleeper, Signal::STOP);
-    let waiting: Vec<_> = (0..GETS_WAITING).map(|_| ask(&stub)).collect();
+    cluster.put_to_sleep(sleeper);
     let next = cluster.leader_among(&cluster.others(sleeper));
     assert_ne!(next, sleeper);
     clerk.put("k", "new").unwrap();
+    // These begin after the put was acknowledged, and are the first thing the sleeper finds.
+    let waiting: Vec<_> = (0..GETS_WAITING).map(|_| ask(&stub)).collect();
     cluster.signal(sleeper, Signal::CONT);
 
     for answer in waiting {
@@ -72,7 +73,7 @@ fn a_follower_that_slept_disturbs_nobody_and_catches_up() {
     let leader = cluster.leader();
     let sleeper = cluster.others(leader)[0];
     let term = cluster.status(leader).expect("the leader answers").term;
-    cluster.signal(sleeper, Signal::STOP);
+    cluster.put_to_sleep(sleeper);
     let mut index = 0;
     for round in 0..200 {
         index = clerk.put(format!("key{round}"), vec![b'x'; 512]).unwrap();

@@ -31,7 +31,7 @@ fn let_lead(cluster: &Cluster, wanted: usize) {
         if leader == wanted {
             return;
         }
-        cluster.signal(leader, Signal::STOP);
+        cluster.put_to_sleep(leader);
         cluster.leader_among(&cluster.others(leader));
         cluster.signal(leader, Signal::CONT);
         until("the woken node follows", LONG, || {

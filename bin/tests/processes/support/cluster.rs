@@ -16,7 +16,7 @@ use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::process::{Process, raft_core_run};
+use super::process::{Process, raft_core_run, threads_are_stopped};
 use super::wait::{LONG, eventually, until};
 
 /// One cluster at a time.
@@ -128,6 +128,13 @@ impl Cluster {
 
     pub fn signal(&self, id: usize, signal: Signal) {
         self.nodes[id].as_ref().expect("the node runs").signal(signal);
+    }
+
+    /// SIGSTOP, and waits until every thread has stopped: until then a node still answers.
+    pub fn put_to_sleep(&self, id: usize) {
+        self.signal(id, Signal::STOP);
+        let pid = self.nodes[id].as_ref().expect("the node runs").pid();
+        until(&format!("node {id} sleeps"), LONG, || threads_are_stopped(pid));
     }
 
     /// What the node has said, in all its lives.

@@ -99,9 +99,19 @@ pub fn is_alive(pid: u32) -> bool {
     if test_kill_process(as_pid(pid)).is_err() {
         return false;
     }
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
+    !matches!(state_in(Path::new(&format!("/proc/{pid}"))), None | Some('Z' | 'X'))
+}
+
+/// Whether every thread of the process has obeyed a SIGSTOP.
+pub fn threads_are_stopped(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    tasks.map(|task| state_in(&task.path())).all(|state| state == Some('T'))
+}
+
+/// The state of a process or thread, the letter after its name in `stat`.
+fn state_in(folder: &Path) -> Option<char> {
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
 }
 
 /// The processes whose parent this one is.
