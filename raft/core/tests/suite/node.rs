@@ -91,6 +91,13 @@ struct Work {
     messages: Vec<Message>,
 }
 
+/// Something handed out to be applied.
+#[derive(Debug)]
+enum Apply {
+    Restore(File),
+    Entries(Vec<Entry>),
+}
+
 /// What a node did while it was served.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
@@ -112,6 +119,10 @@ pub(crate) struct Node {
     queue: VecDeque<Work>,
     /// What is being written, and when it will be durable.
     writing: Option<(u64, Vec<Work>)>,
+    /// What was handed out and not applied yet, when the state machine looks again, and how long it rests between.
+    backlog: VecDeque<Apply>,
+    apply_at: u64,
+    pub(crate) apply_ms: u64,
     starts: u64,
 }
 
@@ -124,6 +135,9 @@ impl Node {
             machine: Machine::default(),
             queue: VecDeque::new(),
             writing: None,
+            backlog: VecDeque::new(),
+            apply_at: 0,
+            apply_ms: 0,
             starts: 0,
         };
         node.start(0);
@@ -148,6 +162,7 @@ impl Node {
     pub(crate) fn crash(&mut self, rng: &mut ChaCha8Rng) {
         self.core = None;
         self.queue.clear();
+        self.backlog.clear();
         if let Some((_, batch)) = self.writing.take() {
             let survivors = rng.random_range(0..=batch.len());
             for work in batch.into_iter().take(survivors) {
@@ -163,6 +178,9 @@ impl Node {
     pub(crate) fn serve(&mut self, now: u64, disk_ms: u64, done: &mut Done) {
         loop {
             self.take_readys(done);
+            if self.apply_backlog(now, done) {
+                continue;
+            }
             if self.writing.is_none() && !self.queue.is_empty() {
                 self.writing = Some((now + disk_ms, self.queue.drain(..).collect()));
             }
@@ -191,17 +209,36 @@ impl Node {
         if let Some(meta) = &ready.restore {
             let file =
                 self.disk.received.iter().find(|file| file.meta == *meta).expect("the file came first");
-            assert!(file.machine.last.index > self.machine.last.index, "a restore never goes back");
-            self.machine = file.machine;
-            done.applied.push(self.machine);
+            self.backlog.push_back(Apply::Restore(file.clone()));
         }
-        for entry in &ready.committed {
-            self.machine.apply(entry);
-            done.applied.push(self.machine);
+        if !ready.committed.is_empty() {
+            self.backlog.push_back(Apply::Entries(ready.committed));
         }
-        if let Some(core) = self.core.as_mut() {
-            core.applied(self.machine.last.index);
+    }
+
+    /// Applies what was handed out, if it is time; returns whether the core was told of anything.
+    fn apply_backlog(&mut self, now: u64, done: &mut Done) -> bool {
+        if self.backlog.is_empty() || now < self.apply_at {
+            return false;
         }
+        self.apply_at = now + self.apply_ms;
+        for apply in self.backlog.drain(..) {
+            match apply {
+                Apply::Restore(file) => {
+                    assert!(file.machine.last.index > self.machine.last.index, "a restore never goes back");
+                    self.machine = file.machine;
+                    done.applied.push(self.machine);
+                }
+                Apply::Entries(entries) => {
+                    for entry in &entries {
+                        self.machine.apply(entry);
+                        done.applied.push(self.machine);
+                    }
+                }
+            }
+        }
+        self.core.as_mut().expect("who applies is up").applied(self.machine.last.index);
+        true
     }
 
     fn finish_write(&mut self, batch: Vec<Work>, done: &mut Done) {

@@ -1,7 +1,7 @@
 //! Raft's promises under random crashes, partitions, losses and slow disks: the checks of `cluster` watch while these
 //! run, and in the end everyone agrees again.
 
-use raft_core::{Index, NodeId};
+use raft_core::{Index, NodeId, Status};
 use rand::RngExt;
 
 use crate::cluster::{Cluster, Weather};
@@ -14,11 +14,15 @@ fn chaos(seed: u64) {
         config.inflight_messages_max = 3;
         config.inflight_bytes_max = 2000;
         config.trailing_entries = seed % 7;
+        config.unapplied_bytes_max = [700, 1 << 20][(seed % 2) as usize];
     });
     cluster.weather = Weather::stormy();
     cluster.weather.lost_percent = (seed % 4) as u32 * 10;
     cluster.weather.delay_ms_max = [3, 30, 200][(seed % 3) as usize];
     cluster.weather.disk_ms_max = [0, 5, 80][(seed / 3 % 3) as usize];
+    for (id, node) in &mut cluster.nodes {
+        node.apply_ms = [0, 3, 70][((seed / 7 + id.0) % 3) as usize];
+    }
     for round in 0..250 {
         fault(&mut cluster, size);
         traffic(&mut cluster, size, round);
@@ -68,6 +72,8 @@ fn converge(cluster: &mut Cluster, size: u64) {
         }
     }
     let leader = cluster.settle();
+    let caught_up = |status: Status| status.applied_index == status.last.index;
+    assert!(cluster.run_until(20_000, |cluster| caught_up(cluster.status(leader))), "or it is busy");
     let last = cluster.put(leader, "after the storm").index;
     cluster.wait_applied(last);
     assert!(cluster.read(leader));
