@@ -46,12 +46,19 @@ pub struct NodeStopped;
 /// One node of a cluster, shared by all its threads.
 pub struct RaftNode {
     core: Mutex<RawNode>,
-    inbox: Mutex<Vec<Message>>,
+    inbox: Mutex<Vec<Heard>>,
     log_work: Arc<WorkList<LogItem>>,
     applier: Arc<Applier>,
     transport: OnceLock<Arc<dyn Transport>>,
     application: OnceLock<Arc<dyn Application>>,
     stopped: AtomicBool,
+}
+
+/// What the network brought since the last visit.
+enum Heard {
+    Message(Message),
+    /// Something sent to this peer, or its answer, is lost.
+    Lost(NodeId),
 }
 
 /// Who must be told after a visit.
@@ -110,8 +117,11 @@ impl RaftNode {
         rpc::corked(|| {
             let (result, told) = {
                 let mut core = locked(&self.core);
-                for message in std::mem::take(&mut *locked(&self.inbox)) {
-                    core.step(message);
+                for heard in std::mem::take(&mut *locked(&self.inbox)) {
+                    match heard {
+                        Heard::Message(message) => core.step(message),
+                        Heard::Lost(peer) => core.unreachable(peer),
+                    }
                 }
                 let result = visit(&mut core);
                 let told = if core.has_ready() { self.route(core.ready()) } else { Told::default() };
@@ -210,6 +220,10 @@ impl RaftNode {
 
 impl Inbox for RaftNode {
     fn receive(&self, message: Message) {
-        locked(&self.inbox).push(message);
+        locked(&self.inbox).push(Heard::Message(message));
+    }
+
+    fn lost(&self, peer: NodeId) {
+        locked(&self.inbox).push(Heard::Lost(peer));
     }
 }

@@ -36,6 +36,9 @@ const PEER_BACKOFF_MAX: Duration = Duration::from_millis(200);
 pub trait Inbox: Send + Sync {
     /// Takes one message; called on the reactor thread.
     fn receive(&self, message: Message);
+
+    /// An append to this peer, or its answer, is lost; called on the reactor thread.
+    fn lost(&self, peer: NodeId);
 }
 
 /// Carries the chunks of snapshots to peers.
@@ -190,16 +193,19 @@ impl PeerTransport {
             Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
                 let args = append_to_wire(&self.border, message);
                 peer.stub.append_entries_async(&controller, &args, move |result| {
-                    if let Some(reply) = from.heard(result) {
-                        deliver(&inbox, append_reply_from_wire(from.id, to, &reply));
+                    // A node that is gone hears nothing.
+                    let Some(inbox) = inbox.upgrade() else { return };
+                    match from.heard(result) {
+                        Some(reply) => inbox.receive(append_reply_from_wire(from.id, to, &reply)),
+                        None => inbox.lost(from.id),
                     }
                 });
             }
             Body::RequestVote { .. } => {
                 let args = vote_to_wire(&self.border, &message);
                 peer.stub.request_vote_async(&controller, &args, move |result| {
-                    if let Some(reply) = from.heard(result) {
-                        deliver(&inbox, vote_reply_from_wire(from.id, to, &reply));
+                    if let (Some(reply), Some(inbox)) = (from.heard(result), inbox.upgrade()) {
+                        inbox.receive(vote_reply_from_wire(from.id, to, &reply));
                     }
                 });
             }
@@ -219,13 +225,6 @@ impl PeerTransport {
                 self.send(peer, message);
             }
         }
-    }
-}
-
-/// A node that is gone hears nothing.
-fn deliver(inbox: &Weak<dyn Inbox>, message: Message) {
-    if let Some(inbox) = inbox.upgrade() {
-        inbox.receive(message);
     }
 }
 
