@@ -10,6 +10,7 @@
 
 mod support;
 
+mod demo;
 mod garbage;
 mod launcher;
 mod launcher_refusals;
