@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use crash_support::{Model, Run, check_snapshot_content, open};
 use raft::storage::disk::DiskOp;
 use raft::storage::{Disk, FileName, MemoryDisk, MemoryFiles, StorageError, WalError};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 const STEPS: usize = 40;
 
@@ -78,6 +80,27 @@ fn a_flipped_bit_in_an_unsealed_log_costs_at_most_what_was_in_flight_with_the_la
             model.find(&recovery, model.before_last_batch);
         }
     });
+}
+
+#[test]
+fn two_flipped_bits_in_a_sealed_log_cost_at_most_the_last_batch() {
+    let (files, model) = short_run(21, true);
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let contents = files.contents();
+    let mut refused = 0;
+    for _ in 0..1_500 {
+        let flipped = files.fork();
+        for _ in 0..2 {
+            let (file, content) = &contents[random.random_range(0..contents.len())];
+            let offset = random.random_range(0..content.len() as u64);
+            assert!(flipped.flip_bit(file, offset, random.random_range(0..8)));
+        }
+        match open(&flipped) {
+            Ok(recovery) => assert!(model.find(&recovery, model.before_last_batch) < model.states.len()),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 500, "{refused}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn throw() -> impl Strategy<Value = Throw> {
 }
 
 fn open(files: &MemoryFiles, segment_bytes: u64) -> (Wal, LogBuilder) {
-    let config = WalConfig { segment_bytes, ..WalConfig::new(SEED) };
+    let config = WalConfig { segment_bytes, read_window_bytes: 100, ..WalConfig::new(SEED) };
     let (wal, recovered) = Wal::open(&mut MemoryDisk::new(files), config).unwrap();
     let log = LogBuilder {
         hard_state: recovered.hard_state,

@@ -18,7 +18,8 @@ use rand::{RngExt, SeedableRng};
 pub(crate) const SEGMENT_BYTES: u64 = 2048;
 
 pub(crate) fn config() -> WalConfig {
-    WalConfig { segment_bytes: SEGMENT_BYTES, ..WalConfig::new(42) }
+    // Windows that are small and of no round size, so that records lie across their ends.
+    WalConfig { segment_bytes: SEGMENT_BYTES, read_window_bytes: 333, ..WalConfig::new(42) }
 }
 
 pub(crate) fn open(files: &MemoryFiles) -> Result<Recovery, StorageError> {

@@ -8,14 +8,17 @@
 //! which batch is durable. A batch must never be reported before its own sync and all earlier ones are done, and
 //! nothing is ever submitted again after a failure.
 //!
-//! The formats stand in `record` and `segment`; reading back in `reader` and `recovery`; the care of files in `files`.
+//! The formats stand in `record` and `segment`; reading back in `reader`, `scan` and `recovery`; the care of files in
+//! `files`.
 
 mod error;
 mod files;
 mod reader;
 mod record;
 mod recovery;
+mod scan;
 mod segment;
+mod segment_file;
 
 use std::collections::VecDeque;
 
@@ -50,6 +53,8 @@ pub struct WalConfig {
     pub spare_segments_max: usize,
     /// A write buffer that has grown beyond this many bytes is given back to the allocator. 1 MiB.
     pub buffer_bytes_kept_max: usize,
+    /// How many bytes of a segment are read at once when the log is opened; a larger record is read whole. 1 MiB.
+    pub read_window_bytes: usize,
     /// A number of the data directory's own (its incarnation); files of another are refused.
     pub seed: u64,
     /// Whether a missing log is an error rather than the beginning of a new one. False.
@@ -63,6 +68,7 @@ impl WalConfig {
             segment_bytes: 16 * 1024 * 1024,
             spare_segments_max: 2,
             buffer_bytes_kept_max: 1024 * 1024,
+            read_window_bytes: 1024 * 1024,
             seed,
             must_exist: false,
         }

@@ -2,22 +2,20 @@
 //!
 //! `SegmentReader` walks one segment as far as its checksum chain holds; `LogBuilder` plays the records in the order
 //! they were written, later ones replacing the tail. Both are pure: bytes in, values out. Neither decides whether the
-//! place where a chain breaks is a torn tail or damage; `super::recovery` does.
+//! place where a chain breaks is a torn tail or damage; `super::scan` does.
+
+use std::ops::Range;
 
 use raft_core::{Entry, HardState, Index, SnapshotMeta};
 
-use super::record::{self, BatchHead, RECORD_ALIGNMENT, Record, RecordFault};
+use super::record::{self, RECORD_ALIGNMENT, Record, RecordFault};
 use super::segment::{Position, SEGMENT_HEADER_BYTES};
 
 /// Walks the records of one segment from its first.
 #[derive(Debug)]
 pub struct SegmentReader<'a> {
     file: &'a [u8],
-    /// Behind this there are only zeros.
-    used_bytes: usize,
-    seed: u64,
-    position: Position,
-    chain: u32,
+    walk: Walk,
 }
 
 /// Why the walk ended.
@@ -35,33 +33,63 @@ impl<'a> SegmentReader<'a> {
     /// A reader of segment `sequence` whose whole content is `file`, in the directory of `seed`. The header is not
     /// looked at.
     pub fn new(file: &'a [u8], seed: u64, sequence: u64) -> SegmentReader<'a> {
-        let position = Position { segment: sequence, offset: SEGMENT_HEADER_BYTES as u64 };
-        let chain = record::first_chain(seed, sequence);
-        SegmentReader { file, used_bytes: used_bytes(file), seed, position, chain }
+        SegmentReader { file, walk: Walk::new(seed, sequence) }
     }
 
     /// Where the next record begins.
     pub fn position(&self) -> Position {
-        self.position
+        self.walk.position
     }
 
     /// The checksum chain at that place.
     pub fn chain(&self) -> u32 {
-        self.chain
+        self.walk.chain
     }
 
     /// The next record, or why there is none; the reader then stays where it is.
     pub fn next_record(&mut self) -> Result<Record, ReaderStop> {
-        let rest = self.file.get(self.position.offset as usize..).unwrap_or(&[]);
-        let (record, size, chain) = record::decode(rest, self.chain).map_err(|fault| match fault {
+        let rest = self.file.get(self.walk.position.offset as usize..).unwrap_or(&[]);
+        self.walk.step(rest).map_err(|fault| match fault {
             RecordFault::UnknownKind(kind) => ReaderStop::UnknownKind(kind),
-            RecordFault::NotARecord(_) if self.position.offset >= self.used_bytes as u64 => ReaderStop::End,
-            RecordFault::NotARecord(reason) => ReaderStop::Broken(reason),
-        })?;
+            _ if used_bytes(rest) == 0 => ReaderStop::End,
+            fault => ReaderStop::Broken(fault.reason()),
+        })
+    }
+}
+
+/// A place in a segment, and what it takes to go on from there. The bytes come from outside.
+#[derive(Debug)]
+pub(super) struct Walk {
+    seed: u64,
+    position: Position,
+    chain: u32,
+}
+
+impl Walk {
+    /// The first record of segment `sequence`.
+    pub(super) fn new(seed: u64, sequence: u64) -> Walk {
+        let position = Position { segment: sequence, offset: SEGMENT_HEADER_BYTES as u64 };
+        Walk { seed, position, chain: record::first_chain(seed, sequence) }
+    }
+
+    /// Where the next record begins.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The checksum chain at that place.
+    pub(super) fn chain(&self) -> u32 {
+        self.chain
+    }
+
+    /// Reads the record at the beginning of `rest`, which are the bytes at `position`, and goes behind it; stays where
+    /// it is when there is none.
+    pub(super) fn step(&mut self, rest: &[u8]) -> Result<Record, RecordFault> {
+        let (record, size, chain) = record::decode(rest, self.chain)?;
         if let Record::Batch(_) = record
             && record::recognise_batch_head(rest, self.seed, self.position).is_none()
         {
-            return Err(ReaderStop::Broken("the head of a batch names another place"));
+            return Err(RecordFault::NotARecord("the head of a batch names another place"));
         }
         self.position.offset += size as u64;
         self.chain = chain;
@@ -80,17 +108,16 @@ pub(super) fn used_bytes(file: &[u8]) -> usize {
     file[..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// The furthest `synced_to` of all batch heads in segment `sequence` that can be recognised at or behind `from`.
-///
-/// This is the evidence against a broken place: whoever wrote such a head knew everything before its `synced_to` to be
-/// durable.
-pub(super) fn furthest_synced(file: &[u8], seed: u64, sequence: u64, from: u64) -> Option<Position> {
-    let from = (from as usize).max(SEGMENT_HEADER_BYTES).next_multiple_of(RECORD_ALIGNMENT);
-    let heads = (from..used_bytes(file)).step_by(RECORD_ALIGNMENT).filter_map(|offset| {
-        let position = Position { segment: sequence, offset: offset as u64 };
-        record::recognise_batch_head(&file[offset..], seed, position)
+/// The furthest `synced_to` of all batch heads that begin in `range` of one segment, whose bytes from the beginning of
+/// `range` on are `window`.
+pub(super) fn furthest_synced(window: &[u8], seed: u64, range: Range<Position>) -> Option<Position> {
+    let first = range.start.offset.next_multiple_of(RECORD_ALIGNMENT as u64);
+    let heads = (first..range.end.offset).step_by(RECORD_ALIGNMENT).filter_map(|offset| {
+        let position = Position { offset, ..range.start };
+        let head = window.get((offset - range.start.offset) as usize..)?;
+        record::recognise_batch_head(head, seed, position)
     });
-    heads.map(|head: BatchHead| head.synced_to).max()
+    heads.map(|head| head.synced_to).max()
 }
 
 /// The log that a sequence of records amounts to.

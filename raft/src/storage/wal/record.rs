@@ -77,10 +77,23 @@ pub struct BatchHead {
 /// Why a record could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RecordFault {
+    /// The bytes end before the record does, which needs this many.
+    Incomplete(usize),
     /// No record stands here: zeros, stale bytes, a torn write, or damage.
     NotARecord(&'static str),
     /// A whole, checksummed record of a kind this version does not know.
     UnknownKind(u8),
+}
+
+impl RecordFault {
+    /// What is wrong, if nothing follows the bytes that were looked at.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            RecordFault::Incomplete(_) => "a record would reach beyond the file",
+            RecordFault::NotARecord(reason) => reason,
+            RecordFault::UnknownKind(_) => "the record is of an unknown kind",
+        }
+    }
 }
 
 /// The checksum a segment's first record continues from. Differs for every segment a directory ever has.
@@ -178,12 +191,12 @@ pub(super) fn record_bytes(body_bytes: usize) -> usize {
 /// The record at the beginning of `bytes`, its whole size, and the chain behind it.
 pub(super) fn decode(bytes: &[u8], chain: u32) -> Result<(Record, usize, u32), RecordFault> {
     if bytes.len() < RECORD_HEADER_BYTES {
-        return Err(RecordFault::NotARecord("the file ends"));
+        return Err(RecordFault::Incomplete(RECORD_HEADER_BYTES));
     }
     let length = LittleEndian::read_u32(bytes) as usize;
     let size = record_bytes(length);
     if size > bytes.len() {
-        return Err(RecordFault::NotARecord("the record would reach beyond the file"));
+        return Err(RecordFault::Incomplete(size));
     }
     let stored = LittleEndian::read_u32(&bytes[4..]);
     if checksum(chain, &bytes[..size]) != stored {
