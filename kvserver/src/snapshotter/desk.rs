@@ -142,6 +142,11 @@ impl SnapshotDesk {
         }
     }
 
+    /// Whether no task waits. Already history when the caller reads it.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     pub(super) fn leave(&self, task: Task) -> Result<(), DeskFull> {
         self.tasks.try_push(task).map_err(|_| DeskFull)
     }

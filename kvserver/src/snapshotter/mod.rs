@@ -80,6 +80,11 @@ impl Snapshotter {
         }
     }
 
+    /// Whether there is nothing to go on with unless a task comes.
+    pub fn is_resting(&self) -> bool {
+        self.writing.is_none() && self.compaction.is_none()
+    }
+
     /// Does `task`, or else the next step of what is being written.
     ///
     /// # Errors

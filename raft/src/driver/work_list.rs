@@ -93,6 +93,11 @@ impl<T> WorkList<T> {
         into.append(&mut locked(&self.state).items);
     }
 
+    /// Whether nothing waits to be taken. Already history when the caller reads it.
+    pub fn is_empty(&self) -> bool {
+        locked(&self.state).items.is_empty()
+    }
+
     /// No more work comes; the consumer still gets what is there.
     pub fn close(&self) {
         locked(&self.state).closed = true;
