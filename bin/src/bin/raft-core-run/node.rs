@@ -1,6 +1,7 @@
 //! One node in the foreground: how real hosts run it, and what the launcher's children are.
 
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::Outcome;
 use crate::arguments::Arguments;
@@ -18,38 +19,75 @@ pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
     let config = cluster_file::open(&arguments.file, arguments.nodes, id)?;
     let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &arguments.file);
     let folder = data_dir::create_for_node(&base, id)?;
-    let server = server_adapter::start(&config, id, folder)?;
+    // Before the start, which may take a while: a signal is an order from the first moment on.
     let is_child = arguments.parent_pid.is_some();
-    stop_on_signals(server.stopper(), is_child)?;
+    let order = Arc::new(StopOrder::default());
+    stop_on_signals(&order, is_child)?;
+    let server = server_adapter::start(&config, id, folder)?;
+    order.carry_out_with(server.stopper());
     if is_child {
-        let stop = server.stopper();
         orphan::watch_standard_input(move || {
             log::warn!("the launcher is gone: stopping");
-            stop();
+            order.give();
         })?;
         say_started()?;
     }
     server.run()
 }
 
-fn stop_on_signals(stop: impl Fn() + Send + 'static, is_child: bool) -> Outcome {
-    let mut is_stopping = false;
+/// The order to stop, which may come before there is a server to stop.
+#[derive(Default)]
+struct StopOrder {
+    state: Mutex<StopState>,
+}
+
+#[derive(Default)]
+struct StopState {
+    is_given: bool,
+    stop: Option<Box<dyn Fn() + Send>>,
+}
+
+impl StopOrder {
+    /// Gives the order; whether it had been given before.
+    fn give(&self) -> bool {
+        let mut state = self.lock();
+        if let Some(stop) = &state.stop {
+            stop();
+        }
+        std::mem::replace(&mut state.is_given, true)
+    }
+
+    /// Says how to obey, which happens at once if the order has been given.
+    fn carry_out_with(&self, stop: impl Fn() + Send + 'static) {
+        let mut state = self.lock();
+        if state.is_given {
+            stop();
+        }
+        state.stop = Some(Box::new(stop));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StopState> {
+        self.state.lock().expect("nothing that runs under this lock panics")
+    }
+}
+
+fn stop_on_signals(order: &Arc<StopOrder>, is_child: bool) -> Outcome {
+    let order = Arc::clone(order);
     signals::forward(&signals::STOP_SIGNALS, move |signal| {
         // Ctrl-C and a closing terminal reach the whole group; a child leaves the order of stopping to its launcher.
         if is_child && signal != signal_hook::consts::SIGTERM {
             return;
         }
         let name = signals::name(signal);
-        if std::mem::replace(&mut is_stopping, true) {
-            // A service manager signals every process and the launcher then signals its children: no second order.
-            if is_child {
-                return;
-            }
+        let was_given = order.give();
+        if !was_given {
+            log::info!("{name}: stopping");
+        } else if !is_child {
+            // A child's launcher has SIGKILL for that; and a service manager signals every process, and the launcher
+            // then signals its children, which is no second order.
             log::warn!("{name} again: ending without further order");
             std::process::exit(1);
         }
-        log::info!("{name}: stopping");
-        stop();
     })
 }
 
