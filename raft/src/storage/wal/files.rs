@@ -7,10 +7,13 @@
 
 use raft_core::Index;
 
-use super::super::disk::{Disk, DiskError, DiskOp, FileName};
+use super::super::disk::{Disk, DiskError, DiskOp, FileName, Outcome};
 use super::record::{self, BATCH_HEAD_BYTES};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, spare_name};
 use super::{ActiveSegment, ClosedSegment, LogState, Role, Wal, WalConfig};
+
+/// Zeros of a spare that are synced at once, in bytes.
+const ZEROS_PER_SYNC: usize = 1024 * 1024;
 
 /// Files that wait to become segments.
 #[derive(Debug)]
@@ -48,10 +51,22 @@ pub struct Spare {
 }
 
 impl SparePlan {
-    /// Makes the file and waits until its zeros are on the disk.
+    /// Makes the file and waits until its zeros are on the disk. They go there in small steps: one large sync would
+    /// hold up the log's own for as long as the disk takes for all of it.
     pub fn prepare(self, disk: &mut dyn Disk) -> Result<Spare, DiskError> {
-        disk.run(DiskOp::Create { file: self.file.clone(), zero_filled_bytes: self.bytes })?;
-        disk.run(DiskOp::Sync { file: self.file.clone() })?;
+        disk.run(DiskOp::Create { file: self.file.clone(), zero_filled_bytes: 0 })?;
+        let mut zeros = vec![0; ZEROS_PER_SYNC];
+        let mut offset = 0;
+        while offset < self.bytes {
+            zeros.truncate(usize::try_from(self.bytes - offset).unwrap_or(usize::MAX));
+            let written = zeros.len() as u64;
+            let write = DiskOp::Write { file: self.file.clone(), offset, bytes: zeros, sync: true };
+            match disk.run(write)? {
+                Outcome::Written(buffer) => zeros = buffer,
+                other => unreachable!("a write was answered with {other:?}"),
+            }
+            offset += written;
+        }
         Ok(Spare { file: self.file })
     }
 }

@@ -49,7 +49,8 @@ const BUFFERS_KEPT_MAX: usize = 2;
 pub struct WalConfig {
     /// Size of a segment in bytes; a larger batch gets a larger segment of its own. 16 MiB.
     pub segment_bytes: u64,
-    /// How many files wait, zero-filled or used before, to become the next segment; more are removed. 2.
+    /// How many files wait, zero-filled or used before, to become the next segment; more are removed. 4: as many as
+    /// a snapshot of the default size sets free, so that a log under load never waits for zeros.
     pub spare_segments_max: usize,
     /// A write buffer that has grown beyond this many bytes is given back to the allocator. 1 MiB.
     pub buffer_bytes_kept_max: usize,
@@ -66,7 +67,7 @@ impl WalConfig {
     pub fn new(seed: u64) -> WalConfig {
         WalConfig {
             segment_bytes: 16 * 1024 * 1024,
-            spare_segments_max: 2,
+            spare_segments_max: 4,
             buffer_bytes_kept_max: 1024 * 1024,
             read_window_bytes: 1024 * 1024,
             seed,
