@@ -57,7 +57,8 @@
 //!   whoever has the answer uses it, from any thread. A dropped responder answers `INTERNAL`; a handler that panics, too.
 //! - **Every call ends exactly once,** with a reply or an [`RpcError`] that says where it failed and, by
 //!   [`RpcError::may_have_run`], whether the server may have executed it. Calls have a deadline by default (5 s), which the
-//!   server is told.
+//!   server is told and keeps, too; a handler can ask what is left and whether anybody still waits, and its own calls
+//!   inherit it ([`CallContext`]). The guide is `docs/deadlines.md`.
 //! - **One write per connection and turn.** Calls of one poll turn are dispatched together, then the services' and hooks'
 //!   `end_of_turn` run, then each connection is written once. Other threads get the same by [`corked`].
 //! - **Nothing is unbounded.** The limits are fields of [`ReactorConfig`], [`ProviderConfig`] and [`ChannelConfig`], and
@@ -80,14 +81,16 @@ mod client;
 mod config;
 mod controller;
 mod error;
+mod inherit;
 pub mod protocol;
 mod reactor;
 mod server;
 
-pub use client::channel::{Method, RpcChannel};
+pub use client::channel::{Method, PendingReply, RpcChannel};
 pub use config::{ChannelConfig, ProviderConfig, ReactorConfig};
 pub use controller::RpcController;
 pub use error::RpcError;
+pub use inherit::detached;
 pub use protocol::status::Status;
 pub use reactor::cork::{DIRECT_FLUSH_CONNECTIONS_MAX, corked};
 pub use reactor::deadlines::TimerId;

@@ -1,5 +1,6 @@
 //! The client's handle: calls out, replies in, over one connection that is made when needed and made again when broken.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use prost::Message;
@@ -123,6 +124,33 @@ impl RpcChannel {
         }
     }
 
+    /// Begins a call whose reply is asked for later, or given up by dropping what this returns.
+    pub fn begin<M, R>(&self, method: &Method, controller: &RpcController, args: &M) -> PendingReply<R>
+    where
+        M: Message,
+        R: Message + Default,
+    {
+        let core = &self.handle.core;
+        let caller = Arc::new(BlockedCaller::default());
+        let completion = Completion::Blocked(caller.clone());
+        let call_id = if controller.is_cancelled() {
+            completion.run(core.reactor(), Err(RpcError::Cancelled { may_have_run: false }));
+            None
+        } else {
+            core.start(method, controller.timeout(), args, completion, false)
+        };
+        if let Some(call_id) = call_id {
+            controller.note_call(core, call_id);
+        }
+        PendingReply {
+            core: core.clone(),
+            call_id,
+            caller,
+            controller: controller.clone(),
+            reply: PhantomData,
+        }
+    }
+
     /// The server's address, as it was given.
     pub fn address(&self) -> &str {
         self.handle.core.address()
@@ -131,6 +159,42 @@ impl RpcChannel {
     /// Closes the channel for all its clones: calls in flight are answered [`RpcError::Stopped`], later ones refused so.
     pub fn close(&self) {
         self.handle.core.close();
+    }
+}
+
+/// A call that has been begun. Dropping it cancels the call, and the server is told; the other calls of the channel do
+/// not notice.
+#[must_use = "dropping it cancels the call"]
+pub struct PendingReply<R> {
+    core: Arc<Core>,
+    /// `None` once nothing is left to cancel.
+    call_id: Option<u64>,
+    caller: Arc<BlockedCaller>,
+    controller: RpcController,
+    reply: PhantomData<fn() -> R>,
+}
+
+impl<R: Message + Default> PendingReply<R> {
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    ///
+    /// # Panics
+    /// On a reactor's thread, which must not wait.
+    pub fn wait(mut self) -> Result<R, RpcError> {
+        assert!(!clock::is_reactor_thread(), "waiting on a reactor's thread would stop it");
+        self.call_id = None;
+        self.core.flush();
+        note(&self.controller, decode(self.caller.wait()))
+    }
+}
+
+impl<R> Drop for PendingReply<R> {
+    fn drop(&mut self) {
+        if let Some(call_id) = self.call_id {
+            self.core.cancel(call_id);
+        }
     }
 }
 

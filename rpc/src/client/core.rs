@@ -15,6 +15,7 @@ pub(crate) use super::pending_call::Answered;
 use super::pending_call::{Completion, Pending};
 use crate::config::ChannelConfig;
 use crate::error::RpcError;
+use crate::inherit;
 use crate::protocol::encoder::{Body, put_call, put_cancel, put_legacy_call};
 use crate::reactor::Shared;
 use crate::reactor::clock::{self, Nanos, nanos_in};
@@ -185,6 +186,11 @@ impl Core {
             ));
         }
         let now = clock::now_nanos();
+        let timeout = timeout.min(inherit::due().saturating_sub(now));
+        if timeout == 0 {
+            let error = RpcError::DeadlineExceeded { timeout: Duration::ZERO, may_have_run: false };
+            return Err((completion, error));
+        }
         let mut state = lock(&self.state);
         let (outbox, must_connect) = match self.outbox_for_call(&mut state, now) {
             Ok(found) => found,
@@ -297,6 +303,15 @@ impl Core {
         }
         state.legacy.waiting.retain(|(call_id, _)| *call_id != pending.call_id);
         pending.end_offset != u64::MAX
+    }
+
+    /// Sends what a corked scope holds back.
+    pub(super) fn flush(&self) {
+        let outbox = match &lock(&self.state).link {
+            Link::Ready(outbox) | Link::Opening(outbox) => outbox.clone(),
+            _ => return,
+        };
+        outbox.flush();
     }
 
     /// Closes the channel: no call is begun any more, and those in flight are answered.

@@ -17,6 +17,7 @@ use mio::net::TcpStream;
 use super::Shared;
 use super::cork;
 use super::lock::{lock, try_lock};
+use crate::server::in_flight::{Stages, Ticket};
 use crate::server::provider::ProviderCore;
 
 /// Above this capacity an empty buffer is given back after a burst, in bytes.
@@ -37,6 +38,8 @@ pub(crate) struct ServerOwner {
     pub(crate) provider: Arc<ProviderCore>,
     /// The connection's name in its reactor.
     pub(crate) token: Token,
+    /// Which of its calls await their answers.
+    pub(crate) stages: Stages,
 }
 
 /// The outgoing half of one connection.
@@ -71,6 +74,8 @@ struct Queue {
     corked_by: u64,
     /// Calls answered; only a server's connections count.
     answered: u64,
+    /// Places of answered calls that the reactor's thread may give away again; never more than there are places.
+    released: Vec<u32>,
     legacy: LegacyTurn,
 }
 
@@ -116,26 +121,39 @@ impl Outbox {
     /// Appends what `put` writes and arranges its flush: at the end of the thread's corked scope, or by
     /// [`Outbox::finish`] outside of one. Returns the total of bytes appended to the connection so far.
     pub(crate) fn append(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Result<u64, AppendError> {
-        self.append_as(false, put)
+        self.append_as(None, put)
     }
 
-    /// Like [`Outbox::append`], for the one terminal reply of a call.
+    /// Like [`Outbox::append`], for the one terminal reply of a call, whose place becomes free.
     pub(crate) fn append_answer(
         self: &Arc<Self>,
+        ticket: Option<Ticket>,
         put: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, AppendError> {
-        self.append_as(true, put)
+        self.append_as(Some(ticket), put)
+    }
+
+    /// A call ends without a reply of its own: it was answered before, or nobody wants one.
+    pub(crate) fn end_unanswered(&self, ticket: Option<Ticket>) {
+        lock(&self.queue).count_answer(ticket);
+    }
+
+    /// Moves the places of answered calls to `free`.
+    pub(crate) fn take_released(&self, free: &mut Vec<u32>) {
+        std::mem::swap(&mut lock(&self.queue).released, free);
     }
 
     fn append_as(
         self: &Arc<Self>,
-        answers: bool,
+        answers: Option<Option<Ticket>>,
         put: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, AppendError> {
         let cork = cork::current();
         let (result, touched_first) = {
             let mut queue = lock(&self.queue);
-            queue.answered += u64::from(answers);
+            if let Some(ticket) = answers {
+                queue.count_answer(ticket);
+            }
             let result = if queue.closed {
                 Err(AppendError::Closed)
             } else if queue.unsent() > self.unsent_bytes_max as u64 {
@@ -245,6 +263,11 @@ impl Outbox {
         lock(&self.queue).unsent()
     }
 
+    /// Whether nothing can leave any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.queue).closed
+    }
+
     /// Calls answered so far.
     pub(crate) fn answered(&self) -> u64 {
         lock(&self.queue).answered
@@ -272,6 +295,11 @@ impl Outbox {
 }
 
 impl Queue {
+    fn count_answer(&mut self, ticket: Option<Ticket>) {
+        self.answered += 1;
+        self.released.extend(ticket.map(|ticket| ticket.place));
+    }
+
     fn unsent(&self) -> u64 {
         self.appended - self.written
     }

@@ -29,6 +29,7 @@ use crate::client::core::Core;
 use crate::client::pending_call::Answered;
 use crate::protocol::reply_decoder::ReplyFrame;
 use crate::server::dispatcher::ServerSide;
+use crate::server::in_flight::Stages;
 use crate::server::provider::{ProviderCore, ServiceEntry};
 
 /// The waker's name among the sockets.
@@ -62,6 +63,8 @@ pub(crate) struct Turn {
     pub(crate) called: Vec<Arc<ServiceEntry>>,
     /// Whether something was dispatched, so that the hooks run.
     pub(crate) has_dispatched: bool,
+    /// Servers' connections with calls that have a deadline.
+    pub(crate) timed: Vec<Token>,
     /// Room for a client connection's replies.
     pub(crate) replies: Vec<ReplyFrame>,
     /// Room for calls that are answered.
@@ -113,6 +116,7 @@ impl PollLoop {
             reads_max: shared.config.reads_per_turn_max.max(1),
             called: Vec::new(),
             has_dispatched: false,
+            timed: Vec::new(),
             replies: Vec::new(),
             answered: Vec::new(),
         };
@@ -316,7 +320,7 @@ impl PollLoop {
             return log::warn!("{peer}: cannot be polled: {error}");
         }
         let stream = Arc::new(stream);
-        let owner = ServerOwner { provider: provider.clone(), token };
+        let owner = ServerOwner { provider: provider.clone(), token, stages: Stages::default() };
         let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_bytes_max, Some(owner));
         outbox.attach(stream.clone());
         provider.connection_opened();

@@ -160,6 +160,15 @@ impl PollLoop {
             }
         }
         self.channels.retain(|channel| channel.strong_count() > 0);
+        for token in std::mem::take(&mut self.turn.timed) {
+            let Some(Entry::Connection(connection)) = self.entry(token) else { continue };
+            let Side::Server(side) = &mut connection.side else { continue };
+            let due = side.end_late(now, &connection.outbox);
+            if due != NEVER {
+                self.turn.timed.push(token);
+                next = next.min(due);
+            }
+        }
         for token in std::mem::take(&mut self.opening) {
             let due = match self.entry(token) {
                 Some(Entry::Connection(connection)) => match &connection.side {

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::in_flight::InFlight;
 use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
 use super::responder::{ReplyForm, Responder};
 use super::service::{Call, CallContext};
+use crate::inherit;
 use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame};
 use crate::protocol::encoder::{put_failure, put_pong};
 use crate::protocol::header::Kind;
 use crate::protocol::status::Status;
-use crate::reactor::outbox::Outbox;
+use crate::reactor::clock::{NEVER, Nanos, nanos_in};
+use crate::reactor::outbox::{Outbox, ServerOwner};
 use crate::reactor::poll_loop::Turn;
 
 /// The server's half of a connection.
@@ -28,13 +31,13 @@ pub(crate) struct ServerSide {
     services_version: u64,
     /// Calls begun on this connection.
     begun: u64,
-    /// Calls answered, as last looked up; never more than there are.
-    answered: u64,
+    in_flight: InFlight,
 }
 
 impl ServerSide {
     pub(crate) fn new(provider: Arc<ProviderCore>, connection_id: u64, peer: SocketAddr) -> ServerSide {
         let decoder = RequestDecoder::new(provider.config.args_bytes_max as u64);
+        let in_flight = InFlight::new(provider.config.calls_in_flight_per_connection_max);
         ServerSide {
             provider,
             connection_id,
@@ -43,7 +46,7 @@ impl ServerSide {
             services: ServiceTable::default(),
             services_version: 0,
             begun: 0,
-            answered: 0,
+            in_flight,
         }
     }
 
@@ -73,6 +76,15 @@ impl ServerSide {
         if let Some(services) = self.provider.services_since(&mut self.services_version) {
             self.services = services;
         }
+        let outcome = self.dispatch_frames(outbox, turn);
+        let Some(ServerOwner { stages, .. }) = &outbox.server else { return outcome };
+        self.in_flight.end_cancelled(stages, |call_id| {
+            answer_itself(outbox, call_id, Status::Cancelled, "cancelled by its caller");
+        });
+        outcome
+    }
+
+    fn dispatch_frames(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), Refusal> {
         while self.decoder.has_buffered() {
             if self.must_wait(outbox) {
                 return Ok(());
@@ -84,14 +96,21 @@ impl ServerSide {
         Ok(())
     }
 
+    /// Answers the calls whose deadline has passed. Returns when to look again.
+    pub(crate) fn end_late(&mut self, now: Nanos, outbox: &Arc<Outbox>) -> Nanos {
+        let Some(ServerOwner { stages, .. }) = &outbox.server else { return NEVER };
+        self.in_flight.end_late(now, stages, |call_id| {
+            answer_itself(outbox, call_id, Status::DeadlineExceeded, "the caller's time is over");
+        })
+    }
+
     fn dispatch(&mut self, mut frame: RequestFrame, outbox: &Arc<Outbox>, turn: &mut Turn) {
         let is_legacy = self.decoder.mode() == Some(Mode::Legacy);
         let form = match frame.kind {
             Kind::Call if is_legacy => ReplyForm::Bare,
             Kind::Call => ReplyForm::Framed,
             Kind::OneWay => ReplyForm::None,
-            // The caller has answered itself; what its handler says later finds nobody there.
-            Kind::Cancel => return,
+            Kind::Cancel => return self.in_flight.cancel(frame.call_id),
             Kind::Ping => {
                 // A peer that takes nothing is cut by the replies that it does not take.
                 let _ = outbox.append(|buffer| put_pong(buffer, frame.call_id));
@@ -113,10 +132,19 @@ impl ServerSide {
             timeout_ms => Duration::from_millis(timeout_ms),
         };
         let (connection_id, peer) = (self.connection_id, self.peer);
-        let context = CallContext { connection_id, peer, legacy: is_legacy, timeout, arrived: turn.now };
-        let responder = Responder::new(outbox.clone(), form, frame.call_id, context.clone());
-        if !has_room || self.is_at_its_limit(outbox) {
-            return responder.fail(Status::Overloaded, "too many calls in flight");
+        let outbox = outbox.clone();
+        let context = CallContext {
+            connection_id,
+            peer,
+            legacy: is_legacy,
+            timeout,
+            arrived: turn.now,
+            outbox,
+            ticket: None,
+        };
+        let mut responder = Responder::new(form, frame.call_id, context);
+        if !has_room {
+            return responder.fail(Status::Overloaded, "the server has too many calls in flight");
         }
         if self.provider.is_stopping() {
             return responder.fail(Status::ShuttingDown, "the server is stopping");
@@ -128,25 +156,52 @@ impl ServerSide {
         if is_legacy && !entry.service.accepts_legacy() {
             return responder.fail(Status::PermissionDenied, "not for clients of the origin");
         }
+        // A program of the origin waits for ever: only its service ends its calls.
+        let due = if is_legacy { NEVER } else { turn.nanos.saturating_add(nanos_in(timeout)) };
+        if !admit(&mut self.in_flight, &mut responder, frame.call_id, due, turn) {
+            return responder.fail(Status::Overloaded, "the connection has too many calls in flight");
+        }
         // Relaxed: the reactor's thread is the only one to use it.
         if entry.called_in_turn.load(Ordering::Relaxed) != turn.number {
             entry.called_in_turn.store(turn.number, Ordering::Relaxed);
             turn.called.push(entry.clone());
         }
         let args = std::mem::take(&mut frame.args);
-        let call = Call { method: frame.method(), args, context };
-        outbox.reactor.shielded("a handler", || entry.service.call(call, responder));
+        let call = Call { method: frame.method(), args };
+        let reactor = &self.provider.reactor;
+        reactor.shielded("a handler", || inherit::until(due, || entry.service.call(call, responder)));
     }
+}
 
-    /// Whether this call is beyond what one connection may have in flight.
-    fn is_at_its_limit(&mut self, outbox: &Outbox) -> bool {
-        let max = self.provider.config.calls_in_flight_per_connection_max as u64;
-        if self.begun - self.answered <= max {
-            return false;
+/// Gives the call a place among those in flight; not if the connection has too many.
+fn admit(
+    in_flight: &mut InFlight,
+    responder: &mut Responder,
+    call_id: u64,
+    due: Nanos,
+    turn: &mut Turn,
+) -> bool {
+    let wants_reply = responder.wants_reply();
+    let context = responder.context_mut();
+    let Some(ServerOwner { stages, token, .. }) = &context.outbox.server else { return false };
+    let Some(ticket) = in_flight.begin(call_id, due, wants_reply, (&context.outbox, stages)) else {
+        return false;
+    };
+    if let Some(is_first) = in_flight.note_due(due) {
+        if is_first {
+            turn.timed.push(*token);
         }
-        self.answered = outbox.answered();
-        self.begun - self.answered > max
+        context.outbox.reactor.arm(due);
     }
+    context.ticket = Some(ticket);
+    true
+}
+
+/// Answers a call in its handler's place.
+fn answer_itself(outbox: &Arc<Outbox>, call_id: u64, status: Status, text: &str) {
+    // A peer that takes nothing is cut by the replies that it does not take.
+    let _ = outbox.append(|buffer| put_failure(buffer, call_id, status, text));
+    outbox.finish();
 }
 
 fn find<'a>(services: &'a ServiceTable, name: &[u8]) -> Option<&'a Arc<ServiceEntry>> {

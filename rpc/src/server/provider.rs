@@ -36,7 +36,7 @@ pub(crate) type ServiceTable = Arc<Vec<Arc<ServiceEntry>>>;
 /// What the handle, its listeners and its connections share.
 pub(crate) struct ProviderCore {
     pub(crate) config: ProviderConfig,
-    reactor: Arc<Shared>,
+    pub(crate) reactor: Arc<Shared>,
     services: Mutex<ServiceTable>,
     /// Counts the replacements of `services`.
     services_version: AtomicU64,

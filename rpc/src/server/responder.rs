@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prost::Message;
 
+use super::in_flight::Ticket;
 use super::service::CallContext;
 use crate::protocol::encoder::{Body, put_failure, put_reply};
 use crate::protocol::status::Status;
@@ -31,18 +32,25 @@ pub(crate) enum ReplyForm {
 /// Inside of [`corked`](crate::corked) an answer is only buffered; outside it leaves at once.
 #[must_use = "dropping a responder answers INTERNAL"]
 pub struct Responder {
-    /// `None` once answered.
-    outbox: Option<Arc<Outbox>>,
+    is_answered: bool,
     form: ReplyForm,
     call_id: u64,
     context: CallContext,
 }
 
 impl Responder {
-    /// A responder for a call that came over the connection of `outbox`.
-    pub(crate) fn new(outbox: Arc<Outbox>, form: ReplyForm, call_id: u64, context: CallContext) -> Responder {
-        debug_assert!(outbox.server.is_some(), "only a server's connection is answered on");
-        Responder { outbox: Some(outbox), form, call_id, context }
+    /// A responder for the call of `context`.
+    pub(crate) fn new(form: ReplyForm, call_id: u64, context: CallContext) -> Responder {
+        debug_assert!(context.outbox.server.is_some(), "only a server's connection is answered on");
+        Responder { is_answered: false, form, call_id, context }
+    }
+
+    pub(crate) fn wants_reply(&self) -> bool {
+        self.form != ReplyForm::None
+    }
+
+    pub(crate) fn context_mut(&mut self) -> &mut CallContext {
+        &mut self.context
     }
 
     /// Who asks, and for how long.
@@ -64,21 +72,24 @@ impl Responder {
     /// Answers with `reply` after `delay`, from a timer of the reactor. If the reactor's table of timers is full, at
     /// once.
     pub fn send_after<M: Message + Send + 'static>(self, delay: Duration, reply: M) {
-        let Some(outbox) = &self.outbox else { return };
-        let reactor = outbox.reactor.clone();
+        let reactor = self.context.outbox.reactor.clone();
         reactor.run_after(delay, Box::new(move || self.send(&reply)));
     }
 
     fn answer(&mut self, answer: Result<&dyn Body, (Status, &str)>) {
-        let Some(outbox) = self.outbox.take() else { return };
-        let Some(ServerOwner { provider, token }) = &outbox.server else { return };
+        self.is_answered = true;
+        let CallContext { outbox, ticket, .. } = &self.context;
+        let Some(ServerOwner { provider, token, stages }) = &outbox.server else { return };
         provider.call_answered();
+        let is_first = ticket.is_none_or(|ticket| stages.end(ticket));
+        let to = (outbox, *ticket);
         let appended = match self.form {
-            ReplyForm::Framed => {
-                append_framed(&outbox, self.call_id, answer, provider.config.reply_bytes_max)
+            ReplyForm::Framed if is_first => {
+                append_framed(to, self.call_id, answer, provider.config.reply_bytes_max)
             }
-            ReplyForm::Bare => append_bare(&outbox, answer, provider.config.legacy_reply_bytes_max),
-            ReplyForm::None => outbox.append_answer(|_| {}),
+            ReplyForm::Bare => append_bare(to, answer, provider.config.legacy_reply_bytes_max),
+            // The reactor has said that the call is late or cancelled; or nobody wants to hear.
+            ReplyForm::Framed | ReplyForm::None => return outbox.end_unanswered(*ticket),
         };
         match appended {
             // Each reply to an origin client is a write of its own, since that client takes what one read returns.
@@ -99,7 +110,7 @@ impl Responder {
 }
 
 fn append_framed(
-    outbox: &Arc<Outbox>,
+    (outbox, ticket): (&Arc<Outbox>, Option<Ticket>),
     call_id: u64,
     answer: Result<&dyn Body, (Status, &str)>,
     reply_bytes_max: usize,
@@ -109,31 +120,34 @@ fn append_framed(
             let body_bytes = body.body_len();
             if body_bytes > reply_bytes_max {
                 let text = format!("a reply of {body_bytes} bytes, the maximum is {reply_bytes_max}");
-                return outbox.append_answer(|buffer| put_failure(buffer, call_id, Status::Internal, &text));
+                return outbox
+                    .append_answer(ticket, |buffer| put_failure(buffer, call_id, Status::Internal, &text));
             }
-            outbox.append_answer(|buffer| put_reply(buffer, call_id, body, body_bytes))
+            outbox.append_answer(ticket, |buffer| put_reply(buffer, call_id, body, body_bytes))
         }
-        Err((status, text)) => outbox.append_answer(|buffer| put_failure(buffer, call_id, status, text)),
+        Err((status, text)) => {
+            outbox.append_answer(ticket, |buffer| put_failure(buffer, call_id, status, text))
+        }
     }
 }
 
 /// NB: never nothing. An origin client waits for ever for a reply of no bytes.
 fn append_bare(
-    outbox: &Arc<Outbox>,
+    (outbox, ticket): (&Arc<Outbox>, Option<Ticket>),
     answer: Result<&dyn Body, (Status, &str)>,
     reply_bytes_max: usize,
 ) -> Result<u64, AppendError> {
     match answer {
         Ok(body) if (1..=reply_bytes_max).contains(&body.body_len()) => {
-            outbox.append_answer(|buffer| body.put(buffer))
+            outbox.append_answer(ticket, |buffer| body.put(buffer))
         }
-        _ => outbox.append_answer(|buffer| buffer.push(LEGACY_UNSAYABLE)),
+        _ => outbox.append_answer(ticket, |buffer| buffer.push(LEGACY_UNSAYABLE)),
     }
 }
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if self.outbox.is_some() {
+        if !self.is_answered {
             self.answer(Err((Status::Internal, "the server dropped the call")));
         }
     }

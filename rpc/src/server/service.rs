@@ -1,13 +1,19 @@
 //! What a user implements to be called, usually by way of generated code.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
 
+use super::in_flight::Ticket;
 use super::responder::{Reply, Responder};
+use crate::inherit;
 use crate::protocol::status::Status;
+use crate::reactor::clock::{NEVER, nanos_in, nanos_of};
+use crate::reactor::outbox::{Outbox, ServerOwner};
 
 /// A service by name, as a provider knows it. Generated dispatchers implement this.
 pub trait Service: Send + Sync + 'static {
@@ -36,12 +42,10 @@ pub struct Call<'a> {
     pub method: &'a [u8],
     /// The serialized arguments, a slice of the receive buffer: it pins up to 64 KiB around it until dropped.
     pub args: Bytes,
-    /// Who asks, and for how long.
-    pub context: CallContext,
 }
 
-/// Who asks, and for how long.
-#[derive(Debug, Clone)]
+/// Who asks, for how long, and whether it still waits. [`Responder::context`] has it.
+#[derive(Clone)]
 pub struct CallContext {
     /// The connection's number: unique in this process, never reused.
     pub connection_id: u64,
@@ -53,6 +57,46 @@ pub struct CallContext {
     pub timeout: Duration,
     /// When the poll turn that brought the call began.
     pub arrived: Instant,
+    pub(crate) outbox: Arc<Outbox>,
+    /// Its place among the calls in flight; a refused call has none.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+impl CallContext {
+    /// What is left of the caller's time now. When it is over, the server answers `DEADLINE_EXCEEDED` and what the
+    /// handler says is dropped. A program of the origin waits for ever: its calls are told the server's default, which
+    /// nobody enforces.
+    pub fn remaining(&self) -> Duration {
+        self.timeout.saturating_sub(self.arrived.elapsed())
+    }
+
+    /// Whether an answer would be in vain: the caller has cancelled the call or its time is over, its connection has
+    /// ended, or the call has been answered. For handlers that work long; it costs a lock.
+    pub fn is_cancelled(&self) -> bool {
+        let Some(ServerOwner { stages, .. }) = &self.outbox.server else { return true };
+        let is_pending = self.ticket.is_some_and(|ticket| stages.is_pending(ticket));
+        !is_pending || !self.legacy && self.remaining().is_zero() || self.outbox.is_closed()
+    }
+
+    /// Runs `f` with this call's deadline: a channel gives the calls begun inside no more time than this call has left.
+    /// Around a handler this is done already; it is for those who go on with the call on another thread.
+    pub fn scope<R>(&self, f: impl FnOnce() -> R) -> R {
+        let due =
+            if self.legacy { NEVER } else { nanos_of(self.arrived).saturating_add(nanos_in(self.timeout)) };
+        inherit::until(due, f)
+    }
+}
+
+impl fmt::Debug for CallContext {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CallContext")
+            .field("connection_id", &self.connection_id)
+            .field("peer", &self.peer)
+            .field("legacy", &self.legacy)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Decodes a call's arguments for `method`, or answers `BAD_REQUEST`. Generated dispatchers use this.

@@ -76,7 +76,8 @@ impl Service for TestService {
             b"Empty" => responder.send(&Text::default()),
             b"Later" => responder.send_after(Duration::from_millis(30), Text::new("later")),
             b"Wait" => {
-                responder.fail(Status::Overloaded, &format!("{} ms", call.context.timeout.as_millis()));
+                let text = format!("{} ms", responder.context().timeout.as_millis());
+                responder.fail(Status::Overloaded, &text);
             }
             _ => rpc::no_such_method(&call, responder),
         }
