@@ -86,9 +86,15 @@ pub struct ChannelConfig {
     pub backoff_max: Duration,
     /// Time-out of a call whose controller names none; default 5 s.
     pub default_timeout: Duration,
-    /// How long a server may be silent after a call's deadline has passed without a sign of life from it; default 1 s. It
-    /// is sent a ping then; without an answer the connection is cut. Origin servers are never pinged.
+    /// How long a server may take to answer a ping; default 1 s. Without an answer, or any other byte, the connection is
+    /// cut. It is pinged when a call's deadline passes without a sign of life, and by [`ChannelConfig::keep_alive`].
     pub ping_timeout: Duration,
+    /// How long a server may be silent while it owes replies, before it is sent a ping; default 10 s. Origin servers are
+    /// never pinged.
+    pub keep_alive: Duration,
+    /// How long a connection is kept that nobody uses; default 5 min. The next call makes another one. Connections to
+    /// origin servers are kept.
+    pub idle_timeout: Duration,
     /// Calls that are not answered yet; default 65,536. A further one is refused with `Busy`.
     pub calls_in_flight_max: usize,
     /// Request bytes that the server has not taken yet; default 128 MiB. A further call is refused with `Busy`.
@@ -108,6 +114,8 @@ impl Default for ChannelConfig {
             backoff_max: Duration::from_secs(1),
             default_timeout: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(1),
+            keep_alive: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
             calls_in_flight_max: 65_536,
             unsent_bytes_max: 128 << 20,
             args_bytes_max: 64 << 20,

@@ -87,6 +87,7 @@ mod reactor;
 mod server;
 
 pub use client::channel::{Method, PendingReply, RpcChannel};
+pub use client::state::ChannelState;
 pub use config::{ChannelConfig, ProviderConfig, ReactorConfig};
 pub use controller::RpcController;
 pub use error::RpcError;

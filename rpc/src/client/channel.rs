@@ -7,6 +7,7 @@ use prost::Message;
 
 use super::core::Core;
 use super::pending_call::{BlockedCaller, Completion, Outcome};
+use super::state::ChannelState;
 use crate::config::ChannelConfig;
 use crate::controller::RpcController;
 use crate::error::RpcError;
@@ -149,6 +150,17 @@ impl RpcChannel {
             controller: controller.clone(),
             reply: PhantomData,
         }
+    }
+
+    /// How the connection stands now.
+    pub fn state(&self) -> ChannelState {
+        self.handle.core.channel_state()
+    }
+
+    /// Has `observer` told of the connection's state now and at every change, on the reactor's thread; it must not block.
+    /// It takes the place of an earlier one.
+    pub fn on_state_change(&self, observer: impl Fn(&ChannelState) + Send + Sync + 'static) {
+        self.handle.core.observe(Arc::new(observer));
     }
 
     /// The server's address, as it was given.

@@ -13,12 +13,13 @@ use slab::Slab;
 use super::channel::Method;
 pub(crate) use super::pending_call::Answered;
 use super::pending_call::{Completion, Pending};
+use super::state::Watch;
 use crate::config::ChannelConfig;
 use crate::error::RpcError;
 use crate::inherit;
 use crate::protocol::encoder::{Body, put_call, put_cancel, put_legacy_call};
 use crate::reactor::Shared;
-use crate::reactor::clock::{self, Nanos, nanos_in};
+use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::{AppendError, Outbox};
@@ -33,9 +34,12 @@ pub(crate) struct Core {
     pub(super) reactor: Arc<Shared>,
     /// Low bits of a call id that name its place in the table; the others count calls.
     slot_bits: u32,
+    /// [`ChannelConfig::keep_alive`]; never for origin servers.
+    pub(super) keep_alive: Nanos,
     /// Whether the reactor knows the channel.
     is_registered: AtomicBool,
     pub(super) state: Mutex<State>,
+    pub(super) watch: Watch,
 }
 
 pub(super) struct State {
@@ -46,8 +50,10 @@ pub(super) struct State {
     /// Attempts in a row that failed, or that ended before a single reply.
     pub(super) failures: u32,
     pub(super) legacy: LegacyLine,
-    /// When bytes last came from the server, or it was connected to.
+    /// When bytes last came from the server, or it was connected to, or the first of the calls in flight was begun.
     pub(super) heard_at: Nanos,
+    /// Connections made so far.
+    epoch: u64,
     /// A question for a sign of life that is open.
     pub(super) probe: Option<Probe>,
 }
@@ -89,7 +95,8 @@ pub(super) struct LegacyLine {
 /// What [`Core::start`] did.
 struct Started {
     call_id: u64,
-    due: Nanos,
+    /// When the reactor must look after it.
+    look_at: Nanos,
     outbox: Arc<Outbox>,
     must_connect: bool,
 }
@@ -104,15 +111,18 @@ impl Core {
             failures: 0,
             legacy: LegacyLine::default(),
             heard_at: 0,
+            epoch: 0,
             probe: None,
         };
         Core {
             address: address.to_owned(),
-            config,
             reactor,
             slot_bits: slots.trailing_zeros(),
+            keep_alive: if config.legacy { NEVER } else { nanos_in(config.keep_alive).max(1) },
+            config,
             is_registered: AtomicBool::new(false),
             state: Mutex::new(state),
+            watch: Watch::default(),
         }
     }
 
@@ -150,7 +160,10 @@ impl Core {
         let timeout = nanos_in(timeout.unwrap_or(self.config.default_timeout));
         match self.enter(method, timeout, body, completion) {
             Ok(started) => {
-                self.reactor.arm(started.due);
+                self.reactor.arm(started.look_at);
+                if started.must_connect {
+                    self.note_change();
+                }
                 if started.must_connect && self.reactor.post(Command::Connect(self.clone())).is_err() {
                     let mut answered = Vec::new();
                     self.on_stopped(&mut answered);
@@ -226,8 +239,13 @@ impl Core {
             state.legacy.outstanding = Some(call_id);
         }
         let due = now.saturating_add(timeout);
-        state.pending.insert(Pending { call_id, due, timeout, end_offset, completion });
-        Ok(Started { call_id, due, outbox, must_connect })
+        if state.pending.is_empty() {
+            state.heard_at = state.heard_at.max(now);
+        }
+        let epoch = outbox.epoch;
+        state.pending.insert(Pending { call_id, due, timeout, end_offset, epoch, completion });
+        let look_at = due.min(now.saturating_add(self.keep_alive));
+        Ok(Started { call_id, look_at, outbox, must_connect })
     }
 
     /// The outbox that a call goes to; with whether its connection must be made.
@@ -238,7 +256,9 @@ impl Core {
             Link::Closed => return Err(RpcError::Stopped { may_have_run: false }),
             Link::Waiting { .. } | Link::Idle => {}
         }
-        let outbox = Arc::new(Outbox::new(self.reactor.clone(), self.config.unsent_bytes_max, None));
+        state.epoch += 1;
+        let outbox =
+            Arc::new(Outbox::new(self.reactor.clone(), self.config.unsent_bytes_max, None, state.epoch));
         state.link = Link::Opening(outbox.clone());
         Ok((outbox, true))
     }
@@ -330,7 +350,27 @@ impl Core {
         }
         // A reactor that has stopped has closed the connection.
         let _ = self.reactor.post(Command::CloseChannel(self.clone()));
+        self.note_change();
         answered.into_iter().for_each(|call| call.run(&self.reactor));
+    }
+
+    /// Takes the calls of one connection out of the table.
+    pub(super) fn drain_of(
+        &self,
+        state: &mut State,
+        epoch: u64,
+        answered: &mut Vec<Answered>,
+        error: impl Fn(&Pending) -> RpcError,
+    ) {
+        if state.pending.iter().all(|(_, pending)| pending.epoch == epoch) {
+            return self.drain(state, answered, error);
+        }
+        let is_of_it = |(_, pending): (usize, &Pending)| (pending.epoch == epoch).then_some(pending.call_id);
+        let call_ids: Vec<u64> = state.pending.iter().filter_map(is_of_it).collect();
+        for pending in call_ids.into_iter().filter_map(|call_id| self.take(state, call_id)) {
+            let outcome = Err(error(&pending));
+            answered.push(Answered { completion: pending.completion, outcome });
+        }
     }
 
     /// Takes all calls out of the table.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Link, Probe, State};
-use super::pending_call::Answered;
+use super::pending_call::{Answered, Pending};
 use crate::error::RpcError;
 use crate::protocol::encoder::put_ping;
 use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
@@ -23,22 +23,27 @@ impl Core {
         }
     }
 
-    pub(crate) fn on_connected(&self, now: Nanos) {
-        let mut state = lock(&self.state);
-        if let Link::Opening(outbox) = &state.link {
-            state.link = Link::Ready(outbox.clone());
-            Core::heard(&mut state, now);
+    pub(crate) fn on_connected(self: &Arc<Core>, now: Nanos) {
+        {
+            let mut state = lock(&self.state);
+            if let Link::Opening(outbox) = &state.link {
+                state.link = Link::Ready(outbox.clone());
+                Core::heard(&mut state, now);
+            }
         }
+        self.note_change();
     }
 
     /// No address could be connected to: the calls that waited for it fail, and so do others until the pause is over.
-    pub(crate) fn on_connect_failed(&self, error: RpcError, answered: &mut Vec<Answered>) {
+    pub(crate) fn on_connect_failed(self: &Arc<Core>, error: RpcError, answered: &mut Vec<Answered>) {
         let mut state = lock(&self.state);
         if matches!(state.link, Link::Closed) {
             return;
         }
         self.pause(&mut state, error.clone());
         self.drain(&mut state, answered, |_| error.clone());
+        drop(state);
+        self.note_change();
     }
 
     fn pause(&self, state: &mut State, error: RpcError) {
@@ -48,10 +53,19 @@ impl Core {
     }
 
     /// The connection has ended, after `written` bytes had left.
-    pub(crate) fn on_closed(&self, written: u64, cause: &str, answered: &mut Vec<Answered>) {
+    pub(crate) fn on_closed(
+        self: &Arc<Core>,
+        outbox: &Arc<Outbox>,
+        written: u64,
+        cause: &str,
+        answered: &mut Vec<Answered>,
+    ) {
         let mut state = lock(&self.state);
-        if matches!(state.link, Link::Closed) {
-            return;
+        let is_current = matches!(&state.link, Link::Ready(current) if Arc::ptr_eq(current, outbox));
+        let failed = |pending: &Pending| self.closed(cause, pending.end_offset <= written);
+        if !is_current {
+            // The channel has given this connection up: its state is another one's.
+            return self.drain_of(&mut state, outbox.epoch, answered, failed);
         }
         if state.failures == 0 {
             state.link = Link::Idle;
@@ -61,7 +75,11 @@ impl Core {
         }
         state.failures = state.failures.max(1);
         let cause = if state.probe.take().is_some() { "the server gave no sign of life" } else { cause };
-        self.drain(&mut state, answered, |pending| self.closed(cause, pending.end_offset <= written));
+        self.drain_of(&mut state, outbox.epoch, answered, |pending| {
+            self.closed(cause, pending.end_offset <= written)
+        });
+        drop(state);
+        self.note_change();
     }
 
     /// The reactor ends.
@@ -77,7 +95,7 @@ impl Core {
     }
 
     /// Takes out the calls that are late, and cuts a connection whose server has vanished. Returns when to look again.
-    pub(crate) fn expire(&self, now: Nanos, answered: &mut Vec<Answered>) -> Nanos {
+    pub(crate) fn expire(self: &Arc<Core>, now: Nanos, answered: &mut Vec<Answered>) -> Nanos {
         let mut state = lock(&self.state);
         let mut next = NEVER;
         let mut late = Vec::new();
@@ -104,6 +122,15 @@ impl Core {
             answered.push(Answered { completion: pending.completion, outcome: Err(error) });
         }
         let Some(outbox) = outbox else { return next };
+        if matches!(state.link, Link::Ready(_)) && !self.config.legacy {
+            let Some(look_at) = self.watch_silence(&mut state, &outbox, now, &mut is_silent) else {
+                drop(state);
+                outbox.cut();
+                self.note_change();
+                return next;
+            };
+            next = next.min(look_at);
+        }
         if let Some(probe) = self.probe(&mut state, &outbox, is_silent, now) {
             must_cut |= probe.due <= now;
             next = next.min(probe.due);
@@ -115,6 +142,34 @@ impl Core {
             outbox.finish();
         }
         next
+    }
+
+    /// What silence means: a server that owes replies is to be asked for a sign of life, and a connection that nobody
+    /// uses has been kept long enough. Returns when to look again; `None` when the connection is given up.
+    fn watch_silence(
+        &self,
+        state: &mut State,
+        outbox: &Outbox,
+        now: Nanos,
+        is_silent: &mut bool,
+    ) -> Option<Nanos> {
+        if !state.pending.is_empty() {
+            let limit = state.heard_at.saturating_add(self.keep_alive);
+            *is_silent |= limit <= now;
+            return Some(if limit <= now { NEVER } else { limit });
+        }
+        let limit = state.heard_at.saturating_add(nanos_in(self.config.idle_timeout));
+        if limit > now {
+            return Some(limit);
+        }
+        if state.probe.is_some() {
+            return Some(NEVER);
+        }
+        if outbox.unsent() > 0 {
+            return Some(now.saturating_add(self.keep_alive));
+        }
+        state.link = Link::Idle;
+        None
     }
 
     /// Asks a server for a sign of life when a late call has spent half its time or more without one. Returns the question that is open; it has

@@ -5,3 +5,4 @@ pub(crate) mod core;
 mod link;
 pub(crate) mod pending_call;
 pub(crate) mod replies;
+pub(crate) mod state;

@@ -42,6 +42,8 @@ pub(crate) struct Pending {
     /// Bytes appended to the connection when the call's last one was: it has left once so many have. `u64::MAX` while it
     /// has not been appended (a legacy channel's calls wait for their turn).
     pub(crate) end_offset: u64,
+    /// The connection it went to.
+    pub(crate) epoch: u64,
     pub(crate) completion: Completion,
 }
 

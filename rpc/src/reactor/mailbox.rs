@@ -1,7 +1,7 @@
 //! How other threads speak to a reactor: a list of commands, and a wake-up only if the reactor sleeps.
 //!
 //! The list is bounded by what can be in it: one connect per channel, one flush list per corked scope, one resumption per
-//! connection, and the rare commands of setting up and taking down.
+//! connection, one word per change of a watched channel, and the rare commands of setting up and taking down.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Resolved(Arc<Core>, Result<Vec<SocketAddr>, RpcError>),
     /// The channel has been closed: end its connection.
     CloseChannel(Arc<Core>),
+    /// Tell the channel's observer how its connection stands.
+    TellState(Arc<Core>),
     /// Flush these.
     Flush(Vec<Arc<Outbox>>),
     /// The origin client of this connection may be read again.

@@ -48,6 +48,8 @@ pub(crate) struct Outbox {
     pub(crate) reactor: Arc<Shared>,
     /// Whose calls are answered here; `None` for a client's connection.
     pub(crate) server: Option<ServerOwner>,
+    /// Numbers the connections of a channel; 0 for a server's.
+    pub(crate) epoch: u64,
     unsent_bytes_max: usize,
     queue: Mutex<Queue>,
     socket: Mutex<SocketSide>,
@@ -107,9 +109,14 @@ enum Written {
 
 impl Outbox {
     /// An outbox without a socket yet: frames are queued until [`Outbox::attach`].
-    pub(crate) fn new(reactor: Arc<Shared>, unsent_bytes_max: usize, server: Option<ServerOwner>) -> Outbox {
-        let queue = Queue { stalled: true, ..Queue::default() };
-        Outbox { reactor, server, unsent_bytes_max, queue: Mutex::new(queue), socket: Mutex::default() }
+    pub(crate) fn new(
+        reactor: Arc<Shared>,
+        unsent_bytes_max: usize,
+        server: Option<ServerOwner>,
+        epoch: u64,
+    ) -> Outbox {
+        let queue = Mutex::new(Queue { stalled: true, ..Queue::default() });
+        Outbox { reactor, server, epoch, unsent_bytes_max, queue, socket: Mutex::default() }
     }
 
     /// Gives the outbox its connected socket. What was queued leaves with the next flush.

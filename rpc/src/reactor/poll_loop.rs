@@ -280,7 +280,7 @@ impl PollLoop {
                 self.accept_again();
             }
             Side::Client(side) => {
-                side.core.on_closed(written, cause, &mut self.turn.answered);
+                side.core.on_closed(&outbox, written, cause, &mut self.turn.answered);
                 self.run_answered();
             }
             Side::Opening(opening) => self.open(opening, Some(cause.to_owned())),
@@ -321,7 +321,7 @@ impl PollLoop {
         }
         let stream = Arc::new(stream);
         let owner = ServerOwner { provider: provider.clone(), token, stages: Stages::default() };
-        let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_bytes_max, Some(owner));
+        let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_bytes_max, Some(owner), 0);
         outbox.attach(stream.clone());
         provider.connection_opened();
         // Relaxed: a number only.

@@ -99,6 +99,7 @@ impl PollLoop {
         for channel in std::mem::take(&mut self.channels) {
             if let Some(core) = channel.upgrade() {
                 core.on_stopped(&mut self.turn.answered);
+                core.tell_state();
             }
         }
         for slot in std::mem::take(&mut self.slots) {
@@ -113,7 +114,9 @@ impl PollLoop {
             match command {
                 Command::Connect(core) | Command::Resolved(core, _) | Command::CloseChannel(core) => {
                     core.on_stopped(&mut self.turn.answered);
+                    core.tell_state();
                 }
+                Command::TellState(core) => core.tell_state(),
                 Command::Provider(provider) => self.providers.push(provider),
                 _ => {}
             }

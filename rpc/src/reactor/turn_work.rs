@@ -41,6 +41,7 @@ impl PollLoop {
             }
             Command::Resolved(core, Err(error)) => self.connect_failed(&core, error),
             Command::CloseChannel(core) => self.close_channel(&core),
+            Command::TellState(core) => core.tell_state(),
             Command::Listen(socket, provider) => self.listen(socket, provider),
             Command::StopProvider(provider) => {
                 let until = self.turn.nanos.saturating_add(nanos_in(provider.config.drain_timeout));
