@@ -1,0 +1,193 @@
+//! How a node's life begins and ends: starts, refusals to start, deaths of processes and of power.
+
+use clerk::Verdict;
+use raft::storage::memory::Unsynced;
+
+use crate::event::{Event, Room};
+use crate::faults::Fault;
+use crate::node::{Birth, VirtualNode};
+use crate::plan::MS;
+use crate::simulation::{Phase, Planned, Simulation};
+use crate::violation::Violation;
+
+impl Simulation<'_> {
+    /// A node is started on its files.
+    pub(crate) fn give_birth(&mut self, node: usize) -> Result<(), Violation> {
+        let can_fail = self.is_trouble() && self.plan.has(Fault::PowerOffInOperation);
+        let machine = &mut self.machines[node];
+        machine.birth_is_scheduled = false;
+        if machine.node.is_some() || machine.is_out {
+            return Ok(());
+        }
+        machine.life += 1;
+        machine.planned = None;
+        if can_fail && machine.life > 1 && self.strike_dice.permille(200) {
+            machine.files.switch_off_at(machine.files.operations() + self.strike_dice.between(0, 12));
+            machine.planned = Some(Planned::PowerOff);
+        }
+        let birth = Birth { plan: self.plan, id: node as u64, life: machine.life, files: &machine.files };
+        match VirtualNode::start(&birth) {
+            Ok((alive, restored)) => {
+                machine.node = Some(alive);
+                machine.is_scheduled.fill(false);
+                machine.questions.clear();
+                machine.exit_is_scheduled = false;
+                machine.paused_until = 0;
+                self.counters.lives += 1;
+                self.consensus.recovered(node, &restored)?;
+                let base = restored.snapshot.map_or(0, |meta| meta.last.index.0);
+                let (entries, hard_state) = (restored.entries.len(), restored.hard_state);
+                self.say_of_node(node, || {
+                    format!(
+                        "starts: snapshot {base}, {entries} entries, term {} vote {:?}",
+                        hard_state.term, hard_state.vote
+                    )
+                });
+                self.draw_clock(node);
+                let phase = self.turn_dice.between(0, 10 * MS);
+                self.schedule_step(node, Room::ElectionTick, phase);
+                let phase = self.turn_dice.between(0, self.plan.heartbeat_ms * MS);
+                self.schedule_step(node, Room::HeartbeatTick, phase);
+                self.look_at(node)
+            }
+            Err(text) => self.refused(node, &text),
+        }
+    }
+
+    /// A node did not start: because the power went off meanwhile, or because a file is damaged. Else it had to.
+    fn refused(&mut self, node: usize, text: &str) -> Result<(), Violation> {
+        let machine = &mut self.machines[node];
+        if machine.planned.is_some() && machine.files.fault_has_happened() {
+            self.counters.count(Fault::PowerOffInOperation);
+            self.lose_power(node);
+            return Ok(());
+        }
+        self.counters.refusals += 1;
+        machine.is_out = true;
+        let flipped = machine.flipped.clone();
+        self.say_of_node(node, || format!("refuses to start: {text}"));
+        match flipped {
+            Some(file) if text.contains(file.as_str()) => Ok(()),
+            Some(file) => Violation::of(
+                "refusal-names-the-file",
+                format!("a bit of {file} was flipped; node {node} says: {text}"),
+            ),
+            None => Violation::of("starts-on-sound-files", format!("node {node} does not start: {text}")),
+        }
+    }
+
+    fn draw_clock(&mut self, node: usize) {
+        let has_drift = self.is_trouble() && self.plan.has(Fault::ClockDrift);
+        if has_drift {
+            self.counters.count(Fault::ClockDrift);
+        }
+        let speed = if has_drift { self.strike_dice.between(800, 1250) } else { 1000 };
+        self.machines[node].speed_permille = speed;
+    }
+
+    /// The node has stopped by itself: its process will end.
+    pub(crate) fn begin_exit(&mut self, node: usize) -> Result<(), Violation> {
+        let machine = &mut self.machines[node];
+        let Some(alive) = &machine.node else { return Ok(()) };
+        if machine.exit_is_scheduled {
+            return Ok(());
+        }
+        machine.exit_is_scheduled = true;
+        let reason = alive.parts.application.failure().unwrap_or_default();
+        let fault = match machine.planned {
+            Some(Planned::Failure) if machine.files.fault_has_happened() => Fault::FailedDisk,
+            Some(Planned::Full) => Fault::FullDisk,
+            _ => {
+                return Violation::of(
+                    "stops-only-for-a-broken-disk",
+                    format!("node {node} stopped: {reason}"),
+                );
+            }
+        };
+        self.counters.count(fault);
+        let life = self.machines[node].life;
+        let after = self.turn_us();
+        self.events.schedule(self.now + after, Event::Exit { node, life });
+        self.say_of_node(node, || format!("stops: {reason}"));
+        Ok(())
+    }
+
+    /// The process of a node that had stopped ends.
+    pub(crate) fn exit(&mut self, node: usize, life: u32) -> Result<(), Violation> {
+        let machine = &self.machines[node];
+        // A rolling restart ends with the trouble.
+        if machine.life == life && (machine.exit_is_scheduled || self.is_trouble()) {
+            self.kill(node);
+        }
+        Ok(())
+    }
+
+    /// The process dies. Its page cache stays, and its peers' connections break.
+    pub(crate) fn kill(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let Some(mut alive) = machine.node.take() else { return };
+        // What the disk was given may be done all the same.
+        let done = self.strike_dice.between(0, alive.held_operations() as u64);
+        for _ in 0..done {
+            alive.step_log_disk();
+        }
+        self.bury(node, alive, true);
+        self.machines[node].files.kill_process();
+    }
+
+    /// The power goes off and comes back later.
+    pub(crate) fn lose_power(&mut self, node: usize) {
+        let modes = [Unsynced::Lost, Unsynced::Lost, Unsynced::Kept, Unsynced::Prefix, Unsynced::Torn];
+        let mode = self.strike_dice.one(&modes);
+        let mode = if self.plan.has(Fault::TornWrite) { mode } else { Unsynced::Lost };
+        let begins_held = self.strike_dice.permille(500);
+        if let Some(mut alive) = self.machines[node].node.take() {
+            if begins_held {
+                alive.begin_held();
+            }
+            self.bury(node, alive, false);
+        }
+        let seed = self.strike_dice.bits();
+        self.machines[node].files.lose_power(mode, seed);
+        if mode != Unsynced::Lost {
+            self.counters.count(Fault::TornWrite);
+        }
+        self.say_of_node(node, || format!("loses its power, what was not synced is {mode:?}"));
+        self.schedule_birth(node);
+    }
+
+    /// What follows for others from the end of a life.
+    fn bury(&mut self, node: usize, alive: VirtualNode, connections_break: bool) {
+        let mailroom = alive.mailroom.clone();
+        let has_stopped = alive.parts.node.is_stopped();
+        drop(alive);
+        let left = std::mem::take(&mut *mailroom.open());
+        self.machines[node].life += 1;
+        self.say_of_node(node, || if has_stopped { "ends".into() } else { "dies".into() });
+        if connections_break {
+            for attempt in left.dropped {
+                let text = "the connection broke".to_owned();
+                self.send_outcome(node, attempt, Verdict::Unreachable { may_have_run: true, text });
+            }
+        }
+        self.schedule_birth(node);
+    }
+
+    pub(crate) fn schedule_birth(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        if machine.birth_is_scheduled || machine.is_out {
+            return;
+        }
+        machine.birth_is_scheduled = true;
+        if self.phase != Phase::Trouble {
+            self.events.schedule(self.now + MS, Event::Birth { node });
+            return;
+        }
+        let after = match self.strike_dice.place(3) {
+            0 => self.strike_dice.between(1, 100 * MS),
+            1 => self.strike_dice.between(100 * MS, 1_000 * MS),
+            _ => self.strike_dice.between(1_000 * MS, 8_000 * MS),
+        };
+        self.events.schedule(self.now + after, Event::Birth { node });
+    }
+}

@@ -1,0 +1,239 @@
+//! What Raft promises, checked on what nodes say, store and apply (Raft paper, figure 3), over all nodes and all their
+//! lives.
+
+use bytes::Bytes;
+use raft::core::{
+    AppendOutcome, Body, Entry, EntryId, Index, Message, Payload, Persist, Restored, RoleKind, SoftState,
+    Term,
+};
+use std::collections::BTreeMap;
+
+use crate::checks::node_log::NodeLog;
+use crate::violation::Violation;
+
+/// An entry as some log holds it: its term, a hash of what it carries, and the term of the entry before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    term: Term,
+    hash: u64,
+    before: Option<Term>,
+}
+
+/// An entry that some node applied.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    pub(crate) term: Term,
+    pub(crate) payload: Payload,
+}
+
+/// The checker.
+#[derive(Debug)]
+pub(crate) struct ConsensusChecks {
+    majority: usize,
+    leaders: BTreeMap<Term, usize>,
+    /// What any log ever held at each index; index 0 is unused.
+    seen: Vec<Vec<Seen>>,
+    /// What was applied, from index 1.
+    pub(crate) committed: Vec<Committed>,
+    logs: Vec<NodeLog>,
+    /// How far each node has applied in its present life.
+    applied: Vec<Index>,
+}
+
+impl ConsensusChecks {
+    pub(crate) fn new(nodes: usize, majority: usize) -> ConsensusChecks {
+        ConsensusChecks {
+            majority,
+            leaders: BTreeMap::new(),
+            seen: Vec::new(),
+            committed: Vec::new(),
+            logs: vec![NodeLog::default(); nodes],
+            applied: vec![Index::ZERO; nodes],
+        }
+    }
+
+    /// How many terms had a leader.
+    pub(crate) fn leaders(&self) -> u64 {
+        self.leaders.len() as u64
+    }
+
+    /// How far a node has applied in its present life.
+    pub(crate) fn applied(&self, node: usize) -> Index {
+        self.applied[node]
+    }
+
+    /// A node came up with this.
+    pub(crate) fn recovered(&mut self, node: usize, restored: &Restored) -> Result<(), Violation> {
+        self.applied[node] = restored.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
+        named(node, self.logs[node].recovered(restored))
+    }
+
+    /// A node's core handed this out to be stored.
+    pub(crate) fn stored(&mut self, node: usize, persist: &Persist) -> Result<(), Violation> {
+        self.logs[node].store(persist);
+        let Some(first) = persist.entries.first() else { return Ok(()) };
+        let mut before = self.logs[node].term_at(first.index.previous());
+        for entry in &persist.entries {
+            self.match_entry(node, entry, before)?;
+            before = Some(entry.term);
+        }
+        Ok(())
+    }
+
+    /// Log Matching: the same id means the same content and the same entry before it, hence the same log up to there.
+    fn match_entry(&mut self, node: usize, entry: &Entry, before: Option<Term>) -> Result<(), Violation> {
+        let place = entry.index.0 as usize;
+        if self.seen.len() <= place {
+            self.seen.resize(place + 1, Vec::new());
+        }
+        let new = Seen { term: entry.term, hash: hash(&entry.payload), before };
+        match self.seen[place].iter().find(|seen| seen.term == entry.term) {
+            Some(old) if *old == new => Ok(()),
+            Some(old) => {
+                let text = format!(
+                    "node {node} stores entry {}@{} as {new:?}, another log has {old:?}",
+                    entry.index, entry.term
+                );
+                Violation::of("log-matching", text)
+            }
+            None => {
+                self.seen[place].push(new);
+                Ok(())
+            }
+        }
+    }
+
+    /// A node's role, term or leader changed.
+    pub(crate) fn soft_state(&mut self, node: usize, state: &SoftState) -> Result<(), Violation> {
+        if state.role != RoleKind::Leader || self.leaders.get(&state.term) == Some(&node) {
+            return Ok(());
+        }
+        self.leads(node, state.term)?;
+        // Leader Completeness, §5.4: whatever was committed is in the log of every later leader.
+        let log = &self.logs[node];
+        let from = log.base().index.0.max(1);
+        for index in from..=self.committed.len() as u64 {
+            let id = EntryId { term: self.committed[index as usize - 1].term, index: Index(index) };
+            if id.term < state.term && !log.holds(id) {
+                let text = format!(
+                    "node {node} leads term {} without the committed entry {id}; its log ends at {}",
+                    state.term,
+                    log.last()
+                );
+                return Violation::of("leader-completeness", text);
+            }
+        }
+        Ok(())
+    }
+
+    fn leads(&mut self, node: usize, term: Term) -> Result<(), Violation> {
+        match *self.leaders.entry(term).or_insert(node) {
+            leader if leader == node => Ok(()),
+            leader => Violation::of("one-leader", format!("nodes {leader} and {node} lead term {term}")),
+        }
+    }
+
+    /// A message leaves a node.
+    pub(crate) fn sent(&mut self, message: &Message) -> Result<(), Violation> {
+        let node = message.from.0 as usize;
+        match &message.body {
+            Body::RequestVote { pre_vote: false, .. } => {
+                named(node, self.logs[node].vote(message.term, message.from.0))
+            }
+            Body::RequestVoteReply { pre_vote: false, granted: true } => {
+                named(node, self.logs[node].vote(message.term, message.to.0))
+            }
+            Body::AppendEntriesReply(AppendOutcome::Accepted { match_index }) => {
+                named(node, self.logs[node].promise(message.term, *match_index))
+            }
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } => self.leads(node, message.term),
+            _ => Ok(()),
+        }
+    }
+
+    /// A node is about to apply these entries. State Machine Safety: nobody ever applies another entry there.
+    pub(crate) fn applies(&mut self, node: usize, entries: &[Entry]) -> Result<(), Violation> {
+        for entry in entries {
+            if entry.index != self.applied[node].next() {
+                let text = format!("node {node} applies entry {} after {}", entry.index, self.applied[node]);
+                return Violation::of("applied-in-order", text);
+            }
+            self.applied[node] = entry.index;
+            let place = entry.index.0 as usize - 1;
+            match self.committed.get(place) {
+                Some(known) if known.term == entry.term && known.payload == entry.payload => {}
+                Some(known) => {
+                    let text = format!(
+                        "node {node} applies {} where {}@{} was applied before",
+                        entry.id(),
+                        entry.index,
+                        known.term
+                    );
+                    return Violation::of("state-machine-safety", text);
+                }
+                None => self.commit(node, entry)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, node: usize, entry: &Entry) -> Result<(), Violation> {
+        if entry.index.0 as usize != self.committed.len() + 1 {
+            let text = format!(
+                "node {node} applies {} while only {} entries are known",
+                entry.id(),
+                self.committed.len()
+            );
+            return Violation::of("applied-in-order", text);
+        }
+        let holders = self.logs.iter().filter(|log| log.holds(entry.id())).count();
+        if holders < self.majority {
+            let text = format!("node {node} applies {}, which {holders} logs hold", entry.id());
+            return Violation::of("committed-by-majority", text);
+        }
+        self.committed.push(Committed { term: entry.term, payload: entry.payload.clone() });
+        Ok(())
+    }
+
+    /// A node replaces its state by a snapshot that ends here.
+    pub(crate) fn restores(&mut self, node: usize, last: EntryId) -> Result<(), Violation> {
+        let known = last.index.0.checked_sub(1).and_then(|place| self.committed.get(place as usize));
+        if known.is_none_or(|known| known.term != last.term) {
+            let text = format!("node {node} takes a snapshot up to {last}, which was never applied");
+            return Violation::of("snapshot-of-committed", text);
+        }
+        self.applied[node] = self.applied[node].max(last.index);
+        Ok(())
+    }
+
+    /// Every command with its index.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = (u64, &Bytes)> {
+        (1..).zip(&self.committed).filter_map(|(index, entry)| match &entry.payload {
+            Payload::Command(command) => Some((index, command)),
+            Payload::Noop => None,
+        })
+    }
+
+    /// The command at an index, if it was applied and is one.
+    pub(crate) fn command(&self, index: u64) -> Option<&Bytes> {
+        match &self.committed.get(usize::try_from(index).ok()?.checked_sub(1)?)?.payload {
+            Payload::Command(command) => Some(command),
+            Payload::Noop => None,
+        }
+    }
+}
+
+/// The violation with the node it is about.
+fn named(node: usize, result: Result<(), Violation>) -> Result<(), Violation> {
+    result.map_err(|violation| Violation { text: format!("node {node}: {}", violation.text), ..violation })
+}
+
+fn hash(payload: &Payload) -> u64 {
+    match payload {
+        Payload::Noop => 1,
+        // FNV-1a: the checkers share nothing with the store, its hash included.
+        Payload::Command(bytes) => bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        }),
+    }
+}

@@ -1,0 +1,188 @@
+//! What the clients did and were told, and what must be true of it: it is linearizable, no version runs back, and no
+//! append is seen twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use clerk::{Answer, ClerkError, Operation};
+
+use crate::checks::linearize::{self, Call, Input, Output, Verdict};
+use crate::violation::Violation;
+
+/// One operation of a client.
+#[derive(Clone, Debug)]
+struct Record {
+    client: usize,
+    operation: Operation,
+    begun: u64,
+    ended: Option<(u64, Result<Answer, ClerkError>)>,
+}
+
+/// All operations, by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    records: Vec<Record>,
+    /// Numbers the moments at which operations begin and end.
+    moment: u64,
+}
+
+impl History {
+    /// An operation begins; its number.
+    pub(crate) fn begin(&mut self, client: usize, operation: Operation) -> usize {
+        self.moment += 1;
+        self.records.push(Record { client, operation, begun: self.moment, ended: None });
+        self.records.len() - 1
+    }
+
+    /// It ends.
+    pub(crate) fn end(&mut self, number: usize, result: Result<Answer, ClerkError>) -> &Operation {
+        self.moment += 1;
+        let record = &mut self.records[number];
+        assert!(record.ended.is_none(), "an operation ends once");
+        record.ended = Some((self.moment, result));
+        &record.operation
+    }
+
+    /// Judges it all. `places` says at which index of the log a value was written; it is asked only about writes whose
+    /// end is unknown, to know where in the order to try them. One that is nowhere in the log is taken as not run: if it
+    /// had an effect all the same, no order explains it.
+    pub(crate) fn check(&self, places: &BTreeMap<&[u8], u64>) -> Result<(), Violation> {
+        let mut by_key: BTreeMap<&[u8], Vec<&Record>> = BTreeMap::new();
+        for record in &self.records {
+            by_key.entry(key_of(&record.operation)).or_default().push(record);
+        }
+        for (key, records) in by_key {
+            let name = String::from_utf8_lossy(key).into_owned();
+            check_appends_once(&name, &records)?;
+            check_versions(&name, &records)?;
+            let calls: Vec<Call> = records.iter().filter_map(|record| record.call(places)).collect();
+            match linearize::check(&calls) {
+                Verdict::Linearizable => {}
+                Verdict::Impossible { at } => {
+                    let text = format!(
+                        "key {name}: no order of the operations explains {}",
+                        describe(&records, &calls[at])
+                    );
+                    return Violation::of("linearizable", text);
+                }
+                Verdict::Unknown => {
+                    let text = format!("key {name}: no verdict over {} operations", calls.len());
+                    return Violation::of("linearizable", text);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// As the checker of linearizability takes it; None for what surely had no effect and tells nothing.
+    fn call(&self, places: &BTreeMap<&[u8], u64>) -> Option<Call> {
+        let input = match &self.operation {
+            Operation::Get { .. } => Input::Get,
+            Operation::Put { value, .. } => Input::Put(value.clone()),
+            Operation::Append { value, .. } => Input::Append(value.clone()),
+            Operation::Delete { .. } => Input::Delete,
+        };
+        let (ended, output, hint) = match &self.ended {
+            None => (None, Output::Unknown, u64::MAX),
+            Some((_, Err(error))) if error.may_have_run() => (None, Output::Unknown, u64::MAX),
+            Some((_, Err(_))) => return None,
+            Some((at, Ok(Answer::Value { value, version }))) => {
+                (Some(*at), Output::Value(Some(value.clone())), *version)
+            }
+            Some((at, Ok(Answer::Written { version }))) if self.is_delete() => {
+                (Some(*at), Output::Deleted(true), *version)
+            }
+            Some((at, Ok(Answer::Written { version }))) => (Some(*at), Output::Done, *version),
+            Some((at, Ok(Answer::NotFound))) if self.is_delete() => {
+                (Some(*at), Output::Deleted(false), u64::MAX)
+            }
+            Some((at, Ok(Answer::NotFound))) => (Some(*at), Output::Value(None), u64::MAX),
+        };
+        let hint = match (&output, &input) {
+            (Output::Unknown, Input::Get) => return None,
+            (Output::Unknown, Input::Put(value) | Input::Append(value)) => *places.get(&value[..])?,
+            _ => hint,
+        };
+        Some(Call { begun: self.begun, ended, input, output, hint })
+    }
+
+    fn is_delete(&self) -> bool {
+        matches!(self.operation, Operation::Delete { .. })
+    }
+}
+
+fn key_of(operation: &Operation) -> &[u8] {
+    match operation {
+        Operation::Get { key }
+        | Operation::Put { key, .. }
+        | Operation::Append { key, .. }
+        | Operation::Delete { key } => key,
+    }
+}
+
+fn describe(records: &[&Record], call: &Call) -> String {
+    let record = records.iter().find(|record| record.begun == call.begun);
+    let mut text = record.map_or_else(String::new, |record| {
+        format!("client {}: {:?} → {:?}", record.client, record.operation, record.ended)
+    });
+    if text.len() > 2_000 {
+        text.truncate((0..=2_000).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+    }
+    text
+}
+
+/// Exactly once, seen from outside: no value ever holds the same append twice.
+fn check_appends_once(key: &str, records: &[&Record]) -> Result<(), Violation> {
+    for record in records {
+        let Some((_, Ok(Answer::Value { value, .. }))) = &record.ended else { continue };
+        let mut found: BTreeSet<&[u8]> = BTreeSet::new();
+        for piece in value.split(|byte| *byte == b',').filter(|piece| !piece.is_empty()) {
+            if !found.insert(piece) {
+                let piece = String::from_utf8_lossy(piece);
+                return Violation::of(
+                    "exactly-once",
+                    format!("key {key} holds {piece} twice, as client {} reads it", record.client),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What begins after another operation has ended never sees or makes an older version.
+fn check_versions(key: &str, records: &[&Record]) -> Result<(), Violation> {
+    let mut ends: Vec<(u64, u64)> = Vec::new();
+    for record in records {
+        if let Some((at, Ok(Answer::Written { version } | Answer::Value { version, .. }))) = &record.ended {
+            ends.push((*at, *version));
+        }
+    }
+    ends.sort_unstable();
+    let mut highest = 0;
+    for end in &mut ends {
+        highest = end.1.max(highest);
+        end.1 = highest;
+    }
+    let mut written: BTreeMap<u64, &Bytes> = BTreeMap::new();
+    for record in records {
+        let Some((_, Ok(answer))) = &record.ended else { continue };
+        let (Answer::Written { version } | Answer::Value { version, .. }) = answer else { continue };
+        let earlier = ends.partition_point(|(at, _)| *at < record.begun);
+        let floor = earlier.checked_sub(1).map_or(0, |place| ends[place].1);
+        if *version < floor {
+            let text = format!(
+                "key {key}: client {} got version {version} after somebody had seen version {floor}",
+                record.client
+            );
+            return Violation::of("versions-rise", text);
+        }
+        if let Answer::Value { value, .. } = answer
+            && *written.entry(*version).or_insert(value) != value
+        {
+            return Violation::of("versions-rise", format!("key {key} has two values of version {version}"));
+        }
+    }
+    Ok(())
+}

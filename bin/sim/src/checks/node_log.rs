@@ -1,0 +1,155 @@
+//! What a checker knows of one node's log: everything its core handed out to be stored, and what it promised on the
+//! strength of it.
+
+use raft::core::{EntryId, Index, Persist, Restored, Term};
+
+use crate::violation::Violation;
+
+/// The model of one node's log and votes. It outlives the node's crashes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeLog {
+    /// The last entry before `terms`.
+    base: EntryId,
+    terms: Vec<Term>,
+    /// The term that was handed out to be stored last.
+    term: Term,
+    /// Up to here the node told a leader that the log is durable, and it has not been told otherwise since.
+    promised: Index,
+    /// The latest term in which it gave its vote, and to whom.
+    voted: Option<(Term, u64)>,
+}
+
+impl NodeLog {
+    /// The last entry.
+    pub(crate) fn last_index(&self) -> Index {
+        self.base.index.plus(self.terms.len() as u64)
+    }
+
+    /// The last entry's id.
+    pub(crate) fn last(&self) -> EntryId {
+        let index = self.last_index();
+        EntryId { term: self.term_at(index).unwrap_or_default(), index }
+    }
+
+    /// The term of an entry, if the log reaches there.
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        let place = index.0.checked_sub(self.base.index.0 + 1)?;
+        self.terms.get(usize::try_from(place).ok()?).copied()
+    }
+
+    /// Whether the entry is in the log, or before where it begins.
+    pub(crate) fn holds(&self, id: EntryId) -> bool {
+        id.index < self.base.index || self.term_at(id.index) == Some(id.term)
+    }
+
+    /// Where the log begins, for those who walk it.
+    pub(crate) fn base(&self) -> EntryId {
+        self.base
+    }
+
+    /// Plays what the core handed out.
+    pub(crate) fn store(&mut self, persist: &Persist) {
+        if let Some(hard_state) = &persist.hard_state {
+            self.term = hard_state.term;
+        }
+        if let Some(meta) = &persist.snapshot {
+            self.begin_behind(meta.last);
+        }
+        if let Some(first) = persist.entries.first() {
+            self.cut_from(first.index);
+            self.terms.extend(persist.entries.iter().map(|entry| entry.term));
+        }
+    }
+
+    fn begin_behind(&mut self, last: EntryId) {
+        if self.term_at(last.index) == Some(last.term) {
+            let gone = last.index.distance_from(self.base.index) as usize;
+            self.terms.drain(..gone);
+        } else {
+            self.terms.clear();
+        }
+        self.base = last;
+    }
+
+    fn cut_from(&mut self, index: Index) {
+        let kept = index.0.saturating_sub(self.base.index.0 + 1) as usize;
+        self.terms.truncate(kept);
+        self.promised = self.promised.min(index.saturating_minus(1));
+    }
+
+    /// The node said in this term that its log is durable up to here. What it says of an earlier term than it is in is
+    /// like a message that was delayed: whoever leads now was elected without it.
+    pub(crate) fn promise(&mut self, term: Term, index: Index) -> Result<(), Violation> {
+        if term < self.term {
+            return Ok(());
+        }
+        if index > self.last_index() {
+            return Violation::of(
+                "acknowledged-what-is-not-there",
+                format!("index {index} beyond {}", self.last()),
+            );
+        }
+        self.promised = self.promised.max(index);
+        Ok(())
+    }
+
+    /// The node gave its vote, or asked for votes for itself.
+    pub(crate) fn vote(&mut self, term: Term, candidate: u64) -> Result<(), Violation> {
+        if let Some((last, to)) = self.voted
+            && (term < last || (term == last && to != candidate))
+        {
+            let text =
+                format!("a vote for node {candidate} in term {term} after one for node {to} in term {last}");
+            return Violation::of("two-votes", text);
+        }
+        self.voted = Some((term, candidate));
+        Ok(())
+    }
+
+    /// The node came up again: what it promised must be there.
+    pub(crate) fn recovered(&mut self, restored: &Restored) -> Result<(), Violation> {
+        let base = restored.snapshot.as_ref().map_or(EntryId::ZERO, |meta| meta.last);
+        let behind = restored.entries.iter().filter(|entry| entry.index > base.index);
+        let terms: Vec<Term> = behind.map(|entry| entry.term).collect();
+        let found = NodeLog {
+            base,
+            terms,
+            term: restored.hard_state.term,
+            promised: self.promised,
+            voted: self.voted,
+        };
+        let begin = self.base.index.max(base.index);
+        for index in begin.0 + 1..=self.promised.0 {
+            let index = Index(index);
+            if found.term_at(index) != self.term_at(index) {
+                let text = format!(
+                    "entry {index} of term {:?} was acknowledged as durable; after the restart its term is {:?}, the \
+                     log ends at {}",
+                    self.term_at(index).map(|term| term.0),
+                    found.term_at(index).map(|term| term.0),
+                    found.last()
+                );
+                return Violation::of("acknowledged-entry-lost", text);
+            }
+        }
+        if self.promised > found.last_index() {
+            let text =
+                format!("the log was acknowledged up to {} and ends at {}", self.promised, found.last());
+            return Violation::of("acknowledged-entry-lost", text);
+        }
+        if let Some((term, candidate)) = self.voted {
+            let kept = restored.hard_state;
+            let same = kept.term == term && kept.vote.map(|vote| vote.0) == Some(candidate);
+            if kept.term < term || (kept.term == term && !same) {
+                let text =
+                    format!("voted for node {candidate} in term {term}; after the restart it is {kept:?}");
+                return Violation::of("vote-lost", text);
+            }
+        }
+        *self = found;
+        Ok(())
+    }
+}

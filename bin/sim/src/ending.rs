@@ -1,0 +1,108 @@
+//! How a run ends: the trouble stops, the cluster comes to rest and serves within five election timeouts, and the last
+//! reads complete the history.
+
+use bytes::Bytes;
+use clerk::Operation;
+
+use crate::event::Event;
+use crate::plan::{MS, SECOND};
+use crate::simulation::{Phase, Simulation};
+use crate::violation::Violation;
+use crate::workload::key;
+
+/// Election timeouts in which a cluster must serve again.
+const ELECTION_TIMEOUTS: u64 = 5;
+
+/// The operations of the probe.
+const PROBES: u64 = 2;
+
+impl Simulation<'_> {
+    /// The trouble is over, if enough has been done.
+    pub(crate) fn make_peace(&mut self) -> Result<(), Violation> {
+        if self.counters.operations < self.plan.operations_min {
+            self.events.schedule(self.now + SECOND, Event::Peace);
+            return Ok(());
+        }
+        self.trace.line(self.now, || "!".into(), || "the trouble is over".into());
+        self.phase = Phase::Peace;
+        self.relieve_all();
+        let chunks: Vec<u64> = self.chunks.keys().copied().collect();
+        for number in chunks {
+            self.events.schedule(self.now + MS, Event::ChunkTimeout { number });
+        }
+        for node in 0..self.machines.len() {
+            self.events.schedule(self.now, Event::Birth { node });
+        }
+        self.to_reach = self.consensus.committed.len() as u64;
+        let after = ELECTION_TIMEOUTS * self.plan.election_us_max() + self.plan.delay_us.1 * 20;
+        self.events.schedule(self.now + after, Event::Judgement);
+        let probe = self.plan.clients;
+        let value = Bytes::from_static(b"probe,");
+        self.begin_operation(probe, Operation::Put { key: "probe".into(), value })?;
+        self.begin_operation(probe, Operation::Get { key: "probe".into() })
+    }
+
+    /// Five election timeouts are over: the cluster must have served, and everybody must have caught up.
+    pub(crate) fn judge(&mut self) -> Result<(), Violation> {
+        if self.phase == Phase::LastReads {
+            return self.judge_states();
+        }
+        if self.probes_served < PROBES {
+            let text = format!(
+                "only {} of {PROBES} operations were served within {ELECTION_TIMEOUTS} election timeouts after the trouble",
+                self.probes_served
+            );
+            return Violation::of("serves-again", text);
+        }
+        for node in 0..self.machines.len() {
+            let applied = self.consensus.applied(node).0;
+            if !self.machines[node].is_out && applied < self.to_reach {
+                let text = format!(
+                    "node {node} has applied {applied} of {} entries, {ELECTION_TIMEOUTS} election timeouts after the trouble",
+                    self.to_reach
+                );
+                return Violation::of("converges", text);
+            }
+        }
+        self.phase = Phase::LastReads;
+        for number in 0..self.plan.keys {
+            self.begin_operation(0, Operation::Get { key: key(number) })?;
+        }
+        Ok(())
+    }
+
+    /// An operation ended in peace: when it was the last, the states are compared after some rest.
+    pub(crate) fn go_on_after_operation(&mut self, _client: usize, _number: usize) -> Result<(), Violation> {
+        let is_quiet = self.clients.iter().all(|client| client.under_way == 0);
+        if self.phase == Phase::LastReads && is_quiet {
+            let after = ELECTION_TIMEOUTS * self.plan.election_us_max();
+            self.events.schedule(self.now + after, Event::Judgement);
+        }
+        Ok(())
+    }
+
+    /// At rest all nodes hold the same.
+    fn judge_states(&mut self) -> Result<(), Violation> {
+        let committed = self.consensus.committed.len() as u64;
+        for node in 0..self.machines.len() {
+            let machine = &self.machines[node];
+            if machine.is_out {
+                continue;
+            }
+            let Some(alive) = &machine.node else {
+                return Violation::of("converges", format!("node {node} is not up"));
+            };
+            let applied = alive.state.applied_index();
+            if applied != committed {
+                return Violation::of(
+                    "converges",
+                    format!("at rest node {node} has applied {applied} of {committed}"),
+                );
+            }
+            let hash = alive.state.read().state_hash();
+            self.store.state(node, applied, hash)?;
+        }
+        self.phase = Phase::Over;
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! What happens when: the queue of everything that is to come, in the order of virtual time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use clerk::machine::CallId;
+use clerk::{Request, Verdict};
+use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
+use raft::core::{Message, NodeId};
+
+use crate::tap::Attempt;
+
+/// A room of a node, or one of its clocks: what takes a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The end of the reactor's poll turn.
+    Reactor,
+    /// The log writer takes what there is.
+    Writer,
+    /// The log writer's disk is done with one operation.
+    LogDisk,
+    /// The log writer was idle for long.
+    Seal,
+    /// The applier finds room in the queue.
+    Applier,
+    /// The apply-loop takes what there is.
+    ApplyLoop,
+    /// The snapshotter does a task or goes on.
+    Snapshotter,
+    /// A tick of the election timer.
+    ElectionTick,
+    /// A heartbeat interval is over.
+    HeartbeatTick,
+}
+
+/// How many rooms there are.
+pub(crate) const ROOMS: usize = 9;
+
+/// What arrives at a node.
+#[derive(Clone, Debug)]
+pub(crate) enum Parcel {
+    /// A peer asks. The life is the asker's.
+    Question { message: Message, life: u32 },
+    /// A peer answers what this life asked.
+    Answer { message: Message, life: u32 },
+    /// A chunk of a snapshot.
+    Chunk { number: u64, from: NodeId, request: InstallSnapshotRequest },
+    /// The answer to a chunk.
+    ChunkAnswer { number: u64, answer: InstallSnapshotResponse },
+    /// A client's request.
+    Request { attempt: Attempt, request: Request },
+}
+
+/// One thing that happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A room of a node takes a step, if it is still the same life.
+    Step { node: usize, life: u32, room: Room },
+    /// Something arrives. `number` is its place among all that was sent on this link.
+    Arrival { from: usize, to: usize, number: u64, parcel: Parcel },
+    /// The answer to a chunk is waited for no longer.
+    ChunkTimeout { number: u64 },
+    /// A client hears what became of an attempt.
+    Heard { attempt: Attempt, verdict: Verdict },
+    /// A client stops waiting for an attempt.
+    CallTimeout { client: usize, call: CallId, number: u64 },
+    /// A client's timer.
+    ClientTimer { client: usize },
+    /// A client has thought of something to do.
+    Idea { client: usize },
+    /// Something goes wrong.
+    Strike,
+    /// Something that went wrong is right again.
+    Relief(Relief),
+    /// A node is started.
+    Birth { node: usize },
+    /// A node whose process found its disk broken ends.
+    Exit { node: usize, life: u32 },
+    /// The trouble is over, if enough has been done.
+    Peace,
+    /// It is looked at whether the cluster came to rest in time.
+    Judgement,
+}
+
+/// What ends by itself after a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relief {
+    /// The links are as they should be, unless another fault has had them since.
+    Links { fault_number: u64 },
+    /// A cut that comes and goes: it goes or comes.
+    Flap { fault_number: u64, times_left: u64, is_cut: bool },
+    /// A disk is as fast as it should be.
+    Disk { node: usize },
+}
+
+struct Scheduled {
+    at: u64,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// The queue. Events of the same moment happen in the order they were scheduled in.
+#[derive(Default)]
+pub(crate) struct Events {
+    heap: BinaryHeap<Reverse<Box<Scheduled>>>,
+    number: u64,
+}
+
+impl Events {
+    pub(crate) fn schedule(&mut self, at: u64, event: Event) {
+        self.number += 1;
+        self.heap.push(Reverse(Box::new(Scheduled { at, number: self.number, event })));
+    }
+
+    /// The next event and its time.
+    pub(crate) fn pop(&mut self) -> Option<(u64, Event)> {
+        self.heap.pop().map(|Reverse(scheduled)| (scheduled.at, scheduled.event))
+    }
+}

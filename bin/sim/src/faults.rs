@@ -1,0 +1,206 @@
+//! The kinds of faults, their names, and how often each happened.
+
+use std::fmt;
+
+/// What may go wrong. A seed draws which of them do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A message is lost.
+    Loss,
+    /// A message arrives twice.
+    Duplication,
+    /// A message is on its way for up to seconds.
+    Delay,
+    /// A message arrives after one that was sent later on the same link. Follows from delays.
+    Reordering,
+    /// Each link is cut or not, by dice.
+    PartitionUniform,
+    /// One node hears and reaches nobody.
+    PartitionIsolate,
+    /// The cluster falls apart into a majority and a minority.
+    PartitionMajority,
+    /// Some are heard but hear nothing.
+    PartitionAsymmetric,
+    /// Two cannot reach each other, while everybody else reaches both.
+    PartitionPartial,
+    /// A cut that comes and goes many times a second.
+    PartitionFlapping,
+    /// A client cannot reach a node.
+    ClientCut,
+    /// A process dies; its page cache stays.
+    Kill,
+    /// A machine loses its power, with everything that was not synced.
+    PowerLoss,
+    /// Power is lost while writes are under way: any sectors and names of the unsynced survive.
+    TornWrite,
+    /// The power goes off in the middle of a disk operation drawn by dice.
+    PowerOffInOperation,
+    /// All machines lose their power at once.
+    PowerLossOfAll,
+    /// A process stands still for a while and goes on.
+    Pause,
+    /// A node's clock runs too fast or too slow.
+    ClockDrift,
+    /// A node's clock jumps ahead.
+    ClockJump,
+    /// A disk takes its time.
+    SlowDisk,
+    /// A disk operation fails, mostly a sync.
+    FailedDisk,
+    /// A disk has no room left.
+    FullDisk,
+    /// A bit of a stored file is another one now.
+    BitFlip,
+    /// The nodes are restarted one after the other.
+    RollingRestart,
+}
+
+/// All of them, in the order of the closing line.
+pub const FAULTS: [Fault; 24] = [
+    Fault::Loss,
+    Fault::Duplication,
+    Fault::Delay,
+    Fault::Reordering,
+    Fault::PartitionUniform,
+    Fault::PartitionIsolate,
+    Fault::PartitionMajority,
+    Fault::PartitionAsymmetric,
+    Fault::PartitionPartial,
+    Fault::PartitionFlapping,
+    Fault::ClientCut,
+    Fault::Kill,
+    Fault::PowerLoss,
+    Fault::TornWrite,
+    Fault::PowerOffInOperation,
+    Fault::PowerLossOfAll,
+    Fault::Pause,
+    Fault::ClockDrift,
+    Fault::ClockJump,
+    Fault::SlowDisk,
+    Fault::FailedDisk,
+    Fault::FullDisk,
+    Fault::BitFlip,
+    Fault::RollingRestart,
+];
+
+impl Fault {
+    /// Its name on the closing line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Loss => "lost",
+            Fault::Duplication => "duplicated",
+            Fault::Delay => "delayed",
+            Fault::Reordering => "reordered",
+            Fault::PartitionUniform => "cut-uniform",
+            Fault::PartitionIsolate => "cut-one",
+            Fault::PartitionMajority => "cut-halves",
+            Fault::PartitionAsymmetric => "cut-one-way",
+            Fault::PartitionPartial => "cut-partial",
+            Fault::PartitionFlapping => "cut-flapping",
+            Fault::ClientCut => "cut-client",
+            Fault::Kill => "killed",
+            Fault::PowerLoss => "power-lost",
+            Fault::TornWrite => "torn",
+            Fault::PowerOffInOperation => "off-in-operation",
+            Fault::PowerLossOfAll => "all-off",
+            Fault::Pause => "paused",
+            Fault::ClockDrift => "drifted",
+            Fault::ClockJump => "clock-jumped",
+            Fault::SlowDisk => "slow-disk",
+            Fault::FailedDisk => "failed-disk",
+            Fault::FullDisk => "full-disk",
+            Fault::BitFlip => "flipped",
+            Fault::RollingRestart => "rolled",
+        }
+    }
+
+    /// Whether it strikes now and then, as opposed to colouring every message or the whole run.
+    pub(crate) fn strikes(self) -> bool {
+        !matches!(
+            self,
+            Fault::Loss | Fault::Duplication | Fault::Delay | Fault::Reordering | Fault::ClockDrift
+        )
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How often what happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    faults: [u64; FAULTS.len()],
+    /// Operations that ended, in whatever way.
+    pub operations: u64,
+    /// Writes of which it is not known whether they ran.
+    pub unknown: u64,
+    /// Operations that surely did not run.
+    pub failed: u64,
+    /// Terms in which somebody led.
+    pub leaders: u64,
+    /// Entries committed.
+    pub entries: u64,
+    /// Snapshots that a node received and installed.
+    pub snapshots: u64,
+    /// Lives of nodes, the first ones included.
+    pub lives: u64,
+    /// Starts that were refused because a file is damaged.
+    pub refusals: u64,
+    /// Events of the simulation.
+    pub events: u64,
+    /// Simulated time in microseconds.
+    pub simulated_us: u64,
+}
+
+impl Counters {
+    /// One more of a kind.
+    pub(crate) fn count(&mut self, fault: Fault) {
+        self.faults[fault as usize] += 1;
+    }
+
+    /// How many of a kind there were.
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.faults[fault as usize]
+    }
+
+    /// Adds what another run counted.
+    pub fn add(&mut self, other: &Counters) {
+        for (sum, more) in self.faults.iter_mut().zip(other.faults) {
+            *sum += more;
+        }
+        self.operations += other.operations;
+        self.unknown += other.unknown;
+        self.failed += other.failed;
+        self.leaders += other.leaders;
+        self.entries += other.entries;
+        self.snapshots += other.snapshots;
+        self.lives += other.lives;
+        self.refusals += other.refusals;
+        self.events += other.events;
+        self.simulated_us += other.simulated_us;
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "simulated-s={} operations={} unknown={} failed={} leaders={} entries={} snapshots-received={} lives={} \
+             refused-starts={} events={}",
+            self.simulated_us / 1_000_000,
+            self.operations,
+            self.unknown,
+            self.failed,
+            self.leaders,
+            self.entries,
+            self.snapshots,
+            self.lives,
+            self.refusals,
+            self.events
+        )?;
+        FAULTS.iter().try_for_each(|fault| write!(f, " {fault}={}", self.of(*fault)))
+    }
+}

@@ -1,0 +1,116 @@
+//! A whole cluster in one thread, on a virtual clock, a virtual network and disks in memory.
+//!
+//! What runs is what ships: the core, the gate, the log writer, the applier, the apply-loop, the snapshotter, the log and
+//! snapshot files, the state machine, the sessions, and the clerk's machine. Only threads, sockets, clocks and platters
+//! are made up, and they are made up out of a seed, so that a run can be repeated byte for byte and the schedule that
+//! broke a rule can be looked at as often as it takes.
+//!
+//! # What a seed is
+//!
+//! [`Plan::draw`] draws the cluster (1 to 7 nodes), its timeouts and bounds, the clients, the workload, and which kinds of
+//! faults ([`Fault`]) there are. At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in
+//! trouble; then everything is made right, and the cluster must serve within five election timeouts and come to rest in
+//! one state.
+//!
+//! # What is checked
+//!
+//! After every step, by checkers that share no code with what they check: one leader per term; log matching; leader
+//! completeness; nobody applies what another did not, or what no majority holds; votes and acknowledged entries survive
+//! restarts; equal states at equal index; every request is answered, once. At the end: the clients' history is
+//! linearizable, versions rise, no append is seen twice. A panic counts as a violation; so does a node that stops, or
+//! refuses to start, without a disk fault.
+//!
+//! # Reading a failure
+//!
+//! `sim --seed N` prints the rule, what was seen, and the last events. `sim --seed N --trace` prints every event, one a
+//! line: the virtual time in microseconds, who (`n0` a node, `c3` a client, `!` a fault), and what happened: `step` a
+//! room's turn, `says` and `hears` a message as `from→to term=… kind`, `asks`, `tells`, `hears of` a client's
+//! attempt, `begins` and `ends` an operation. `sim --seed N --minimize` looks for the fewest kinds of faults and the
+//! shortest trouble that still break a rule.
+//!
+//! A seed that failed is kept in `seeds.txt` with a line on what it found; the tests run it for ever.
+//!
+//! # Running long
+//!
+//! `cargo run --release -p sim -- --minutes 600 --until-failure`, or `--seeds 0..100000`.
+
+mod births;
+mod checks;
+mod client;
+mod dice;
+mod ending;
+mod event;
+mod faults;
+mod links;
+mod minimize;
+mod node;
+mod people;
+mod plan;
+mod rooms;
+mod simulation;
+mod strikes;
+mod tap;
+mod trace;
+mod violation;
+mod wires;
+mod workload;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use checks::linearize;
+pub use faults::{Counters, FAULTS, Fault};
+pub use minimize::minimize;
+pub use plan::Plan;
+pub use trace::{LAST_LINES, Trace};
+pub use violation::Violation;
+pub use workload::Workload;
+
+use simulation::Simulation;
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What happened how often, as far as the run came.
+    pub counters: Counters,
+    /// The first rule that was broken.
+    pub violation: Option<Violation>,
+}
+
+/// Runs a plan.
+pub fn run<'a>(plan: &'a Plan, trace: Trace<'a>) -> Report {
+    let mut simulation = Simulation::new(plan, trace);
+    let outcome = catch_unwind(AssertUnwindSafe(|| simulation.run()));
+    let violation = match outcome {
+        Ok(result) => result.err(),
+        Err(payload) => {
+            let said = PANIC.with(|said| said.borrow_mut().take());
+            let text = said.unwrap_or_else(|| panic_text(&*payload));
+            Some(Violation { rule: "no-panic", text })
+        }
+    };
+    let mut counters = simulation.counters.clone();
+    counters.simulated_us = simulation.now;
+    // What panicked may be broken in a way that its end panics, too: it is let go of without an end.
+    if violation.as_ref().is_some_and(|violation| violation.rule == "no-panic") {
+        std::mem::forget(simulation);
+    }
+    Report { counters, violation }
+}
+
+/// Has panics of the simulated code noted, with their place, instead of printed. For programs; tests leave the standard
+/// hook where it is.
+pub fn note_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        PANIC.with(|said| *said.borrow_mut() = Some(info.to_string().replace('\n', " ")));
+    }));
+}
+
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().cloned();
+    text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}

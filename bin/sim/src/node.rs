@@ -1,0 +1,288 @@
+//! One node: the shipped rooms, put together as the server does it, but for threads, sockets and a real disk.
+//!
+//! Each room has a step; who calls it, when, is the simulation's. Nothing here decides anything that a node decides.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clerk::Request;
+use kvserver::state_machine::{Command, StateMachine};
+use kvserver::{ApplyLoop, Parts, ServerConfig, SharedState, SnapshotDesk, Snapshotter};
+use proto::raft_rpc::InstallSnapshotRequest;
+use raft::core::{Message, NodeId, RawNode, Restored};
+use raft::driver::{ApplyMsg, LogItem, LogWriter};
+use raft::net::{Inbox, SnapshotReceiver};
+use raft::storage::disk::{Completion, Disk, DiskOp, OpId};
+use raft::storage::memory::{MemoryDisk, MemoryFiles};
+use raft::storage::{Recovery, WalConfig, recover};
+use raft::sync::{PopTimeout, StopSignal};
+
+use crate::dice::generator;
+use crate::plan::Plan;
+use crate::tap::{Attempt, ChunkTap, ClientSink, Mailroom, Tap};
+
+/// The first port of the nodes' made-up addresses.
+const PORT_FIRST: u64 = 10_000;
+
+/// The concern of a node's own randomness; its id and life are added.
+const CONCERN: u64 = 1 << 32;
+
+/// The address by which clients know a node.
+pub(crate) fn address(node: u64) -> String {
+    format!("node:{}", PORT_FIRST + node)
+}
+
+/// The node of an address.
+pub(crate) fn node_at(address: &str) -> Option<usize> {
+    let port: u64 = address.rsplit_once(':')?.1.parse().ok()?;
+    usize::try_from(port.checked_sub(PORT_FIRST)?).ok()
+}
+
+/// The log writer's disk, whose operations the simulation carries out one by one.
+#[derive(Clone)]
+struct SharedDisk(Arc<Mutex<MemoryDisk>>);
+
+impl SharedDisk {
+    fn open(&self) -> MutexGuard<'_, MemoryDisk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk for SharedDisk {
+    fn submit(&mut self, op: DiskOp) -> OpId {
+        self.open().submit(op)
+    }
+
+    fn complete(&mut self) -> Option<Completion> {
+        self.open().complete()
+    }
+
+    fn wait(&mut self) -> Completion {
+        self.open().wait()
+    }
+}
+
+/// One life of a node.
+pub(crate) struct VirtualNode {
+    pub(crate) parts: Parts,
+    pub(crate) state: Arc<SharedState>,
+    pub(crate) mailroom: Mailroom,
+    /// Taken out of the log writer's list to be looked at; given back before its turn.
+    pub(crate) staged: Vec<LogItem>,
+    /// How many of `staged` the checkers have seen.
+    pub(crate) staged_seen: usize,
+    apply_loop: ApplyLoop,
+    writer: LogWriter,
+    log_disk: SharedDisk,
+    snapshotter: Snapshotter,
+    desk: Arc<SnapshotDesk>,
+}
+
+/// What a node is started with.
+pub(crate) struct Birth<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) id: u64,
+    pub(crate) life: u32,
+    pub(crate) files: &'a MemoryFiles,
+}
+
+impl VirtualNode {
+    /// Opens the directory and puts the rooms together; also says what was recovered. The error is the refusal's text.
+    pub(crate) fn start(birth: &Birth<'_>) -> Result<(VirtualNode, Restored), String> {
+        let Birth { plan, id, life, files } = *birth;
+        let config = server_config(plan, id);
+        let mut log_disk = SharedDisk(Arc::new(Mutex::new(MemoryDisk::held(files))));
+        let wal_config = WalConfig { segment_bytes: plan.segment_bytes, ..WalConfig::new(id + 1) };
+        let recovery = recover(&mut log_disk, wal_config, life > 1).map_err(|error| error.to_string())?;
+        let Recovery { wal, restored, snapshots, .. } = recovery;
+        let desk_files = files.clone();
+        let desk = Arc::new(SnapshotDesk::new(move || Box::new(MemoryDisk::new(&desk_files))));
+        let machine = match &restored.snapshot {
+            None => StateMachine::new(),
+            Some(meta) => desk.load(meta).map_err(|error| error.to_string())?,
+        };
+        let state = Arc::new(SharedState::new(machine));
+        let random = generator(plan.seed, CONCERN + (id << 16) + u64::from(life));
+        let stop = Arc::new(StopSignal::new());
+        let (parts, apply_loop) = Parts::join(&config, restored.clone(), &state, &desk, &stop, random)
+            .map_err(|error| error.to_string())?;
+        let mailroom = Mailroom::default();
+        let tap = Arc::new(Tap { mailroom: mailroom.clone(), application: Arc::clone(&parts.application) });
+        parts.node.connect(Arc::clone(&tap) as _, tap as _);
+        let snapshotter = Snapshotter::new(
+            Arc::clone(&parts.node),
+            Arc::clone(&desk),
+            Arc::clone(&state),
+            Box::new(MemoryDisk::new(files)),
+            snapshots,
+            Arc::new(ChunkTap(mailroom.clone())),
+        );
+        let spare_desk = Arc::clone(&desk);
+        let writer = LogWriter::new(wal, Box::new(log_disk.clone()), move |plan| {
+            // Without a spare the log writer makes its next file itself.
+            let _ = spare_desk.prepare_spare(plan);
+        });
+        let (staged, staged_seen) = Default::default();
+        let node = VirtualNode {
+            parts,
+            state,
+            mailroom,
+            staged,
+            staged_seen,
+            apply_loop,
+            writer,
+            log_disk,
+            snapshotter,
+            desk,
+        };
+        Ok((node, restored))
+    }
+
+    /// A peer's message comes in; the core sees it at its next visit.
+    pub(crate) fn receive(&self, message: Message) {
+        self.parts.node.receive(message);
+    }
+
+    /// A chunk of a snapshot comes in.
+    pub(crate) fn receive_chunk(&self, from: NodeId, number: u64, request: InstallSnapshotRequest) {
+        let mailroom = self.mailroom.clone();
+        let answer = move |answer| mailroom.open().chunk_answers.push((number, answer));
+        self.desk.chunk(from, request, Box::new(answer));
+    }
+
+    /// A client's request comes in.
+    pub(crate) fn receive_request(&self, attempt: Attempt, request: &Request) {
+        let sink = Box::new(ClientSink::new(attempt, &self.mailroom));
+        match request {
+            Request::Read { key } => self.parts.intake.read(key.clone(), sink),
+            Request::OpenSession => self.parts.intake.write(Command::OpenSession.encode(), sink),
+            Request::Write { operation, stamp } => {
+                self.parts.intake.write(encode(operation, *stamp), sink);
+            }
+        }
+    }
+
+    /// The end of a poll turn.
+    pub(crate) fn end_of_turn(&self) {
+        self.parts.intake.end_of_turn();
+    }
+
+    pub(crate) fn tick_election(&self) {
+        // A stopped node has no time.
+        let _ = self.parts.node.with_core(RawNode::tick_election);
+    }
+
+    pub(crate) fn tick_heartbeat(&self) {
+        let _ = self.parts.node.with_core(RawNode::tick_heartbeat);
+    }
+
+    /// Whether the log writer has something to take.
+    pub(crate) fn has_log_work(&self) -> bool {
+        !self.staged.is_empty() || !self.parts.node.log_work().is_empty()
+    }
+
+    /// Operations that the log writer's disk has yet to carry out.
+    pub(crate) fn held_operations(&self) -> usize {
+        self.log_disk.open().held_operations()
+    }
+
+    pub(crate) fn step_writer(&mut self) {
+        for item in self.staged.drain(..) {
+            self.parts.node.log_work().append(item);
+        }
+        self.staged_seen = 0;
+        self.writer.turn(&self.parts.node);
+    }
+
+    /// Carries one operation of the log writer's disk out, and tells the writer.
+    pub(crate) fn step_log_disk(&mut self) {
+        if self.log_disk.open().carry_out_next()
+            && let Some(completion) = self.log_disk.complete()
+            && let Err(error) = self.writer.completed(completion, &self.parts.node)
+        {
+            self.parts.node.fail(&format!("its log: {error}"));
+        }
+    }
+
+    /// The writer was idle for long.
+    pub(crate) fn seal(&mut self) {
+        self.writer.seal();
+    }
+
+    /// One message for the state machine, or None when there is none.
+    pub(crate) fn next_to_apply(&self) -> Option<ApplyMsg> {
+        let queue = &self.parts.queue;
+        if queue.is_empty() {
+            return None;
+        }
+        match queue.pop_timeout(Duration::ZERO) {
+            PopTimeout::Item(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn step_apply_loop(&mut self, messages: Vec<ApplyMsg>) {
+        self.apply_loop.turn(messages.into_iter());
+    }
+
+    /// Whether the snapshotter has something to do.
+    pub(crate) fn has_snapshot_work(&self) -> bool {
+        !self.desk.is_empty() || !self.snapshotter.is_resting()
+    }
+
+    pub(crate) fn step_snapshotter(&mut self) {
+        let task = match self.desk.is_empty() {
+            true => None,
+            false => match self.desk.wait(Some(Duration::ZERO)) {
+                PopTimeout::Item(task) => Some(task),
+                _ => None,
+            },
+        };
+        if let Err(error) = self.snapshotter.turn(task) {
+            self.parts.node.fail(&format!("its snapshots: {error}"));
+        }
+    }
+
+    /// The power goes off while the disk works on everything it was given.
+    pub(crate) fn begin_held(&mut self) {
+        self.log_disk.open().begin_held();
+    }
+
+    /// The log as an idle writer leaves it: all of it durable, and said to be.
+    pub(crate) fn finish_log(&mut self) {
+        while self.held_operations() > 0 && !self.parts.node.is_stopped() {
+            self.step_log_disk();
+        }
+        self.writer.seal();
+        while self.held_operations() > 0 && !self.parts.node.is_stopped() {
+            self.step_log_disk();
+        }
+    }
+}
+
+fn server_config(plan: &Plan, id: u64) -> ServerConfig {
+    let members: Vec<_> = (0..plan.nodes).map(|id| (id, address(id))).collect();
+    let mut config = ServerConfig::new(id, "virtual", members, "", "unused".into());
+    config.heartbeat_ms = plan.heartbeat_ms;
+    config.election_min_ms = plan.election_min_ms;
+    config.election_max_ms = plan.election_max_ms;
+    config.snapshot_log_bytes = plan.snapshot_log_bytes;
+    config.trailing_entries = plan.trailing_entries;
+    config.apply_queue_batches = plan.apply_queue_batches;
+    config.uncommitted_bytes_max = plan.uncommitted_bytes_max;
+    config
+}
+
+/// What the `kv` service makes of a stamped write.
+fn encode(operation: &clerk::Operation, stamp: clerk::Stamp) -> Bytes {
+    let clerk::Stamp { client_id, seq, acked_below } = stamp;
+    let stamp = kvserver::state_machine::Stamp { client_id, seq, acked_below };
+    match operation {
+        clerk::Operation::Put { key, value } => Command::Put { stamp, key, value },
+        clerk::Operation::Append { key, value } => Command::Append { stamp, key, value },
+        clerk::Operation::Delete { key } => Command::Delete { stamp, key },
+        clerk::Operation::Get { .. } => unreachable!("a get carries no stamp"),
+    }
+    .encode()
+}

@@ -1,0 +1,151 @@
+//! The clients' part of the run: ideas become operations, the clerk's machine decides what is sent, and what it tells its
+//! caller goes into the history.
+
+use std::time::Duration;
+
+use clerk::machine::{Action, CallId};
+use clerk::{Operation, Verdict};
+
+use crate::checks::store::check_acknowledged;
+use crate::event::{Event, Parcel};
+use crate::node::node_at;
+use crate::simulation::Simulation;
+use crate::tap::Attempt;
+use crate::violation::Violation;
+use crate::wires::brief;
+
+impl Simulation<'_> {
+    /// Every client begins to think; the probe does not.
+    pub(crate) fn begin_ideas(&mut self) {
+        for client in 0..self.plan.clients {
+            for _ in 0..self.plan.operations_at_once {
+                let after = self.clients[client].dice.between(0, self.plan.think_us_max);
+                self.events.schedule(self.now + after, Event::Idea { client });
+            }
+        }
+    }
+
+    /// A client begins its next operation.
+    pub(crate) fn have_idea(&mut self, client: usize) -> Result<(), Violation> {
+        if !self.is_trouble() {
+            return Ok(());
+        }
+        let person = &mut self.clients[client];
+        let number = person.begun;
+        let operation = self.plan.workload.operation(&mut person.dice, client, number, self.plan.keys);
+        self.begin_operation(client, operation)
+    }
+
+    pub(crate) fn begin_operation(&mut self, client: usize, operation: Operation) -> Result<(), Violation> {
+        let number = self.history.begin(client, operation.clone());
+        self.say_of_client(client, || {
+            let mut text = format!("begins operation {number}: {operation:?}");
+            text.truncate((0..=120.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+            text
+        });
+        let now = self.clock();
+        let person = &mut self.clients[client];
+        person.begun += 1;
+        person.under_way += 1;
+        person.machine.on_start(operation, number, now);
+        self.act(client)
+    }
+
+    pub(crate) fn wake_client(&mut self, client: usize) -> Result<(), Violation> {
+        let now = self.clock();
+        self.clients[client].machine.on_timer(now);
+        self.act(client)
+    }
+
+    /// A client hears what became of an attempt.
+    pub(crate) fn hear(&mut self, attempt: Attempt, verdict: Verdict) -> Result<(), Violation> {
+        let client = attempt.client;
+        let Some(call) = self.clients[client].replied(attempt.number) else { return Ok(()) };
+        self.say_of_client(client, || format!("hears of attempt {}: {}", attempt.number, brief(&verdict)));
+        let now = self.clock();
+        self.clients[client].machine.on_reply(call, verdict, now);
+        self.act(client)
+    }
+
+    /// A client stops waiting for an attempt.
+    pub(crate) fn time_out(&mut self, client: usize, call: CallId, number: u64) -> Result<(), Violation> {
+        if self.clients[client].replied(number).is_none() {
+            return Ok(());
+        }
+        let now = self.clock();
+        self.clients[client].machine.on_reply(call, Verdict::NoReply { may_have_run: true }, now);
+        self.act(client)
+    }
+
+    /// Does what the machine wants done.
+    fn act(&mut self, client: usize) -> Result<(), Violation> {
+        while let Some(action) = self.clients[client].machine.poll_action() {
+            match action {
+                Action::Send { call, node, request, timeout } => {
+                    let person = &mut self.clients[client];
+                    let number = person.call(call);
+                    let to = node_at(person.machine.address(node)).filter(|to| *to < self.machines.len());
+                    let Some(to) = to else {
+                        return Violation::of(
+                            "hints-are-members",
+                            format!("client {client} was sent to a stranger"),
+                        );
+                    };
+                    let at = self.now + micros(timeout);
+                    self.events.schedule(at, Event::CallTimeout { client, call, number });
+                    self.say_of_client(client, || format!("asks node {to}, attempt {number}"));
+                    let attempt = Attempt { client, number };
+                    self.send(self.machines.len() + client, to, Parcel::Request { attempt, request });
+                }
+                Action::Wake { after } => {
+                    self.events.schedule(self.now + micros(after), Event::ClientTimer { client });
+                }
+                Action::Finish { done, result } => self.finish(client, done, result)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        client: usize,
+        number: usize,
+        result: Result<clerk::Answer, clerk::ClerkError>,
+    ) -> Result<(), Violation> {
+        self.say_of_client(client, || match &result {
+            Ok(answer) => format!("ends operation {number}: {}", brief(&Verdict::Done(answer.clone()))),
+            Err(error) => format!("ends operation {number}: {error}"),
+        });
+        self.counters.operations += 1;
+        let operation = self.history.end(number, result.clone());
+        match &result {
+            Ok(answer) => {
+                check_acknowledged(&self.consensus, operation, answer)?;
+                self.probes_served += u64::from(client == self.plan.clients);
+            }
+            Err(error) if operation.is_write() && error.may_have_run() => self.counters.unknown += 1,
+            Err(_) => self.counters.failed += 1,
+        }
+        self.clients[client].under_way -= 1;
+        if self.is_trouble() {
+            let after = self.clients[client].dice.between(0, self.plan.think_us_max);
+            self.events.schedule(self.now + after, Event::Idea { client });
+            return Ok(());
+        }
+        self.go_on_after_operation(client, number)
+    }
+
+    /// Virtual time as the clerk's machine wants it.
+    pub(crate) fn clock(&self) -> Duration {
+        Duration::from_micros(self.now)
+    }
+
+    fn say_of_client(&mut self, client: usize, what: impl FnOnce() -> String) {
+        self.trace.line(self.now, || format!("c{client}"), what);
+    }
+}
+
+/// Whole microseconds, rounded up: a timer that came early would not come again.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX / 2)
+}

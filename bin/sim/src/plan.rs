@@ -1,0 +1,190 @@
+//! What a seed draws before the run begins: the cluster, its settings, the clients, and what may go wrong.
+
+use crate::dice::Dice;
+use crate::faults::{FAULTS, Fault};
+use crate::workload::Workload;
+
+/// Microseconds in a second and in a millisecond.
+pub(crate) const SECOND: u64 = 1_000_000;
+pub(crate) const MS: u64 = 1_000;
+
+/// The stream of dice that plans are drawn from.
+const CONCERN: u64 = 1;
+
+/// A run, before it is run. The same plan gives the same run, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Where it all comes from.
+    pub seed: u64,
+    /// What the clients do.
+    pub workload: Workload,
+    /// How many nodes the cluster has.
+    pub nodes: u64,
+    /// How many clients there are.
+    pub clients: usize,
+    /// Operations a client has under way at once, at most.
+    pub operations_at_once: u64,
+    /// How long a client thinks between two operations, at most, in microseconds.
+    pub think_us_max: u64,
+    /// How many keys they share.
+    pub keys: u64,
+    /// What may go wrong.
+    pub faults: Vec<Fault>,
+    /// When it stops going wrong, in microseconds, provided enough operations have ended.
+    pub trouble_us: u64,
+    /// Operations that must have ended before the trouble does.
+    pub operations_min: u64,
+    /// The longest pause between two strikes.
+    pub strike_gap_us: u64,
+    /// Messages lost and doubled, in a thousand.
+    pub loss_permille: u64,
+    /// See there.
+    pub duplication_permille: u64,
+    /// Messages that take up to `slow_us_max`, in a thousand.
+    pub slow_permille: u64,
+    /// See there.
+    pub slow_us_max: u64,
+    /// How long any other message takes.
+    pub delay_us: (u64, u64),
+    /// How long a disk operation takes.
+    pub disk_us: (u64, u64),
+    /// How long a thread takes to wake up and do a turn, at most.
+    pub turn_us_max: u64,
+    /// Whether the log writer hands the disk a batch before the last one is durable.
+    pub pipelined_log: bool,
+    /// Milliseconds.
+    pub heartbeat_ms: u64,
+    /// Milliseconds.
+    pub election_min_ms: u64,
+    /// Milliseconds.
+    pub election_max_ms: u64,
+    /// Bytes of log after which a snapshot is taken.
+    pub snapshot_log_bytes: u64,
+    /// Entries kept behind a snapshot.
+    pub trailing_entries: u64,
+    /// Batches between Raft and the apply-loop.
+    pub apply_queue_batches: usize,
+    /// Bytes of entries proposed and not committed.
+    pub uncommitted_bytes_max: usize,
+    /// Size of a log segment.
+    pub segment_bytes: u64,
+}
+
+impl Plan {
+    /// What this seed draws for this workload; None draws the workload, too.
+    pub fn draw(seed: u64, workload: Option<Workload>) -> Plan {
+        let mut dice = Dice::new(seed, CONCERN);
+        let drawn = dice.one(&Workload::ALL);
+        let workload = workload.unwrap_or(drawn);
+        let nodes = dice.one(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+        let faults = draw_faults(&mut dice, nodes, workload);
+        let has = |fault| faults.contains(&fault);
+        let election_min_ms = dice.between(100, 400);
+        let large = workload == Workload::Large;
+        let base_us = dice.one(&[50, 200, 1_000, 5_000]);
+        Plan {
+            seed,
+            workload,
+            nodes,
+            clients: dice.between(5, 8) as usize,
+            operations_at_once: dice.between(1, 3),
+            think_us_max: dice.between(100, 300) * MS,
+            keys: workload.keys(&mut dice),
+            trouble_us: dice.between(60, 75) * SECOND,
+            operations_min: 1_000,
+            strike_gap_us: match workload {
+                Workload::Churn => dice.between(300, 1_500) * MS,
+                _ => dice.between(1_000, 8_000) * MS,
+            },
+            loss_permille: if has(Fault::Loss) { dice.skewed(1, 300) } else { 0 },
+            duplication_permille: if has(Fault::Duplication) { dice.skewed(1, 500) } else { 0 },
+            slow_permille: if has(Fault::Delay) { dice.skewed(1, 300) } else { 0 },
+            slow_us_max: dice.between(5, 3_000) * MS,
+            delay_us: (base_us / 4, base_us * dice.between(1, 5)),
+            disk_us: (20, dice.one(&[100, 500, 2_000, 20_000])),
+            turn_us_max: dice.one(&[5, 50, 500]),
+            pipelined_log: dice.permille(300),
+            heartbeat_ms: dice.between(10, 40),
+            election_min_ms,
+            election_max_ms: election_min_ms + dice.between(50, 300),
+            snapshot_log_bytes: dice.one(&[1_500, 10_000, 50_000, 1 << 20]) * if large { 20 } else { 1 },
+            trailing_entries: dice.one(&[0, 4, 50, 1_000]),
+            apply_queue_batches: dice.one(&[1, 2, 8, 64]),
+            uncommitted_bytes_max: dice.one(&[2_000, 20_000, 1 << 20]) * if large { 20 } else { 1 },
+            segment_bytes: dice.one(&[1 << 10, 4 << 10, 32 << 10, 256 << 10]),
+            faults,
+        }
+    }
+
+    /// The calm run by which the speed is measured: three nodes, fifty operations per simulated second.
+    pub fn calm(seed: u64) -> Plan {
+        Plan {
+            nodes: 3,
+            clients: 5,
+            operations_at_once: 1,
+            think_us_max: 196 * MS,
+            faults: Vec::new(),
+            loss_permille: 0,
+            duplication_permille: 0,
+            slow_permille: 0,
+            delay_us: (50, 250),
+            disk_us: (20, 500),
+            turn_us_max: 50,
+            heartbeat_ms: 25,
+            election_min_ms: 300,
+            election_max_ms: 500,
+            ..Plan::draw(seed, Some(Workload::Default))
+        }
+    }
+
+    /// The same run without some kinds of faults.
+    pub fn without(&self, left_out: &[Fault]) -> Plan {
+        let mut plan = self.clone();
+        plan.faults.retain(|fault| !left_out.contains(fault));
+        for fault in left_out {
+            match fault {
+                Fault::Loss => plan.loss_permille = 0,
+                Fault::Duplication => plan.duplication_permille = 0,
+                Fault::Delay => plan.slow_permille = 0,
+                _ => {}
+            }
+        }
+        plan
+    }
+
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    /// The longest election timeout in microseconds.
+    pub(crate) fn election_us_max(&self) -> u64 {
+        self.election_max_ms * MS
+    }
+
+    /// How many nodes are more than half.
+    pub(crate) fn majority(&self) -> usize {
+        self.nodes as usize / 2 + 1
+    }
+}
+
+/// Each kind is there in half of the seeds: faults that never meet show what faults that always meet hide.
+fn draw_faults(dice: &mut Dice, nodes: u64, workload: Workload) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for fault in FAULTS {
+        let is_churn = matches!(
+            fault,
+            Fault::Kill
+                | Fault::PowerLoss
+                | Fault::TornWrite
+                | Fault::PartitionIsolate
+                | Fault::RollingRestart
+        );
+        let chance = if workload == Workload::Churn && is_churn { 900 } else { 450 };
+        let wanted = dice.permille(chance);
+        let possible = nodes > 1 || !fault.name().starts_with("cut-") || fault == Fault::ClientCut;
+        if wanted && possible {
+            faults.push(fault);
+        }
+    }
+    faults
+}

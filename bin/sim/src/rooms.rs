@@ -1,0 +1,232 @@
+//! The steps of a node's rooms, and what follows from each: what left the node is taken, looked at by the checkers and
+//! sent, and whoever has something to do is scheduled.
+
+use raft::core::NodeId;
+use raft::driver::{ApplyMsg, LogItem};
+
+use crate::client::verdict;
+use crate::event::{Event, Parcel, Room};
+use crate::faults::Fault;
+use crate::plan::MS;
+use crate::simulation::{PendingChunk, Planned, Simulation};
+use crate::tap::{Left, OutgoingChunk};
+use crate::violation::Violation;
+
+/// The length of an election tick, as the server has it.
+const ELECTION_TICK_US: u64 = 10 * MS;
+
+/// How long the log must be idle before it is sealed, as the log writer has it.
+const SEAL_AFTER_US: u64 = 500 * MS;
+
+/// Of all indexes, one in this many is one at which states are compared; with large states, fewer.
+const HASH_EVERY: u64 = 32;
+const HASH_EVERY_LARGE: u64 = 256;
+
+/// How long an answer to a chunk is waited for, as the transport has it.
+const CHUNK_TIMEOUT_US: u64 = 5_000 * MS;
+
+impl Simulation<'_> {
+    /// A room of a node takes a step.
+    pub(crate) fn step(&mut self, node: usize, life: u32, room: Room) -> Result<(), Violation> {
+        let machine = &mut self.machines[node];
+        if machine.life != life {
+            return Ok(());
+        }
+        if machine.paused_until > self.now {
+            self.events.schedule(machine.paused_until, Event::Step { node, life, room });
+            return Ok(());
+        }
+        machine.is_scheduled[room as usize] = false;
+        let speed = machine.speed_permille;
+        let Some(alive) = &mut machine.node else { return Ok(()) };
+        match room {
+            Room::Reactor => alive.end_of_turn(),
+            Room::Writer => {
+                machine.log_touched = self.now;
+                alive.step_writer();
+            }
+            Room::LogDisk => {
+                machine.log_touched = self.now;
+                alive.step_log_disk();
+                if alive.held_operations() == 0 {
+                    self.schedule_step(node, Room::Seal, SEAL_AFTER_US);
+                }
+            }
+            Room::Seal => {
+                let idle = self.now - machine.log_touched;
+                if idle >= SEAL_AFTER_US {
+                    alive.seal();
+                } else {
+                    self.schedule_step(node, Room::Seal, SEAL_AFTER_US - idle);
+                }
+            }
+            Room::Applier => {
+                // What it moved shows in the queue.
+                let _ = alive.parts.applier.turn();
+            }
+            Room::ApplyLoop => {
+                self.apply(node)?;
+                self.schedule_step(node, Room::Applier, 1);
+            }
+            Room::Snapshotter => alive.step_snapshotter(),
+            Room::ElectionTick => {
+                alive.tick_election();
+                self.schedule_step(node, Room::ElectionTick, ELECTION_TICK_US * 1000 / speed);
+            }
+            Room::HeartbeatTick => {
+                alive.tick_heartbeat();
+                self.schedule_step(node, Room::HeartbeatTick, self.plan.heartbeat_ms * MS * 1000 / speed);
+            }
+        }
+        if self.trace.is_on() && !matches!(room, Room::ElectionTick | Room::HeartbeatTick) {
+            self.say_of_node(node, || format!("step {room:?}"));
+        }
+        self.look_at(node)
+    }
+
+    /// One turn of the apply-loop over some of what is in its queue.
+    fn apply(&mut self, node: usize) -> Result<(), Violation> {
+        let Some(alive) = &mut self.machines[node].node else { return Ok(()) };
+        let wanted = self.turn_dice.between(1, 4);
+        let mut messages = Vec::new();
+        while messages.len() < wanted as usize
+            && let Some(message) = alive.next_to_apply()
+        {
+            messages.push(message);
+        }
+        let before = alive.state.applied_index();
+        for message in &messages {
+            match message {
+                ApplyMsg::Entries(entries) => self.consensus.applies(node, entries)?,
+                ApplyMsg::Restore(meta) => {
+                    self.counters.snapshots += 1;
+                    self.consensus.restores(node, meta.last)?;
+                }
+            }
+        }
+        alive.step_apply_loop(messages);
+        let applied = alive.state.applied_index();
+        if applied < before {
+            return Violation::of(
+                "applied-never-falls",
+                format!("node {node} applied {before}, then {applied}"),
+            );
+        }
+        if applied != self.consensus.applied(node).0 && !alive.parts.node.is_stopped() {
+            let text = format!("node {node} applied {applied} of {}", self.consensus.applied(node));
+            return Violation::of("applied-in-order", text);
+        }
+        let every = if self.plan.workload.is_heavy() { HASH_EVERY_LARGE } else { HASH_EVERY };
+        if applied != before && applied % every < 3 {
+            let hash = alive.state.read().state_hash();
+            self.store.state(node, applied, hash)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what left a node, lets the checkers see it, sends it, and schedules who has something to do.
+    pub(crate) fn look_at(&mut self, node: usize) -> Result<(), Violation> {
+        let machine = &mut self.machines[node];
+        let Some(alive) = &mut machine.node else { return Ok(()) };
+        alive.parts.node.log_work().take(&mut alive.staged);
+        for item in &alive.staged[alive.staged_seen..] {
+            if let LogItem::Ready { persist: Some(persist), .. } = item {
+                self.consensus.stored(node, persist)?;
+            }
+        }
+        alive.staged_seen = alive.staged.len();
+        let is_stopped = alive.parts.node.is_stopped();
+        let left = {
+            let mut open = alive.mailroom.open();
+            if open.is_empty() { None } else { Some(std::mem::take(&mut *open)) }
+        };
+        if let Some(left) = left {
+            self.take_out(node, left, is_stopped)?;
+        }
+        let has_faulted = machine_fault(&self.machines[node]);
+        if has_faulted == Some(Planned::PowerOff) {
+            self.counters.count(Fault::PowerOffInOperation);
+            self.lose_power(node);
+            return Ok(());
+        }
+        if is_stopped {
+            return self.begin_exit(node);
+        }
+        self.schedule_rooms(node);
+        Ok(())
+    }
+
+    fn take_out(&mut self, node: usize, left: Left, is_stopped: bool) -> Result<(), Violation> {
+        let Left { messages, chunks, chunk_answers, outcomes, dropped, soft_states } = left;
+        for state in soft_states {
+            self.say_of_node(node, || {
+                format!("is {} of term {}, leader {:?}", state.role, state.term, state.leader)
+            });
+            self.consensus.soft_state(node, &state)?;
+        }
+        for message in messages {
+            self.consensus.sent(&message)?;
+            self.send_message(node, message)?;
+        }
+        for OutgoingChunk { to, mut request, done } in chunks {
+            request.leader_id = node as u64;
+            self.next_chunk += 1;
+            let number = self.next_chunk;
+            let life = self.machines[node].life;
+            self.chunks.insert(number, PendingChunk { from: node, life, done });
+            self.events.schedule(self.now + CHUNK_TIMEOUT_US, Event::ChunkTimeout { number });
+            let parcel = Parcel::Chunk { number, from: NodeId(node as u64), request };
+            self.send(node, to.0 as usize, parcel);
+        }
+        for (number, answer) in chunk_answers {
+            let Some(to) = self.chunks.get(&number).map(|chunk| chunk.from) else { continue };
+            self.send(node, to, Parcel::ChunkAnswer { number, answer });
+        }
+        for (attempt, outcome) in outcomes {
+            self.send_outcome(node, attempt, verdict(outcome));
+        }
+        match dropped.first() {
+            Some(attempt) if !is_stopped => Violation::of(
+                "every-request-is-answered",
+                format!("node {node} dropped {attempt:?} unanswered"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whoever has something to do gets a time to do it.
+    fn schedule_rooms(&mut self, node: usize) {
+        let Some(alive) = &self.machines[node].node else { return };
+        let held = alive.held_operations();
+        let writer = alive.has_log_work() && (held == 0 || self.plan.pipelined_log);
+        let apply_loop = !alive.parts.queue.is_empty();
+        let snapshotter = alive.has_snapshot_work();
+        if writer && !self.machines[node].is_scheduled[Room::Writer as usize] {
+            let after = self.turn_us();
+            self.schedule_step(node, Room::Writer, after);
+        }
+        if held > 0 && !self.machines[node].is_scheduled[Room::LogDisk as usize] {
+            let after = self.disk_us(node);
+            self.schedule_step(node, Room::LogDisk, after);
+        }
+        if apply_loop && !self.machines[node].is_scheduled[Room::ApplyLoop as usize] {
+            let after = self.turn_us();
+            self.schedule_step(node, Room::ApplyLoop, after);
+        }
+        if snapshotter && !self.machines[node].is_scheduled[Room::Snapshotter as usize] {
+            let after = self.disk_us(node);
+            self.schedule_step(node, Room::Snapshotter, after);
+        }
+    }
+
+    /// How long a disk operation takes.
+    fn disk_us(&mut self, node: usize) -> u64 {
+        let (low, high) = self.plan.disk_us;
+        self.turn_dice.between(low, high) * self.machines[node].disk_slowness
+    }
+}
+
+/// The planned fault of a machine's disk that has happened.
+fn machine_fault(machine: &crate::simulation::Machine) -> Option<Planned> {
+    machine.planned.filter(|_| machine.files.fault_has_happened())
+}

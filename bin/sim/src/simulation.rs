@@ -1,0 +1,240 @@
+//! The run itself: takes event after event out of the queue and hands it to whom it concerns.
+//!
+//! One thread, no clock but the queue's, no chance but the seed's. What happens to nodes is in `rooms` and `births`, to
+//! messages in `wires`, to clients in `people`, what goes wrong in `strikes`, and how it ends in `ending`.
+
+use std::collections::BTreeMap;
+
+use raft::core::NodeId;
+use raft::storage::disk::FileName;
+use raft::storage::memory::MemoryFiles;
+
+use crate::checks::consensus::ConsensusChecks;
+use crate::checks::history::History;
+use crate::checks::store::{StoreChecks, places_of_values};
+use crate::client::Client;
+use crate::dice::Dice;
+use crate::event::{Event, Events, ROOMS, Room};
+use crate::faults::Counters;
+use crate::links::Links;
+use crate::node::VirtualNode;
+use crate::plan::{Plan, SECOND};
+use crate::tap::ChunkDone;
+use crate::trace::Trace;
+use crate::violation::Violation;
+
+/// Simulated time after which a run that has not ended is a violation of its own.
+const TIME_MAX_US: u64 = 900 * SECOND;
+
+/// The concerns of the dice.
+const NETWORK_CONCERN: u64 = 2;
+const TURN_CONCERN: u64 = 3;
+const STRIKE_CONCERN: u64 = 4;
+
+/// A disk fault that is planned and has not happened yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Planned {
+    /// The power goes off in an operation.
+    PowerOff,
+    /// An operation fails.
+    Failure,
+    /// There is no room for an operation.
+    Full,
+}
+
+/// A machine: its disk, and the node that lives on it, if one does.
+pub(crate) struct Machine {
+    pub(crate) files: MemoryFiles,
+    pub(crate) node: Option<VirtualNode>,
+    /// Counts the lives; events of an earlier one are void.
+    pub(crate) life: u32,
+    pub(crate) is_scheduled: [bool; ROOMS],
+    /// Requests of peers that wait for an answer: who asked, in which of its lives.
+    pub(crate) questions: BTreeMap<u64, (NodeId, u32)>,
+    pub(crate) next_token: u64,
+    pub(crate) paused_until: u64,
+    /// How fast its clock runs, in a thousand.
+    pub(crate) speed_permille: u64,
+    /// How many times slower than usual its disk is.
+    pub(crate) disk_slowness: u64,
+    pub(crate) log_touched: u64,
+    pub(crate) planned: Option<Planned>,
+    pub(crate) exit_is_scheduled: bool,
+    pub(crate) birth_is_scheduled: bool,
+    /// The file in which a bit was flipped last.
+    pub(crate) flipped: Option<FileName>,
+    /// Its data are damaged; it never takes part again.
+    pub(crate) is_out: bool,
+}
+
+/// A chunk on its way, or its answer.
+pub(crate) struct PendingChunk {
+    pub(crate) from: usize,
+    pub(crate) life: u32,
+    pub(crate) done: ChunkDone,
+}
+
+/// How far the run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Things go wrong.
+    Trouble,
+    /// Nothing goes wrong any more; the cluster must come to rest.
+    Peace,
+    /// The last reads are under way.
+    LastReads,
+    /// Done.
+    Over,
+}
+
+/// A run.
+pub(crate) struct Simulation<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) now: u64,
+    pub(crate) events: Events,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) links: Links,
+    pub(crate) network_dice: Dice,
+    pub(crate) turn_dice: Dice,
+    pub(crate) strike_dice: Dice,
+    pub(crate) consensus: ConsensusChecks,
+    pub(crate) store: StoreChecks,
+    pub(crate) history: History,
+    pub(crate) counters: Counters,
+    pub(crate) trace: Trace<'a>,
+    pub(crate) chunks: BTreeMap<u64, PendingChunk>,
+    pub(crate) next_chunk: u64,
+    pub(crate) fault_number: u64,
+    pub(crate) phase: Phase,
+    /// What must be applied everywhere at the judgement.
+    pub(crate) to_reach: u64,
+    /// Operations of the probe that ended well.
+    pub(crate) probes_served: u64,
+}
+
+impl<'a> Simulation<'a> {
+    pub(crate) fn new(plan: &'a Plan, trace: Trace<'a>) -> Simulation<'a> {
+        let nodes = plan.nodes as usize;
+        // One more than the plan says: the probe.
+        let clients: Vec<Client> = (0..=plan.clients).map(|number| Client::new(plan, number)).collect();
+        Simulation {
+            plan,
+            now: 0,
+            events: Events::default(),
+            machines: (0..nodes).map(|_| Machine::new()).collect(),
+            links: Links::new(nodes + clients.len()),
+            clients,
+            network_dice: Dice::new(plan.seed, NETWORK_CONCERN),
+            turn_dice: Dice::new(plan.seed, TURN_CONCERN),
+            strike_dice: Dice::new(plan.seed, STRIKE_CONCERN),
+            consensus: ConsensusChecks::new(nodes, plan.majority()),
+            store: StoreChecks::default(),
+            history: History::default(),
+            counters: Counters::default(),
+            trace,
+            chunks: BTreeMap::new(),
+            next_chunk: 0,
+            fault_number: 0,
+            phase: Phase::Trouble,
+            to_reach: 0,
+            probes_served: 0,
+        }
+    }
+
+    /// Runs to the end, or to the first violation.
+    pub(crate) fn run(&mut self) -> Result<(), Violation> {
+        for node in 0..self.machines.len() {
+            self.events.schedule(0, Event::Birth { node });
+        }
+        self.begin_ideas();
+        self.events.schedule(self.plan.strike_gap_us, Event::Strike);
+        self.events.schedule(self.plan.trouble_us, Event::Peace);
+        while self.phase != Phase::Over {
+            let Some((at, event)) = self.events.pop() else {
+                return Violation::of("goes-on", "nothing is left to happen");
+            };
+            assert!(at >= self.now, "time goes one way");
+            self.now = at;
+            self.counters.events += 1;
+            if at > TIME_MAX_US {
+                return Violation::of("goes-on", format!("not over after {} s", TIME_MAX_US / SECOND));
+            }
+            self.happen(event)?;
+        }
+        self.counters.simulated_us = self.now;
+        self.counters.leaders = self.consensus.leaders();
+        self.counters.entries = self.consensus.committed.len() as u64;
+        self.history.check(&places_of_values(&self.consensus))
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Step { node, life, room } => self.step(node, life, room),
+            Event::Arrival { from, to, number, parcel } => self.arrive(from, to, number, parcel),
+            Event::ChunkTimeout { number } => self.lose_chunk(number),
+            Event::Heard { attempt, verdict } => self.hear(attempt, verdict),
+            Event::CallTimeout { client, call, number } => self.time_out(client, call, number),
+            Event::ClientTimer { client } => self.wake_client(client),
+            Event::Idea { client } => self.have_idea(client),
+            Event::Strike => self.strike(),
+            Event::Relief(relief) => {
+                self.relieve(relief);
+                Ok(())
+            }
+            Event::Birth { node } => self.give_birth(node),
+            Event::Exit { node, life } => self.exit(node, life),
+            Event::Peace => self.make_peace(),
+            Event::Judgement => self.judge(),
+        }
+    }
+
+    /// A step of a room after the time a thread needs to wake up and do it.
+    pub(crate) fn schedule_step(&mut self, node: usize, room: Room, after: u64) {
+        let machine = &mut self.machines[node];
+        let is_scheduled = &mut machine.is_scheduled[room as usize];
+        if !*is_scheduled {
+            *is_scheduled = true;
+            let step = Event::Step { node, life: machine.life, room };
+            self.events.schedule(self.now + after, step);
+        }
+    }
+
+    /// How long a thread takes to do a turn; now and then it is not scheduled for long.
+    pub(crate) fn turn_us(&mut self) -> u64 {
+        if self.turn_dice.permille(3) {
+            return self.turn_dice.between(1, 20_000);
+        }
+        self.turn_dice.between(1, self.plan.turn_us_max)
+    }
+
+    pub(crate) fn say_of_node(&mut self, node: usize, what: impl FnOnce() -> String) {
+        self.trace.line(self.now, || format!("n{node}"), what);
+    }
+
+    pub(crate) fn is_trouble(&self) -> bool {
+        self.phase == Phase::Trouble
+    }
+}
+
+impl Machine {
+    fn new() -> Machine {
+        Machine {
+            files: MemoryFiles::new(),
+            node: None,
+            life: 0,
+            is_scheduled: [false; ROOMS],
+            questions: BTreeMap::new(),
+            next_token: 0,
+            paused_until: 0,
+            speed_permille: 1000,
+            disk_slowness: 1,
+            log_touched: 0,
+            planned: None,
+            exit_is_scheduled: false,
+            birth_is_scheduled: false,
+            flipped: None,
+            is_out: false,
+        }
+    }
+}

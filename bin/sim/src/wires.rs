@@ -1,0 +1,207 @@
+//! What is on its way: messages, chunks and requests between sites, with all that a network may do to them.
+//!
+//! Between nodes the RPC layer is modelled as it is: each request that arrives gets a token, so does each copy of it;
+//! whoever answers names the token; an answer reaches only the life that asked. A chunk's sender gets one answer or
+//! learns that there is none.
+
+use clerk::Verdict;
+use raft::core::{Message, ReplyToken};
+
+use crate::event::{Event, Parcel, Room};
+use crate::faults::Fault;
+use crate::simulation::Simulation;
+use crate::tap::Attempt;
+use crate::violation::Violation;
+
+/// How long it takes to learn that a connection is refused or broken, at most.
+const REFUSED_US_MAX: u64 = 5_000;
+
+impl Simulation<'_> {
+    /// Sends a parcel from one site to another: it may be lost, doubled, delayed.
+    pub(crate) fn send(&mut self, from: usize, to: usize, parcel: Parcel) {
+        let is_trouble = self.is_trouble();
+        if is_trouble && self.network_dice.permille(self.plan.loss_permille) {
+            self.counters.count(Fault::Loss);
+            return;
+        }
+        if is_trouble && self.network_dice.permille(self.plan.duplication_permille) {
+            self.counters.count(Fault::Duplication);
+            self.send_once(from, to, parcel.clone());
+        }
+        self.send_once(from, to, parcel);
+    }
+
+    fn send_once(&mut self, from: usize, to: usize, parcel: Parcel) {
+        let (low, high) = self.plan.delay_us;
+        let mut delay = self.network_dice.between(low, high);
+        if self.is_trouble() && self.network_dice.permille(self.plan.slow_permille) {
+            self.counters.count(Fault::Delay);
+            delay += self.network_dice.between(1, self.plan.slow_us_max);
+        }
+        let number = self.links.send(from, to);
+        self.events.schedule(self.now + delay, Event::Arrival { from, to, number, parcel });
+    }
+
+    /// A message of the core leaves its node.
+    pub(crate) fn send_message(&mut self, node: usize, message: Message) -> Result<(), Violation> {
+        self.say_of_node(node, || format!("says {message}"));
+        let to = message.to.0 as usize;
+        if message.body.is_request() {
+            let life = self.machines[node].life;
+            self.send(node, to, Parcel::Question { message, life });
+            return Ok(());
+        }
+        match self.machines[node].questions.remove(&message.token.0) {
+            Some((asker, life)) => {
+                assert_eq!(asker, message.to, "an answer goes to who asked");
+                self.send(node, to, Parcel::Answer { message, life });
+                Ok(())
+            }
+            None => {
+                Violation::of("answered-once", format!("nobody waits for what node {node} says: {message}"))
+            }
+        }
+    }
+
+    /// Something arrives, unless the link is cut by now.
+    pub(crate) fn arrive(
+        &mut self,
+        from: usize,
+        to: usize,
+        number: u64,
+        parcel: Parcel,
+    ) -> Result<(), Violation> {
+        if !self.links.is_open(from, to) {
+            return Ok(());
+        }
+        if to < self.machines.len() && self.machines[to].paused_until > self.now {
+            let at = self.machines[to].paused_until;
+            self.events.schedule(at, Event::Arrival { from, to, number, parcel });
+            return Ok(());
+        }
+        if self.links.arrive(from, to, number) {
+            self.counters.count(Fault::Reordering);
+        }
+        if self.machines[to].node.is_none() {
+            self.find_nobody(from, to, parcel);
+            return Ok(());
+        }
+        match parcel {
+            Parcel::Question { message, life } => self.ask(to, message, life),
+            Parcel::Answer { mut message, life } => {
+                if self.machines[to].life != life {
+                    return Ok(());
+                }
+                message.token = ReplyToken::NONE;
+                self.hand_over(to, message)
+            }
+            Parcel::Chunk { number, from, request } => {
+                if let Some(alive) = &self.machines[to].node {
+                    alive.receive_chunk(from, number, request);
+                }
+                self.look_at(to)
+            }
+            Parcel::ChunkAnswer { number, answer } => {
+                let Some(chunk) = self.chunks.remove(&number) else { return Ok(()) };
+                if self.machines[chunk.from].life == chunk.life {
+                    (chunk.done)(Some(answer));
+                }
+                self.look_at(to)
+            }
+            Parcel::Request { attempt, request } => {
+                if let Some(alive) = &self.machines[to].node {
+                    alive.receive_request(attempt, &request);
+                }
+                self.turn_reactor(to);
+                self.look_at(to)
+            }
+        }
+    }
+
+    /// A peer's request gets a token of its own, by which it will be answered.
+    fn ask(&mut self, to: usize, mut message: Message, life: u32) -> Result<(), Violation> {
+        let machine = &mut self.machines[to];
+        machine.next_token += 1;
+        message.token = ReplyToken(machine.next_token);
+        machine.questions.insert(machine.next_token, (message.from, life));
+        self.hand_over(to, message)
+    }
+
+    fn hand_over(&mut self, to: usize, message: Message) -> Result<(), Violation> {
+        self.say_of_node(to, || format!("hears {message}"));
+        if let Some(alive) = &self.machines[to].node {
+            alive.receive(message);
+        }
+        self.turn_reactor(to);
+        self.look_at(to)
+    }
+
+    /// The reactor ends its turn soon; what arrives until then is part of it.
+    fn turn_reactor(&mut self, node: usize) {
+        if !self.machines[node].is_scheduled[Room::Reactor as usize] {
+            let after = self.turn_us();
+            self.schedule_step(node, Room::Reactor, after);
+        }
+    }
+
+    /// Nobody listens there: who asked by a connection learns it.
+    fn find_nobody(&mut self, from: usize, to: usize, parcel: Parcel) {
+        let after = self.network_dice.between(1, REFUSED_US_MAX);
+        match parcel {
+            Parcel::Request { attempt, .. } if self.links.is_open(to, from) => {
+                let text = "the connection is refused".to_owned();
+                let verdict = Verdict::Unreachable { may_have_run: false, text };
+                self.events.schedule(self.now + after, Event::Heard { attempt, verdict });
+            }
+            Parcel::Chunk { number, .. } => {
+                self.events.schedule(self.now + after, Event::ChunkTimeout { number });
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer to a chunk did not come: its sender learns it.
+    pub(crate) fn lose_chunk(&mut self, number: u64) -> Result<(), Violation> {
+        let Some(chunk) = self.chunks.remove(&number) else { return Ok(()) };
+        if self.machines[chunk.from].life != chunk.life {
+            return Ok(());
+        }
+        (chunk.done)(None);
+        self.look_at(chunk.from)
+    }
+
+    /// What became of a client's attempt goes back to it.
+    pub(crate) fn send_outcome(&mut self, node: usize, attempt: Attempt, verdict: Verdict) {
+        let site = self.machines.len() + attempt.client;
+        let is_lost = self.is_trouble() && self.network_dice.permille(self.plan.loss_permille);
+        if is_lost || !self.links.is_open(node, site) {
+            self.counters.count(Fault::Loss);
+            return;
+        }
+        let (low, high) = self.plan.delay_us;
+        let mut delay = self.network_dice.between(low, high);
+        if self.is_trouble() && self.network_dice.permille(self.plan.slow_permille) {
+            self.counters.count(Fault::Delay);
+            delay += self.network_dice.between(1, self.plan.slow_us_max);
+        }
+        self.say_of_node(node, || {
+            format!("tells client {} of attempt {}: {}", attempt.client, attempt.number, brief(&verdict))
+        });
+        self.events.schedule(self.now + delay, Event::Heard { attempt, verdict });
+    }
+
+    /// Peers' ids, for those who draw among them.
+    pub(crate) fn node_ids(&self) -> Vec<usize> {
+        (0..self.machines.len()).collect()
+    }
+}
+
+/// A verdict in few words: values may be long.
+pub(crate) fn brief(verdict: &Verdict) -> String {
+    let mut text = format!("{verdict:?}");
+    if text.len() > 120 {
+        text.truncate((0..=120).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
