@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::middleware::{AuthToken, MiddlewareStack};
+
 /// Settings of a [`Reactor`](crate::Reactor).
 #[derive(Debug, Clone)]
 pub struct ReactorConfig {
@@ -54,6 +56,8 @@ pub struct ProviderConfig {
     pub drain_timeout: Duration,
     /// How long a peer that has closed its sending side is kept for the replies it still awaits; default 10 s.
     pub half_closed_timeout: Duration,
+    /// What happens around every call; default nothing.
+    pub middleware: MiddlewareStack,
 }
 
 impl Default for ProviderConfig {
@@ -69,6 +73,7 @@ impl Default for ProviderConfig {
             default_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(1),
             half_closed_timeout: Duration::from_secs(10),
+            middleware: MiddlewareStack::default(),
         }
     }
 }
@@ -103,6 +108,10 @@ pub struct ChannelConfig {
     pub args_bytes_max: usize,
     /// Largest reply, in bytes; default 64 MiB. A larger one fails its call with `TooLarge`.
     pub reply_bytes_max: usize,
+    /// Shown to the server by each connection's first frame; default none. Origin servers are shown nothing.
+    pub auth_token: AuthToken,
+    /// What happens around every call; default nothing.
+    pub middleware: MiddlewareStack,
 }
 
 impl Default for ChannelConfig {
@@ -120,6 +129,8 @@ impl Default for ChannelConfig {
             unsent_bytes_max: 128 << 20,
             args_bytes_max: 64 << 20,
             reply_bytes_max: 64 << 20,
+            auth_token: AuthToken::default(),
+            middleware: MiddlewareStack::default(),
         }
     }
 }

@@ -56,6 +56,14 @@ pub enum RpcError {
         /// For people.
         text: String,
     },
+    /// A middleware on this side refused the call; nothing was sent.
+    #[error("refused on this side: {status}: {text}")]
+    Refused {
+        /// What it says.
+        status: Status,
+        /// For people.
+        text: String,
+    },
     /// The reply is no message of the expected type. An origin server says so what it cannot say otherwise.
     #[error("an unreadable reply: {cause}")]
     BadReply {
@@ -65,7 +73,7 @@ pub enum RpcError {
     /// A message is beyond its limit.
     #[error("{what} of {bytes} bytes, the maximum is {max}")]
     TooLarge {
-        /// Which message: `arguments` or `a reply`.
+        /// Which message: `arguments`, `a reply` or `an auth token`.
         what: &'static str,
         /// Its size.
         bytes: u64,
@@ -124,6 +132,7 @@ impl RpcError {
             RpcError::Resolve { .. }
             | RpcError::Connect { .. }
             | RpcError::Busy { .. }
+            | RpcError::Refused { .. }
             | RpcError::Listen { .. }
             | RpcError::NameTaken { .. }
             | RpcError::Start { .. } => false,

@@ -1,37 +1,49 @@
-//! What is left of a call's time, for the calls that its handler makes.
+//! What is left of a call's time, and its request's number, for the calls that its handler makes.
 //!
 //! While a handler runs, its call's deadline lies in a word of the thread; a channel gives no call more time than that. Work
-//! that goes on elsewhere takes the deadline with it by [`CallContext::scope`](crate::CallContext::scope).
+//! that goes on elsewhere takes both with it by [`CallContext::scope`](crate::CallContext::scope).
 
 use std::cell::Cell;
 
 use crate::reactor::clock::{NEVER, Nanos};
 
-thread_local! {
-    static DUE: Cell<Nanos> = const { Cell::new(NEVER) };
+/// What the calls of a handler get from the call that it handles.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inherited {
+    /// When that call is due.
+    pub(crate) due: Nanos,
+    /// The request it belongs to; 0: none.
+    pub(crate) request_id: u64,
 }
 
-/// Puts the previous deadline back, also when the scope is left by a panic.
-struct Restore(Nanos);
+/// Outside of any call.
+pub(crate) const NOTHING: Inherited = Inherited { due: NEVER, request_id: 0 };
+
+thread_local! {
+    static CURRENT: Cell<Inherited> = const { Cell::new(NOTHING) };
+}
+
+/// Puts back what was before, also when the scope is left by a panic.
+struct Restore(Inherited);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        DUE.set(self.0);
+        CURRENT.set(self.0);
     }
 }
 
-/// Runs `f`, whose calls end at `due` at the latest.
-pub(crate) fn until<R>(due: Nanos, f: impl FnOnce() -> R) -> R {
-    let _restore = Restore(DUE.replace(due));
+/// Runs `f`, whose calls inherit this.
+pub(crate) fn with<R>(inherited: Inherited, f: impl FnOnce() -> R) -> R {
+    let _restore = Restore(CURRENT.replace(inherited));
     f()
 }
 
-/// When the call that is being handled is due; [`NEVER`] outside of any.
-pub(crate) fn due() -> Nanos {
-    DUE.get()
+/// What a call begun here and now inherits.
+pub(crate) fn current() -> Inherited {
+    CURRENT.get()
 }
 
 /// Runs `f`, whose calls are nobody's: a handler's deadline does not reach them. For work that a call merely sets off.
 pub fn detached<R>(f: impl FnOnce() -> R) -> R {
-    until(NEVER, f)
+    with(NOTHING, f)
 }

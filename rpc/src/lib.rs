@@ -82,6 +82,7 @@ mod config;
 mod controller;
 mod error;
 mod inherit;
+mod middleware;
 pub mod protocol;
 mod reactor;
 mod server;
@@ -92,6 +93,10 @@ pub use config::{ChannelConfig, ProviderConfig, ReactorConfig};
 pub use controller::RpcController;
 pub use error::RpcError;
 pub use inherit::detached;
+pub use middleware::{
+    AUTH_TOKEN_BYTES_MAX, AuthToken, CallInfo, CallLog, CallMetrics, CallSide, Ended, MetricsSnapshot,
+    Middleware, MiddlewareStack, Refused, TokenAuth,
+};
 pub use protocol::status::Status;
 pub use reactor::cork::{DIRECT_FLUSH_CONNECTIONS_MAX, corked};
 pub use reactor::deadlines::TimerId;

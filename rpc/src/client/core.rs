@@ -16,8 +16,9 @@ use super::pending_call::{Completion, Pending};
 use super::state::Watch;
 use crate::config::ChannelConfig;
 use crate::error::RpcError;
-use crate::inherit;
-use crate::protocol::encoder::{Body, put_call, put_cancel, put_legacy_call};
+use crate::inherit::{self, Inherited};
+use crate::middleware::{AUTH_TOKEN_BYTES_MAX, fresh_request_id};
+use crate::protocol::encoder::{Body, CallFields, put_call_with, put_cancel, put_legacy_call};
 use crate::reactor::Shared;
 use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
@@ -158,7 +159,21 @@ impl Core {
         must_flush: bool,
     ) -> Option<u64> {
         let timeout = nanos_in(timeout.unwrap_or(self.config.default_timeout));
-        match self.enter(method, timeout, body, completion) {
+        let mut inherited = inherit::current();
+        let mut completion = completion;
+        if !self.config.middleware.is_empty() {
+            if inherited.request_id == 0 {
+                inherited.request_id = fresh_request_id();
+            }
+            match self.ask_middleware(method, inherited.request_id, body.body_len(), completion) {
+                Ok(observed) => completion = observed,
+                Err((completion, error)) => {
+                    completion.run(&self.reactor, Err(error));
+                    return None;
+                }
+            }
+        }
+        match self.enter(method, timeout, inherited, body, completion) {
             Ok(started) => {
                 self.reactor.arm(started.look_at);
                 if started.must_connect {
@@ -187,19 +202,16 @@ impl Core {
         &self,
         method: &Method,
         timeout: Nanos,
+        inherited: Inherited,
         body: &dyn Body,
         completion: Completion,
     ) -> Result<Started, (Completion, RpcError)> {
         let body_bytes = body.body_len();
-        if body_bytes > self.config.args_bytes_max {
-            let (bytes, max) = (body_bytes as u64, self.config.args_bytes_max as u64);
-            return Err((
-                completion,
-                RpcError::TooLarge { what: "arguments", bytes, max, may_have_run: false },
-            ));
+        if let Err(error) = self.check_sizes(body_bytes) {
+            return Err((completion, error));
         }
         let now = clock::now_nanos();
-        let timeout = timeout.min(inherit::due().saturating_sub(now));
+        let timeout = timeout.min(inherited.due.saturating_sub(now));
         if timeout == 0 {
             let error = RpcError::DeadlineExceeded { timeout: Duration::ZERO, may_have_run: false };
             return Err((completion, error));
@@ -218,7 +230,9 @@ impl Core {
         let appended = if !self.config.legacy {
             // Rounded up: a deadline of less than a millisecond is not none.
             let timeout_ms = timeout.div_ceil(MILLISECOND).min(u64::from(u32::MAX));
-            outbox.append(|buffer| put_call(buffer, names, call_id, timeout_ms, body, body_bytes))
+            let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
+            let fields = CallFields { call_id, timeout_ms, auth_token, request_id: inherited.request_id };
+            outbox.append(|buffer| put_call_with(buffer, names, &fields, body, body_bytes))
         } else if state.legacy.outstanding.is_none() {
             outbox.append(|buffer| put_legacy_call(buffer, names, body, body_bytes))
         } else {
@@ -246,6 +260,21 @@ impl Core {
         state.pending.insert(Pending { call_id, due, timeout, end_offset, epoch, completion });
         let look_at = due.min(now.saturating_add(self.keep_alive));
         Ok(Started { call_id, look_at, outbox, must_connect })
+    }
+
+    /// Refuses what is larger than it may be.
+    fn check_sizes(&self, body_bytes: usize) -> Result<(), RpcError> {
+        let token_bytes = self.config.auth_token.bytes().len();
+        for (what, bytes, max) in [
+            ("arguments", body_bytes, self.config.args_bytes_max),
+            ("an auth token", token_bytes, AUTH_TOKEN_BYTES_MAX),
+        ] {
+            if bytes > max {
+                let (bytes, max) = (bytes as u64, max as u64);
+                return Err(RpcError::TooLarge { what, bytes, max, may_have_run: false });
+            }
+        }
+        Ok(())
     }
 
     /// The outbox that a call goes to; with whether its connection must be made.

@@ -1,5 +1,6 @@
 //! The client's side: a channel keeps one connection to one server and matches replies with calls.
 
+mod around;
 pub(crate) mod channel;
 pub(crate) mod core;
 mod link;

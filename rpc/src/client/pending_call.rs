@@ -7,7 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 
+use super::core::Core;
 use crate::error::RpcError;
+use crate::middleware::Observed;
 use crate::reactor::Shared;
 use crate::reactor::clock::Nanos;
 use crate::reactor::lock::lock;
@@ -21,6 +23,15 @@ pub(crate) enum Completion {
     Callback(Box<dyn FnOnce(Outcome) + Send>),
     /// A thread that waits.
     Blocked(Arc<BlockedCaller>),
+    /// Either of them, once the channel's middleware has been told.
+    Observed(Box<ObservedCall>),
+}
+
+/// A call that a channel's middleware is told of.
+pub(crate) struct ObservedCall {
+    pub(crate) core: Arc<Core>,
+    pub(crate) observed: Observed,
+    pub(crate) completion: Completion,
 }
 
 impl Completion {
@@ -29,6 +40,10 @@ impl Completion {
         match self {
             Completion::Callback(callback) => reactor.shielded("a completion", || callback(outcome)),
             Completion::Blocked(caller) => caller.wake(outcome),
+            Completion::Observed(call) => {
+                reactor.shielded("a middleware", || call.core.tell_middleware(&call.observed, &outcome));
+                call.completion.run(reactor, outcome);
+            }
         }
     }
 }

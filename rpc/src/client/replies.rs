@@ -3,16 +3,17 @@
 //! The calls of one read are taken out of the table under one lock; their completions run after it is released.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::core::Core;
-use super::pending_call::Answered;
+use super::pending_call::{Answered, Pending};
 use crate::error::RpcError;
 use crate::protocol::header::{Shape, message_shape};
 use crate::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
 use crate::protocol::status::Status;
-use crate::reactor::clock::Nanos;
+use crate::reactor::clock::{self, Nanos};
 use crate::reactor::lock::lock;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::poll_loop::Turn;
@@ -100,15 +101,22 @@ impl Core {
         }
         for reply in replies.drain(..) {
             if let Some(pending) = self.take(&mut state, reply.call_id) {
-                answered.push(Answered { completion: pending.completion, outcome: self.outcome_of(reply) });
+                let outcome = self.outcome_of(reply, &pending);
+                answered.push(Answered { completion: pending.completion, outcome });
             }
         }
     }
 
-    fn outcome_of(&self, reply: ReplyFrame) -> Result<Bytes, RpcError> {
+    fn outcome_of(&self, reply: ReplyFrame, pending: &Pending) -> Result<Bytes, RpcError> {
         if reply.status != 0 {
+            let status = Status::from_code(reply.status);
+            if status == Status::DeadlineExceeded && pending.due <= clock::read_clock().1 {
+                // The server has merely been the first of the two to notice.
+                let timeout = Duration::from_nanos(pending.timeout);
+                return Err(RpcError::DeadlineExceeded { timeout, may_have_run: true });
+            }
             let text = String::from_utf8_lossy(&reply.error_text).into_owned();
-            return Err(RpcError::Status { status: Status::from_code(reply.status), text });
+            return Err(RpcError::Status { status, text });
         }
         let max = self.config.reply_bytes_max as u64;
         reply.body.map_err(|bytes| RpcError::TooLarge { what: "a reply", bytes, max, may_have_run: true })

@@ -6,10 +6,9 @@
 //! The first frame settles two questions for the connection (design §3.2): whether the header's length is a varint or
 //! four little-endian bytes, and whether the peer is one of ours or a program of the origin.
 
-use std::ops::Range;
+use bytes::{Buf, Bytes, BytesMut};
 
-use bytes::{Bytes, BytesMut};
-
+use super::head_bytes::{HeadBytes, Span};
 use super::header::{Kind, Malformed, parse_request_header};
 
 /// Largest header accepted, in bytes.
@@ -82,13 +81,16 @@ enum LengthForm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestFrame {
     /// The frame's header, names included.
-    head: Bytes,
-    service: Range<usize>,
-    method: Range<usize>,
+    head: HeadBytes,
+    service: Span,
+    method: Span,
+    auth_token: Span,
     /// The caller's number of this call; 0 on a legacy connection.
     pub call_id: u64,
     /// What is left of the caller's deadline in milliseconds; 0 when it was not said.
     pub timeout_ms: u64,
+    /// The number of the request that this call belongs to; 0 when it was not said.
+    pub request_id: u64,
     /// What the frame is for.
     pub kind: Kind,
     /// The serialized arguments, a slice of the receive buffer.
@@ -98,12 +100,17 @@ pub struct RequestFrame {
 impl RequestFrame {
     /// Name of the service called.
     pub fn service(&self) -> &[u8] {
-        &self.head[self.service.clone()]
+        self.service.of(self.head.bytes())
     }
 
     /// Name of the method called.
     pub fn method(&self) -> &[u8] {
-        &self.head[self.method.clone()]
+        self.method.of(self.head.bytes())
+    }
+
+    /// Who the connection's peer claims to be; empty when it does not say.
+    pub fn auth_token(&self) -> &[u8] {
+        self.auth_token.of(self.head.bytes())
     }
 }
 
@@ -111,8 +118,10 @@ impl RequestFrame {
 #[derive(Debug, Clone)]
 struct Head {
     bytes: usize,
-    service: Range<usize>,
-    method: Range<usize>,
+    service: Span,
+    method: Span,
+    auth_token: Span,
+    request_id: u64,
     args_bytes: usize,
     call_id: u64,
     timeout_ms: u64,
@@ -183,7 +192,8 @@ impl RequestDecoder {
             return Ok(None);
         }
         let Some(head) = self.head.take() else { return Ok(None) };
-        let head_bytes = self.buffer.split_to(head.bytes).freeze();
+        let head_bytes = HeadBytes::copy_of(&self.buffer[..head.bytes]);
+        self.buffer.advance(head.bytes);
         let args =
             if head.args_bytes == 0 { Bytes::new() } else { self.buffer.split_to(head.args_bytes).freeze() };
         if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
@@ -193,6 +203,8 @@ impl RequestDecoder {
             head: head_bytes,
             service: head.service,
             method: head.method,
+            auth_token: head.auth_token,
+            request_id: head.request_id,
             call_id: head.call_id,
             timeout_ms: head.timeout_ms,
             kind: head.kind,
@@ -220,15 +232,17 @@ impl RequestDecoder {
         }
         let within = |part: &[u8]| {
             if part.is_empty() {
-                return 0..0;
+                return Span::default();
             }
             let start = part.as_ptr() as usize - self.buffer.as_ptr() as usize;
-            start..start + part.len()
+            Span { start: start as u16, end: (start + part.len()) as u16 }
         };
         Ok(Some(Head {
             bytes: prefix_bytes + header_bytes,
             service: within(header.service),
             method: within(header.method),
+            auth_token: within(header.auth_token),
+            request_id: header.request_id,
             args_bytes: header.args_size as usize,
             call_id: header.call_id,
             timeout_ms: header.timeout_ms,

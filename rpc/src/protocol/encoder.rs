@@ -60,6 +60,19 @@ impl<M: Message> Body for M {
     }
 }
 
+/// The fields of a call's header that are not its names.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CallFields<'a> {
+    /// The caller's number of this call.
+    pub call_id: u64,
+    /// What is left of the caller's deadline; 0: not said.
+    pub timeout_ms: u64,
+    /// On the first frame of a connection; empty: none.
+    pub auth_token: &'a [u8],
+    /// The number of the request that the call belongs to; 0: none.
+    pub request_id: u64,
+}
+
 /// Appends a call of ours. `body_bytes` is the body's length.
 pub fn put_call(
     buffer: &mut Vec<u8>,
@@ -69,16 +82,37 @@ pub fn put_call(
     body: &dyn Body,
     body_bytes: usize,
 ) {
+    put_call_with(
+        buffer,
+        names,
+        &CallFields { call_id, timeout_ms, ..CallFields::default() },
+        body,
+        body_bytes,
+    );
+}
+
+/// Like [`put_call`], with all there is to say.
+pub fn put_call_with(
+    buffer: &mut Vec<u8>,
+    names: Names<'_>,
+    fields: &CallFields<'_>,
+    body: &dyn Body,
+    body_bytes: usize,
+) {
     let header_bytes = names.encoded_len()
         + integer_field_len(body_bytes as u64)
-        + integer_field_len(call_id)
-        + integer_field_len(timeout_ms);
+        + integer_field_len(fields.call_id)
+        + integer_field_len(fields.timeout_ms)
+        + bytes_field_len(fields.auth_token.len())
+        + integer_field_len(fields.request_id);
     buffer.reserve(varint_len(header_bytes as u64) + header_bytes + body_bytes);
     put_varint(buffer, header_bytes as u64);
     names.put(buffer);
     put_integer_field(buffer, 3, body_bytes as u64);
-    put_integer_field(buffer, 4, call_id);
-    put_integer_field(buffer, 5, timeout_ms);
+    put_integer_field(buffer, 4, fields.call_id);
+    put_integer_field(buffer, 5, fields.timeout_ms);
+    put_bytes_field(buffer, 7, fields.auth_token);
+    put_integer_field(buffer, 9, fields.request_id);
     body.put(buffer);
 }
 

@@ -48,6 +48,10 @@ pub struct RequestHeader<'a> {
     pub timeout_ms: u64,
     /// What the frame is for.
     pub kind: Kind,
+    /// Who the connection's peer claims to be; on its first frame only.
+    pub auth_token: &'a [u8],
+    /// The number of the request that this call belongs to; 0 when absent.
+    pub request_id: u64,
     /// Whether a field >= 4 was present: the sender is one of ours, not an origin program.
     pub has_own_fields: bool,
 }
@@ -133,6 +137,8 @@ pub fn parse_request_header(bytes: &[u8]) -> Result<RequestHeader<'_>, Malformed
         call_id: 0,
         timeout_ms: 0,
         kind: Kind::Call,
+        auth_token: &[],
+        request_id: 0,
         has_own_fields: false,
     };
     let mut position = 0;
@@ -146,8 +152,10 @@ pub fn parse_request_header(bytes: &[u8]) -> Result<RequestHeader<'_>, Malformed
             (4, Value::Integer(id)) => header.call_id = id,
             (5, Value::Integer(timeout_ms)) => header.timeout_ms = timeout_ms,
             (6, Value::Integer(kind)) => header.kind = Kind::from_code(kind),
-            (7, Value::Bytes(_)) | (8, Value::Integer(_)) => {}
-            (1..=8, _) => return Err(WRONG_TYPE),
+            (7, Value::Bytes(token)) => header.auth_token = token,
+            (8, Value::Integer(_)) => {}
+            (9, Value::Integer(id)) => header.request_id = id,
+            (1..=9, _) => return Err(WRONG_TYPE),
             _ => {}
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod decoder;
 pub mod encoder;
+mod head_bytes;
 pub mod header;
 pub mod reply_decoder;
 pub mod status;

@@ -46,6 +46,9 @@ const ALL: [Status; 11] = [
 ];
 
 impl Status {
+    /// How many there are.
+    pub const COUNT: usize = ALL.len();
+
     /// The number on the wire.
     pub fn code(self) -> u32 {
         self as u32

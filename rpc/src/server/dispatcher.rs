@@ -6,13 +6,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::in_flight::InFlight;
 use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
 use super::responder::{ReplyForm, Responder};
 use super::service::{Call, CallContext};
-use crate::inherit;
+use crate::inherit::{self, Inherited};
+use crate::middleware::{CallSide, Observed, Refused};
 use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame};
 use crate::protocol::encoder::{put_failure, put_pong};
 use crate::protocol::header::Kind;
@@ -29,6 +30,10 @@ pub(crate) struct ServerSide {
     decoder: RequestDecoder,
     services: ServiceTable,
     services_version: u64,
+    /// The first frame has come, and the provider's middleware has been asked about its token.
+    is_known: bool,
+    /// Why it refuses all calls of the connection.
+    refused: Option<Box<Refused>>,
     /// Calls begun on this connection.
     begun: u64,
     in_flight: InFlight,
@@ -45,6 +50,8 @@ impl ServerSide {
             decoder,
             services: ServiceTable::default(),
             services_version: 0,
+            is_known: false,
+            refused: None,
             begun: 0,
             in_flight,
         }
@@ -89,9 +96,9 @@ impl ServerSide {
             if self.must_wait(outbox) {
                 return Ok(());
             }
-            let Some(frame) = self.decoder.next_frame()? else { return Ok(()) };
+            let Some(mut frame) = self.decoder.next_frame()? else { return Ok(()) };
             turn.has_dispatched = true;
-            self.dispatch(frame, outbox, turn);
+            self.dispatch(&mut frame, outbox, turn);
         }
         Ok(())
     }
@@ -104,8 +111,15 @@ impl ServerSide {
         })
     }
 
-    fn dispatch(&mut self, mut frame: RequestFrame, outbox: &Arc<Outbox>, turn: &mut Turn) {
+    fn dispatch(&mut self, frame: &mut RequestFrame, outbox: &Arc<Outbox>, turn: &mut Turn) {
         let is_legacy = self.decoder.mode() == Some(Mode::Legacy);
+        let shows_token_late = self.is_known && !frame.auth_token().is_empty();
+        if !self.is_known {
+            self.is_known = true;
+            let middleware = &self.provider.config.middleware;
+            let ask = || middleware.connected(self.peer, frame.auth_token()).err();
+            self.refused = shielded(&self.provider, ask).map(Box::new);
+        }
         let form = match frame.kind {
             Kind::Call if is_legacy => ReplyForm::Bare,
             Kind::Call => ReplyForm::Framed,
@@ -131,33 +145,52 @@ impl ServerSide {
             0 => self.provider.default_timeout(),
             timeout_ms => Duration::from_millis(timeout_ms),
         };
-        let (connection_id, peer) = (self.connection_id, self.peer);
-        let outbox = outbox.clone();
         let context = CallContext {
-            connection_id,
-            peer,
+            connection_id: self.connection_id,
+            peer: self.peer,
             legacy: is_legacy,
             timeout,
             arrived: turn.now,
-            outbox,
+            request_id: frame.request_id,
+            form,
+            is_answered: false,
+            outbox: outbox.clone(),
             ticket: None,
         };
-        let mut responder = Responder::new(form, frame.call_id, context);
+        let responder = Responder::new(frame.call_id, context);
         if !has_room {
             return responder.fail(Status::Overloaded, "the server has too many calls in flight");
+        }
+        if let Some(refused) = &self.refused {
+            return responder.fail(refused.status, &refused.text);
+        }
+        if shows_token_late {
+            return responder.fail(Status::Unauthenticated, "a token belongs to the first frame");
         }
         if self.provider.is_stopping() {
             return responder.fail(Status::ShuttingDown, "the server is stopping");
         }
+        self.call_service(frame, responder, turn);
+    }
+
+    /// Lets the service have the call, if there is one and it may be called.
+    fn call_service(&mut self, frame: &mut RequestFrame, mut responder: Responder, turn: &mut Turn) {
         let Some(entry) = find(&self.services, frame.service()) else {
             let text = format!("there is no service {}", String::from_utf8_lossy(frame.service()));
             return responder.fail(Status::NoSuchService, &text);
         };
-        if is_legacy && !entry.service.accepts_legacy() {
+        let CallContext { legacy, timeout, request_id, .. } = *responder.context();
+        if legacy && !entry.service.accepts_legacy() {
             return responder.fail(Status::PermissionDenied, "not for clients of the origin");
         }
+        if !self.provider.config.middleware.is_empty()
+            && let Some(Refused { status, text }) =
+                shielded(&self.provider, || ask_middleware(&self.provider, entry, frame, &mut responder))
+        {
+            return responder.fail(status, &text);
+        }
         // A program of the origin waits for ever: only its service ends its calls.
-        let due = if is_legacy { NEVER } else { turn.nanos.saturating_add(nanos_in(timeout)) };
+        let due = if legacy { NEVER } else { turn.nanos.saturating_add(nanos_in(timeout)) };
         if !admit(&mut self.in_flight, &mut responder, frame.call_id, due, turn) {
             return responder.fail(Status::Overloaded, "the connection has too many calls in flight");
         }
@@ -168,9 +201,40 @@ impl ServerSide {
         }
         let args = std::mem::take(&mut frame.args);
         let call = Call { method: frame.method(), args };
+        let inherited = Inherited { due, request_id };
         let reactor = &self.provider.reactor;
-        reactor.shielded("a handler", || inherit::until(due, || entry.service.call(call, responder)));
+        reactor.shielded("a handler", || inherit::with(inherited, || entry.service.call(call, responder)));
     }
+}
+
+/// Asks a middleware. One that panics refuses.
+fn shielded(provider: &ProviderCore, ask: impl FnOnce() -> Option<Refused>) -> Option<Refused> {
+    let text = "a middleware of the server panicked".to_owned();
+    let mut refused = Some(Refused { status: Status::Internal, text });
+    provider.reactor.shielded("a middleware", || refused = ask());
+    refused
+}
+
+/// Asks the provider's middleware; its end will be told to those who let the call pass.
+fn ask_middleware(
+    provider: &ProviderCore,
+    entry: &ServiceEntry,
+    frame: &RequestFrame,
+    responder: &mut Responder,
+) -> Option<Refused> {
+    let mut observed = Box::new(Observed {
+        service: entry.service.name().to_owned(),
+        method: std::str::from_utf8(frame.method()).unwrap_or("?").to_owned(),
+        request_id: frame.request_id,
+        args_bytes: frame.args.len(),
+        begun: Instant::now(),
+        passed: 0,
+    });
+    let info = observed.info(CallSide::Server, &responder.context().peer);
+    let (passed, refused) = provider.config.middleware.before(&info);
+    observed.passed = passed;
+    responder.observe(observed);
+    refused
 }
 
 /// Gives the call a place among those in flight; not if the connection has too many.

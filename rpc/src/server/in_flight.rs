@@ -5,6 +5,7 @@
 //! that a call gets exactly one terminal reply and neither side waits for the other. Places come back by way of the
 //! outbox, whose lock an answer holds anyway.
 
+use std::num::NonZeroU64;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,9 @@ const CHUNKS_MAX: usize = 18;
 /// Most places that a connection can have.
 const PLACES_MAX: usize = FIRST_CHUNK_PLACES * ((1 << CHUNKS_MAX) - 1);
 
+/// So many places are made before any is fetched back.
+const PLACES_UNASKED: usize = 128;
+
 /// A call awaits its answer: the low bit of its word. The others number the calls that have had the place.
 const PENDING: u64 = 1;
 
@@ -27,8 +31,8 @@ const PENDING: u64 = 1;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket {
     pub(crate) place: u32,
-    /// The place's word while the call awaits its answer.
-    word: u64,
+    /// The place's word while the call awaits its answer; never 0, which spares the room to say that there is no ticket.
+    word: NonZeroU64,
 }
 
 /// Which calls await their answers; shared by every thread that answers.
@@ -52,21 +56,21 @@ impl Stages {
         // Relaxed: the ticket reaches other threads only with the responder, which publishes it.
         let before = word.load(Ordering::Relaxed);
         assert!(before & PENDING == 0, "a place was given to two calls");
-        let ticket = Ticket { place, word: (before + 2) | PENDING };
-        word.store(ticket.word, Ordering::Relaxed);
-        ticket
+        let pending = NonZeroU64::MIN | (before + 2);
+        word.store(pending.get(), Ordering::Relaxed);
+        Ticket { place, word: pending }
     }
 
     /// Ends the call, for whoever comes first: the others get `false` and must not answer.
     pub(crate) fn end(&self, ticket: Ticket) -> bool {
         let word = self.word(ticket.place);
-        let ended = ticket.word & !PENDING;
-        word.compare_exchange(ticket.word, ended, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let pending = ticket.word.get();
+        word.compare_exchange(pending, pending & !PENDING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Whether the call still awaits its answer.
     pub(crate) fn is_pending(&self, ticket: Ticket) -> bool {
-        self.word(ticket.place).load(Ordering::Acquire) == ticket.word
+        self.word(ticket.place).load(Ordering::Acquire) == ticket.word.get()
     }
 }
 
@@ -108,13 +112,17 @@ impl InFlight {
         wants_reply: bool,
         (outbox, stages): (&Outbox, &Stages),
     ) -> Option<Ticket> {
-        if self.free.is_empty() {
+        // Places that have come back are fetched many at a time: each time costs a lock.
+        if self.free.is_empty() && self.places.len() >= PLACES_UNASKED {
             outbox.take_released(&mut self.free);
         }
         let place = match self.free.pop() {
             Some(place) => place,
             None if self.places.len() < self.places_max => self.places.len() as u32,
-            None => return None,
+            None => {
+                outbox.take_released(&mut self.free);
+                self.free.pop()?
+            }
         };
         let ticket = stages.begin(place);
         let entry = Place { call_id, due, ticket, wants_reply };

@@ -8,6 +8,7 @@ use prost::Message;
 
 use super::in_flight::Ticket;
 use super::service::CallContext;
+use crate::middleware::{CallSide, Ended, Observed};
 use crate::protocol::encoder::{Body, put_failure, put_reply};
 use crate::protocol::status::Status;
 use crate::reactor::mailbox::Command;
@@ -32,21 +33,26 @@ pub(crate) enum ReplyForm {
 /// Inside of [`corked`](crate::corked) an answer is only buffered; outside it leaves at once.
 #[must_use = "dropping a responder answers INTERNAL"]
 pub struct Responder {
-    is_answered: bool,
-    form: ReplyForm,
     call_id: u64,
     context: CallContext,
+    /// For the provider's middleware; `None` without any.
+    observed: Option<Box<Observed>>,
 }
 
 impl Responder {
     /// A responder for the call of `context`.
-    pub(crate) fn new(form: ReplyForm, call_id: u64, context: CallContext) -> Responder {
+    pub(crate) fn new(call_id: u64, context: CallContext) -> Responder {
         debug_assert!(context.outbox.server.is_some(), "only a server's connection is answered on");
-        Responder { is_answered: false, form, call_id, context }
+        Responder { call_id, context, observed: None }
     }
 
     pub(crate) fn wants_reply(&self) -> bool {
-        self.form != ReplyForm::None
+        self.context.form != ReplyForm::None
+    }
+
+    /// Has the provider's middleware told of the call's end.
+    pub(crate) fn observe(&mut self, observed: Box<Observed>) {
+        self.observed = Some(observed);
     }
 
     pub(crate) fn context_mut(&mut self) -> &mut CallContext {
@@ -77,13 +83,19 @@ impl Responder {
     }
 
     fn answer(&mut self, answer: Result<&dyn Body, (Status, &str)>) {
-        self.is_answered = true;
-        let CallContext { outbox, ticket, .. } = &self.context;
+        self.context.is_answered = true;
+        let CallContext { outbox, ticket, form, .. } = &self.context;
         let Some(ServerOwner { provider, token, stages }) = &outbox.server else { return };
         provider.call_answered();
         let is_first = ticket.is_none_or(|ticket| stages.end(ticket));
+        if let Some(observed) = self.observed.take() {
+            let status = answer.as_ref().map_or_else(|failure| failure.0, |_| Status::Ok);
+            let ended = Ended { status, took: observed.begun.elapsed(), was_awaited: is_first };
+            let info = observed.info(CallSide::Server, &self.context.peer);
+            provider.config.middleware.after(observed.passed, &info, &ended);
+        }
         let to = (outbox, *ticket);
-        let appended = match self.form {
+        let appended = match form {
             ReplyForm::Framed if is_first => {
                 append_framed(to, self.call_id, answer, provider.config.reply_bytes_max)
             }
@@ -93,7 +105,7 @@ impl Responder {
         };
         match appended {
             // Each reply to an origin client is a write of its own, since that client takes what one read returns.
-            Ok(_) if self.form == ReplyForm::Bare => outbox.flush(),
+            Ok(_) if *form == ReplyForm::Bare => outbox.flush(),
             Ok(_) => outbox.finish(),
             // The caller has gone: nobody is left to be told.
             Err(AppendError::Closed) => {}
@@ -102,7 +114,7 @@ impl Responder {
                 outbox.cut();
             }
         }
-        if self.form == ReplyForm::Bare && outbox.legacy_end() {
+        if *form == ReplyForm::Bare && outbox.legacy_end() {
             // A reactor that has stopped reads nothing more.
             let _ = outbox.reactor.post(Command::Resume(*token));
         }
@@ -147,7 +159,7 @@ fn append_bare(
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if !self.is_answered {
+        if !self.context.is_answered {
             self.answer(Err((Status::Internal, "the server dropped the call")));
         }
     }
@@ -188,3 +200,6 @@ impl<M: Message + Send + 'static> Reply<M> {
         self.responder.send_after(delay, reply);
     }
 }
+
+// A responder is handed on several times per call; up to this size that needs no call of memcpy.
+const _: () = assert!(size_of::<Responder>() <= 128);

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::in_flight::Ticket;
-use super::responder::{Reply, Responder};
-use crate::inherit;
+use super::responder::{Reply, ReplyForm, Responder};
+use crate::inherit::{self, Inherited};
 use crate::protocol::status::Status;
 use crate::reactor::clock::{NEVER, nanos_in, nanos_of};
 use crate::reactor::outbox::{Outbox, ServerOwner};
@@ -57,6 +57,11 @@ pub struct CallContext {
     pub timeout: Duration,
     /// When the poll turn that brought the call began.
     pub arrived: Instant,
+    /// The request that the call belongs to, where the caller has said; else 0.
+    pub request_id: u64,
+    pub(crate) form: ReplyForm,
+    /// The responder has been used; a clone of its context does not know.
+    pub(crate) is_answered: bool,
     pub(crate) outbox: Arc<Outbox>,
     /// Its place among the calls in flight; a refused call has none.
     pub(crate) ticket: Option<Ticket>,
@@ -83,7 +88,7 @@ impl CallContext {
     pub fn scope<R>(&self, f: impl FnOnce() -> R) -> R {
         let due =
             if self.legacy { NEVER } else { nanos_of(self.arrived).saturating_add(nanos_in(self.timeout)) };
-        inherit::until(due, f)
+        inherit::with(Inherited { due, request_id: self.request_id }, f)
     }
 }
 
