@@ -183,10 +183,12 @@ impl Simulation<'_> {
             self.events.schedule(self.now + MS, Event::Birth { node });
             return;
         }
+        // Longer than the strikes are apart: some of the time somebody is missing, but not everybody all the time.
+        let longest = self.plan.strike_gap_us.min(6_000 * MS);
         let after = match self.strike_dice.place(3) {
-            0 => self.strike_dice.between(1, 100 * MS),
-            1 => self.strike_dice.between(100 * MS, 1_000 * MS),
-            _ => self.strike_dice.between(1_000 * MS, 8_000 * MS),
+            0 => self.strike_dice.between(1, longest / 20),
+            1 => self.strike_dice.between(1, longest / 4),
+            _ => self.strike_dice.between(1, longest),
         };
         self.events.schedule(self.now + after, Event::Birth { node });
     }

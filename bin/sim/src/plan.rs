@@ -82,6 +82,9 @@ impl Plan {
         let election_min_ms = dice.between(100, 400);
         let large = workload == Workload::Large;
         let base_us = dice.one(&[50, 200, 1_000, 5_000]);
+        let snapshot_log_bytes =
+            dice.one(&[1_500, 4_000, 10_000, 50_000, 1 << 20]) * if large { 20 } else { 1 };
+        let segment_bytes_min = if large { 32 << 10 } else { snapshot_log_bytes / 16 };
         Plan {
             seed,
             workload,
@@ -101,17 +104,17 @@ impl Plan {
             slow_permille: if has(Fault::Delay) { dice.skewed(1, 300) } else { 0 },
             slow_us_max: dice.between(5, 3_000) * MS,
             delay_us: (base_us / 4, base_us * dice.between(1, 5)),
-            disk_us: (20, dice.one(&[100, 500, 2_000, 20_000])),
+            disk_us: (20, dice.one(&[100, 500, 2_000, 10_000])),
             turn_us_max: dice.one(&[5, 50, 500]),
             pipelined_log: dice.permille(300),
             heartbeat_ms: dice.between(10, 40),
             election_min_ms,
             election_max_ms: election_min_ms + dice.between(50, 300),
-            snapshot_log_bytes: dice.one(&[1_500, 10_000, 50_000, 1 << 20]) * if large { 20 } else { 1 },
+            snapshot_log_bytes,
             trailing_entries: dice.one(&[0, 4, 50, 1_000]),
             apply_queue_batches: dice.one(&[1, 2, 8, 64]),
             uncommitted_bytes_max: dice.one(&[2_000, 20_000, 1 << 20]) * if large { 20 } else { 1 },
-            segment_bytes: dice.one(&[1 << 10, 4 << 10, 32 << 10, 256 << 10]),
+            segment_bytes: dice.one(&[1 << 10, 4 << 10, 32 << 10, 256 << 10]).max(segment_bytes_min),
             faults,
         }
     }

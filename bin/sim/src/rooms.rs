@@ -22,6 +22,9 @@ const SEAL_AFTER_US: u64 = 500 * MS;
 const HASH_EVERY: u64 = 32;
 const HASH_EVERY_LARGE: u64 = 256;
 
+/// Disk operations that may be under way when the log writer begins another batch, in runs where it does not wait.
+const PIPELINED_OPERATIONS_MAX: usize = 6;
+
 /// How long an answer to a chunk is waited for, as the transport has it.
 const CHUNK_TIMEOUT_US: u64 = 5_000 * MS;
 
@@ -198,7 +201,8 @@ impl Simulation<'_> {
     fn schedule_rooms(&mut self, node: usize) {
         let Some(alive) = &self.machines[node].node else { return };
         let held = alive.held_operations();
-        let writer = alive.has_log_work() && (held == 0 || self.plan.pipelined_log);
+        let room = if self.plan.pipelined_log { PIPELINED_OPERATIONS_MAX } else { 0 };
+        let writer = alive.has_log_work() && held <= room;
         let apply_loop = !alive.parts.queue.is_empty();
         let snapshotter = alive.has_snapshot_work();
         if writer && !self.machines[node].is_scheduled[Room::Writer as usize] {

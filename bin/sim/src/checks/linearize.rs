@@ -54,6 +54,13 @@ pub struct Call {
     pub hint: u64,
 }
 
+impl Call {
+    /// Whether it leaves the value as it is, by its own answer.
+    fn changes_nothing(&self) -> bool {
+        self.input == Input::Get || self.output == Output::Deleted(false)
+    }
+}
+
 /// The outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -187,8 +194,10 @@ impl Search<'_> {
             earliest_return = earliest_return.min(self.calls[call].ended.unwrap_or(u64::MAX));
             found.push(call);
         }
-        let is_write = |call: &usize| self.calls[*call].input != Input::Get;
-        found.sort_by_key(|call| (self.calls[*call].hint, !is_write(call), self.calls[*call].ended));
+        found.sort_by_key(|call| {
+            let Call { hint, ended, .. } = self.calls[*call];
+            (!self.calls[*call].changes_nothing(), hint, ended)
+        });
         found
     }
 }
@@ -228,6 +237,10 @@ pub fn check(history: &[Call]) -> Verdict {
             }
             continue;
         };
+        if calls[call].changes_nothing() {
+            // It fits here and leaves everything as it is: whatever comes can come after it as well.
+            level.next = level.candidates.len();
+        }
         search.flip(call);
         if memo.is_new(&search.done, state) {
             let candidates = search.candidates();
