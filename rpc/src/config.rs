@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::client::retry::RetryConfig;
 use crate::middleware::{AuthToken, MiddlewareStack};
 
 /// Settings of a [`Reactor`](crate::Reactor).
@@ -108,6 +109,8 @@ pub struct ChannelConfig {
     pub args_bytes_max: usize,
     /// Largest reply, in bytes; default 64 MiB. A larger one fails its call with `TooLarge`.
     pub reply_bytes_max: usize,
+    /// Which calls are sent again after a failure; default none.
+    pub retry: RetryConfig,
     /// Shown to the server by each connection's first frame; default none. Origin servers are shown nothing.
     pub auth_token: AuthToken,
     /// What happens around every call; default nothing.
@@ -129,6 +132,7 @@ impl Default for ChannelConfig {
             unsent_bytes_max: 128 << 20,
             args_bytes_max: 64 << 20,
             reply_bytes_max: 64 << 20,
+            retry: RetryConfig::default(),
             auth_token: AuthToken::default(),
             middleware: MiddlewareStack::default(),
         }

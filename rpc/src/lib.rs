@@ -88,6 +88,7 @@ mod reactor;
 mod server;
 
 pub use client::channel::{Method, PendingReply, RpcChannel};
+pub use client::retry::{RetryConfig, RetryPolicy};
 pub use client::state::ChannelState;
 pub use config::{ChannelConfig, ProviderConfig, ReactorConfig};
 pub use controller::RpcController;

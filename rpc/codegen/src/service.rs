@@ -113,6 +113,7 @@ fn stub(service: &Service) -> String {
         let Method { name: function, proto_name: method_name, input_type, output_type, .. } = method;
         let plain = function.trim_start_matches("r#");
         let header = header_literal(proto_name, method_name);
+        let idempotent = idempotent_call(method);
         let comment = documentation(
             &method.comments,
             1,
@@ -121,7 +122,7 @@ fn stub(service: &Service) -> String {
         let _ = write!(
             methods,
             "    /// `{proto_name}.{method_name}` on the wire.
-    pub const {constant}: ::rpc::Method = ::rpc::Method::generated(\"{proto_name}\", \"{method_name}\", b\"{header}\");
+    pub const {constant}: ::rpc::Method = ::rpc::Method::generated(\"{proto_name}\", \"{method_name}\", b\"{header}\"){idempotent};
 {comment}    ///
     /// # Errors
     /// See [`rpc::RpcError`]; `may_have_run` tells whether the server may have executed the call.
@@ -153,6 +154,12 @@ impl {name}Stub {{
 {methods}}}
 "
     )
+}
+
+/// What a method's option `idempotency_level` adds to its constant.
+fn idempotent_call(method: &Method) -> &'static str {
+    // NO_SIDE_EFFECTS and IDEMPOTENT, in the numbers of descriptor.proto.
+    if matches!(method.options.idempotency_level, Some(1 | 2)) { ".idempotent()" } else { "" }
 }
 
 /// The constant part of the request header (fields 1 and 2) as the inside of a byte string literal: encoded here, once

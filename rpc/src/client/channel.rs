@@ -23,17 +23,31 @@ pub struct Method {
     pub name: &'static str,
     /// Fields 1 and 2 of the request header, encoded; empty when they are to be encoded at each call.
     header: &'static [u8],
+    is_idempotent: bool,
 }
 
 impl Method {
     /// A method by its names.
     pub const fn new(service: &'static str, name: &'static str) -> Method {
-        Method { service, name, header: &[] }
+        Method { service, name, header: &[], is_idempotent: false }
     }
 
     /// For generated code: `header` is the encoded form of both names.
     pub const fn generated(service: &'static str, name: &'static str, header: &'static [u8]) -> Method {
-        Method { service, name, header }
+        Method { service, name, header, is_idempotent: false }
+    }
+
+    /// The method may run twice for one call: a call whose outcome is unknown may be repeated ([`RetryPolicy`]). Generated
+    /// code says so of methods with the option `idempotency_level`.
+    ///
+    /// [`RetryPolicy`]: crate::RetryPolicy
+    #[must_use]
+    pub const fn idempotent(self) -> Method {
+        Method { is_idempotent: true, ..self }
+    }
+
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.is_idempotent
     }
 
     pub(crate) fn names(&self) -> Names<'static> {
@@ -94,9 +108,7 @@ impl RpcChannel {
         let core = &self.handle.core;
         let caller = BlockedCaller::of_this_thread();
         let completion = Completion::Blocked(caller.clone());
-        if let Some(call_id) = core.start(method, controller.timeout(), args, completion, true) {
-            controller.note_call(core, call_id);
-        }
+        core.start_repeatable(method, controller, args, completion, true);
         note(controller, decode(caller.wait()))
     }
 
@@ -120,12 +132,11 @@ impl RpcChannel {
         let for_outcome = controller.clone();
         let callback = move |outcome: Outcome| done(note(&for_outcome, decode(outcome)));
         let completion = Completion::Callback(Box::new(callback));
-        if let Some(call_id) = core.start(method, controller.timeout(), args, completion, false) {
-            controller.note_call(core, call_id);
-        }
+        core.start_repeatable(method, controller, args, completion, false);
     }
 
-    /// Begins a call whose reply is asked for later, or given up by dropping what this returns.
+    /// Begins a call whose reply is asked for later, or given up by dropping what this returns. It
+    /// is sent once, whatever the channel's retry policy says.
     pub fn begin<M, R>(&self, method: &Method, controller: &RpcController, args: &M) -> PendingReply<R>
     where
         M: Message,

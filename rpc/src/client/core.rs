@@ -13,6 +13,7 @@ use slab::Slab;
 use super::channel::Method;
 pub(crate) use super::pending_call::Answered;
 use super::pending_call::{Completion, Pending};
+use super::retry::Budget;
 use super::state::Watch;
 use crate::config::ChannelConfig;
 use crate::error::RpcError;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     is_registered: AtomicBool,
     pub(super) state: Mutex<State>,
     pub(super) watch: Watch,
+    pub(super) budget: Budget,
 }
 
 pub(super) struct State {
@@ -120,10 +122,11 @@ impl Core {
             reactor,
             slot_bits: slots.trailing_zeros(),
             keep_alive: if config.legacy { NEVER } else { nanos_in(config.keep_alive).max(1) },
-            config,
             is_registered: AtomicBool::new(false),
             state: Mutex::new(state),
             watch: Watch::default(),
+            budget: Budget::new(&config.retry),
+            config,
         }
     }
 

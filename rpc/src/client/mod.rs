@@ -6,4 +6,5 @@ pub(crate) mod core;
 mod link;
 pub(crate) mod pending_call;
 pub(crate) mod replies;
+pub(crate) mod retry;
 pub(crate) mod state;

@@ -1,0 +1,240 @@
+//! Sending a call again: only where it cannot have run, or may run twice; never past its deadline; never so often that a
+//! dead cluster is stormed by its clients.
+//!
+//! A call that may be repeated keeps its serialized arguments until it ends. Between attempts it is a timer of the reactor.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::channel::Method;
+use super::core::Core;
+use super::pending_call::{Completion, Outcome};
+use crate::controller::RpcController;
+use crate::error::RpcError;
+use crate::protocol::encoder::Body;
+use crate::protocol::status::Status;
+use crate::reactor::clock::{Nanos, nanos_in, read_clock};
+use crate::reactor::connector::backoff;
+
+/// How often a call is sent, and how long the pauses between are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in all; 1: never again.
+    pub attempts_max: u32,
+    /// First pause; it doubles with each further attempt, with jitter.
+    pub pause_min: Duration,
+    /// Longest pause.
+    pub pause_max: Duration,
+}
+
+impl RetryPolicy {
+    /// Every call is sent once.
+    pub const ONCE: RetryPolicy =
+        RetryPolicy { attempts_max: 1, pause_min: Duration::ZERO, pause_max: Duration::ZERO };
+
+    /// At most so many attempts, with pauses of 10 ms to 1 s.
+    pub const fn attempts(attempts_max: u32) -> RetryPolicy {
+        let (pause_min, pause_max) = (Duration::from_millis(10), Duration::from_secs(1));
+        RetryPolicy { attempts_max, pause_min, pause_max }
+    }
+}
+
+/// Which calls of a channel are repeated, and how many.
+#[derive(Debug, Clone)]
+pub struct RetryConfig {
+    /// For methods that have no policy of their own; default [`RetryPolicy::ONCE`].
+    pub policy: RetryPolicy,
+    /// Methods with a policy of their own.
+    pub methods: Vec<(Method, RetryPolicy)>,
+    /// Repetitions per hundred calls in the long run; default 20.
+    pub budget_percent: u32,
+    /// Repetitions that may be saved up for a bad moment; default 20. So many there are at first, too.
+    pub budget_max: u32,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        RetryConfig { policy: RetryPolicy::ONCE, methods: Vec::new(), budget_percent: 20, budget_max: 20 }
+    }
+}
+
+impl RetryConfig {
+    /// The policy of a method that may be sent more than once.
+    fn policy_of(&self, method: &Method) -> Option<RetryPolicy> {
+        let own = self.methods.iter().find(|(it, _)| it.service == method.service && it.name == method.name);
+        let policy = own.map_or(self.policy, |(_, policy)| *policy);
+        (policy.attempts_max > 1).then_some(policy)
+    }
+}
+
+/// What the channel may spend on repetitions, in hundredths of one.
+pub(super) struct Budget(AtomicU64);
+
+impl Budget {
+    pub(super) fn new(config: &RetryConfig) -> Budget {
+        Budget(AtomicU64::new(u64::from(config.budget_max) * 100))
+    }
+
+    /// A call has been begun.
+    fn earn(&self, config: &RetryConfig) {
+        let max = u64::from(config.budget_max) * 100;
+        let earned = |budget: u64| Some((budget + u64::from(config.budget_percent)).min(max));
+        // Relaxed: a number only.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earned);
+    }
+
+    /// Pays for a repetition, if there is enough.
+    fn spend(&self) -> bool {
+        let spent = |budget: u64| budget.checked_sub(100);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent).is_ok()
+    }
+}
+
+/// Arguments that have been serialized.
+struct Serialized(Bytes);
+
+impl Body for Serialized {
+    fn body_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn put(&self, buffer: &mut Vec<u8>) {
+        buffer.extend_from_slice(&self.0);
+    }
+}
+
+/// A call that may be sent again.
+struct Repeated {
+    core: Arc<Core>,
+    method: Method,
+    args: Serialized,
+    controller: RpcController,
+    policy: RetryPolicy,
+    due: Nanos,
+    attempts: u32,
+    /// What the latest attempt came to: the answer, should there be no further one.
+    outcome: Option<Outcome>,
+    /// `None` once run.
+    completion: Option<Completion>,
+}
+
+impl Core {
+    /// Begins a call, to be repeated as the channel's policy says.
+    pub(super) fn start_repeatable(
+        self: &Arc<Core>,
+        method: &Method,
+        controller: &RpcController,
+        body: &dyn Body,
+        completion: Completion,
+        must_flush: bool,
+    ) {
+        let Some(policy) = self.config.retry.policy_of(method) else {
+            if let Some(call_id) = self.start(method, controller.timeout(), body, completion, must_flush) {
+                controller.note_call(self, call_id);
+            }
+            return;
+        };
+        self.budget.earn(&self.config.retry);
+        let mut args = Vec::with_capacity(body.body_len());
+        body.put(&mut args);
+        let timeout = nanos_in(controller.timeout().unwrap_or(self.config.default_timeout));
+        let call = Repeated {
+            core: self.clone(),
+            method: *method,
+            args: Serialized(args.into()),
+            controller: controller.clone(),
+            policy,
+            due: read_clock().1.saturating_add(timeout),
+            attempts: 0,
+            outcome: None,
+            completion: Some(completion),
+        };
+        call.attempt(must_flush);
+    }
+}
+
+impl Repeated {
+    fn attempt(mut self, must_flush: bool) {
+        if self.controller.is_cancelled() {
+            let may_have_run = matches!(&self.outcome, Some(Err(error)) if error.may_have_run());
+            self.outcome = Some(Err(RpcError::Cancelled { may_have_run }));
+            return;
+        }
+        self.attempts += 1;
+        let left = Duration::from_nanos(self.due.saturating_sub(read_clock().1));
+        let (core, method, controller) = (self.core.clone(), self.method, self.controller.clone());
+        let args = Serialized(self.args.0.clone());
+        let completion = Completion::Callback(Box::new(move |outcome| self.on_outcome(outcome)));
+        if let Some(call_id) = core.start(&method, Some(left), &args, completion, must_flush) {
+            controller.note_call(&core, call_id);
+        }
+    }
+
+    fn on_outcome(mut self, outcome: Outcome) {
+        let is_worth_it =
+            matches!(&outcome, Err(error) if may_be_repeated(error, self.method.is_idempotent()));
+        self.outcome = Some(outcome);
+        if !is_worth_it || self.attempts >= self.policy.attempts_max {
+            return;
+        }
+        let pause = backoff(self.attempts, self.policy.pause_min, self.policy.pause_max);
+        let has_time = read_clock().1.saturating_add(nanos_in(pause)) < self.due;
+        if has_time && self.core.budget.spend() {
+            let reactor = self.core.reactor().clone();
+            reactor.run_after(pause, Box::new(move || self.attempt(true)));
+        }
+    }
+}
+
+/// The end, also of a call whose timer a stopping reactor drops: the caller learns what the latest attempt came to.
+impl Drop for Repeated {
+    fn drop(&mut self) {
+        if let (Some(completion), Some(outcome)) = (self.completion.take(), self.outcome.take()) {
+            completion.run(&self.core.reactor, outcome);
+        }
+    }
+}
+
+/// Whether a failure is one that passes, of a call that has not run or may run twice.
+fn may_be_repeated(error: &RpcError, is_idempotent: bool) -> bool {
+    match error {
+        RpcError::Connect { .. } | RpcError::Resolve { .. } => true,
+        RpcError::Closed { may_have_run, .. } => !may_have_run || is_idempotent,
+        RpcError::Status { status, .. } => matches!(status, Status::Overloaded | Status::ShuttingDown),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_earned_by_calls_and_has_a_maximum() {
+        let config = RetryConfig { budget_percent: 20, budget_max: 2, ..RetryConfig::default() };
+        let budget = Budget::new(&config);
+        assert!(budget.spend() && budget.spend() && !budget.spend());
+        (0..5).for_each(|_| budget.earn(&config));
+        assert!(budget.spend() && !budget.spend());
+        (0..1000).for_each(|_| budget.earn(&config));
+        assert!(budget.spend() && budget.spend() && !budget.spend());
+    }
+
+    #[test]
+    fn only_what_cannot_have_run_or_may_run_twice_is_repeated() {
+        let closed =
+            |may_have_run| RpcError::Closed { address: String::new(), cause: String::new(), may_have_run };
+        let status = |status| RpcError::Status { status, text: String::new() };
+        assert!(may_be_repeated(&closed(false), false) && may_be_repeated(&closed(true), true));
+        assert!(!may_be_repeated(&closed(true), false));
+        assert!(may_be_repeated(&status(Status::Overloaded), false));
+        for never in [Status::Internal, Status::BadRequest, Status::DeadlineExceeded, Status::Unauthenticated]
+        {
+            assert!(!may_be_repeated(&status(never), true), "{never}");
+        }
+        assert!(!may_be_repeated(&RpcError::Cancelled { may_have_run: false }, true));
+    }
+}
