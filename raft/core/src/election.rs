@@ -13,6 +13,10 @@ use crate::raft::{Raft, Role};
 use crate::status::Reason;
 use crate::types::{NodeId, ReplyToken};
 
+/// Ticks between one follower's attempt and the next one's after the leader's process is gone: enough for an election
+/// on a network that is well.
+const GONE_STAGGER_TICKS: u32 = 3;
+
 /// Which round of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Round {
@@ -83,6 +87,23 @@ impl Raft {
             }
             (_, Role::Follower(_) | Role::Leader(_)) | (Tally::Open, _) => {}
         }
+    }
+
+    /// The process of `peer` is gone. If it led, waiting for the timeout is of no use: its followers ask for votes one
+    /// after the other, in the order of their ids, so that two do not split the votes. PreVote keeps that harmless:
+    /// whoever still hears the leader refuses, and a majority must not hear it.
+    pub(crate) fn peer_gone(&mut self, peer: NodeId) {
+        let Role::Follower(follower) = &mut self.role else { return };
+        if follower.leader != Some(peer) {
+            return;
+        }
+        follower.leader = None;
+        let state = &mut self.state;
+        let others = state.membership.voters.iter().filter(|voter| **voter != peer);
+        let place = others.take_while(|voter| **voter < state.config.node_id).count();
+        state.election_elapsed = 0;
+        state.election_timeout = 1 + GONE_STAGGER_TICKS * u32::try_from(place).unwrap_or(u32::MAX / 8);
+        self.note_change(Reason::LeaderGone { leader: peer });
     }
 
     /// Whether a leader was heard so recently that its followers must not help to depose it.

@@ -32,6 +32,8 @@ pub(crate) struct Leader {
     pub(crate) ticks: u64,
     /// Heartbeat intervals since then.
     pub(crate) beats: u64,
+    /// How far this node's own disk was when it last moved or had nothing to do, and at which of `ticks` that was.
+    pub(crate) disk: (Index, u64),
     /// Room for sorting match indexes, kept so that an acknowledgement allocates nothing.
     pub(crate) scratch: Vec<Index>,
 }
@@ -61,6 +63,7 @@ impl Raft {
             term_start: first_new,
             ticks: 0,
             beats: 0,
+            disk: (state.log.persisted(), 0),
             scratch,
         });
         self.note_change(Reason::ElectionWon);
@@ -93,7 +96,22 @@ impl Raft {
         let (now, timeout) = (leader.ticks, self.state.config.election_ticks_max);
         let heard = leader.peers.iter().filter(|peer| peer.progress.is_active(now, timeout)).count();
         if heard + 1 < quorum::majority(leader.peers.len() + 1) {
-            self.become_follower(self.state.term, None, Reason::QuorumLost);
+            return self.become_follower(self.state.term, None, Reason::QuorumLost);
+        }
+        self.check_disk();
+    }
+
+    /// Steps down if this node's own disk has not moved for two election timeouts although it has work: its log fills
+    /// up unsynced until every write is refused, while another node could lead. One alone has nobody to leave it to.
+    fn check_disk(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let (persisted, now) = (self.state.log.persisted(), leader.ticks);
+        if persisted != leader.disk.0 || persisted >= self.state.log.handed() {
+            leader.disk = (persisted, now);
+        }
+        let patience = 2 * u64::from(self.state.config.election_ticks_max);
+        if now - leader.disk.1 >= patience && !leader.peers.is_empty() {
+            self.become_follower(self.state.term, None, Reason::DiskStalled);
         }
     }
 

@@ -88,7 +88,8 @@ impl RawNode {
             out: Outbox::default(),
         };
         state.reset_election_timer();
-        let raft = Raft { state, role: Role::Follower(Follower { leader: None }) };
+        let mut raft = Raft { state, role: Role::Follower(Follower { leader: None }) };
+        raft.trim_restored();
         invariants::check(&raft);
         let told_soft_state = raft.soft_state();
         RawNode { raft, told_hard_state: hard_state, told_soft_state }
@@ -195,6 +196,12 @@ impl RawNode {
     /// The transport lost its way to a peer: what is unanswered will be looked for again once the peer answers.
     pub fn unreachable(&mut self, to: NodeId) {
         self.checked(|raft| raft.unreachable(to));
+    }
+
+    /// The process of `peer` is gone: its connection broke and a new one was refused, or it said farewell. If it led,
+    /// an election begins without waiting for the timeout. Being wrong costs a pre-vote that is refused.
+    pub fn peer_gone(&mut self, peer: NodeId) {
+        self.checked(|raft| raft.peer_gone(peer));
     }
 
     /// Whether [`RawNode::ready`] would return something.

@@ -43,6 +43,11 @@ pub enum Reason {
     Started,
     /// No leader was heard for an election timeout.
     TimedOut,
+    /// The leader's process is gone; nothing was waited for.
+    LeaderGone {
+        /// Who led.
+        leader: NodeId,
+    },
     /// A majority would vote for it, or it is the only voter.
     Campaigns,
     /// A majority voted for it.
@@ -66,12 +71,15 @@ pub enum Reason {
     },
     /// As leader it heard no majority for an election timeout.
     QuorumLost,
+    /// The leader's own disk did not move for two election timeouts.
+    DiskStalled,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Started => write!(f, "it has just started"),
+            Reason::LeaderGone { leader } => write!(f, "the process of node {leader}, which led, is gone"),
             Reason::TimedOut => write!(f, "no leader was heard for an election timeout"),
             Reason::Campaigns => write!(f, "a majority would vote for it"),
             Reason::ElectionWon => write!(f, "a majority voted for it"),
@@ -79,6 +87,7 @@ impl fmt::Display for Reason {
             Reason::VotedFor { candidate } => write!(f, "it voted for node {candidate}"),
             Reason::LeaderHeard { leader } => write!(f, "node {leader} leads"),
             Reason::LaterTerm { from } => write!(f, "node {from} is in a later term"),
+            Reason::DiskStalled => write!(f, "its disk has not moved for two election timeouts"),
             Reason::QuorumLost => write!(f, "no majority answered for an election timeout"),
         }
     }

@@ -321,6 +321,13 @@ impl Cluster {
         self.nodes.get_mut(&id).expect("a member").start(seed);
     }
 
+    /// Tells a node that the process of `peer` is gone, whether it is or not.
+    pub(crate) fn tell_gone(&mut self, id: NodeId, peer: NodeId) {
+        let core = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()).expect("it is up");
+        core.peer_gone(peer);
+        self.serve(id);
+    }
+
     pub(crate) fn is_up(&self, id: NodeId) -> bool {
         self.nodes[&id].core.is_some()
     }

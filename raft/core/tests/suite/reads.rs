@@ -196,7 +196,8 @@ fn reads_go_on_while_the_followers_disks_are_slow() {
     let mut cluster = Cluster::new(3, 2);
     let leader = cluster.settle();
     cluster.run(100);
-    cluster.weather = Weather { disk_ms_max: 5000, ..Weather::calm() };
+    // Slower than an election timeout, but not so slow that the leader takes its own disk for stalled.
+    cluster.weather = Weather { disk_ms_max: 900, ..Weather::calm() };
     for _ in 0..10 {
         cluster.put(leader, "stuck on some disk");
         assert!(cluster.read(leader));
