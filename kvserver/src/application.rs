@@ -91,9 +91,10 @@ impl Application for StoreApplication {
 
     fn failed(&self, reason: &str) {
         *locked(&self.failure) = Some(reason.to_owned());
+        // First: should what broke the node have broken these locks as well, it must still be seen to stop.
+        self.stop.stop();
         self.queue.close();
         self.waiters.shut_down();
         self.gate.shut_down();
-        self.stop.stop();
     }
 }

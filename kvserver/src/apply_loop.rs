@@ -27,6 +27,16 @@ const MESSAGES_PER_TURN: usize = 64;
 /// What a log entry costs beside its command, for measuring how far the log has outgrown the snapshot.
 const ENTRY_OVERHEAD_BYTES: u64 = 32;
 
+/// When a snapshot is due, by the bytes of log applied since the last one.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotRule {
+    /// Not before this much; nor before as much as the last snapshot has, so that a big store is not written over and
+    /// over.
+    pub log_bytes: u64,
+    /// But then at the latest: the log in memory is bounded, and only a snapshot shortens it.
+    pub log_bytes_max: u64,
+}
+
 /// The apply-loop's own state.
 pub struct ApplyLoop {
     node: Arc<RaftNode>,
@@ -36,13 +46,15 @@ pub struct ApplyLoop {
     desk: Arc<SnapshotDesk>,
     last: EntryId,
     log_bytes: u64,
-    snapshot_log_bytes: u64,
+    snapshot_rule: SnapshotRule,
+    /// A snapshot could not be restored: nothing after it can be applied.
+    broken: bool,
     replies: Vec<(EntryId, Reply)>,
     answers: Vec<Answer>,
 }
 
 impl ApplyLoop {
-    /// A loop over `state`, which is of `last`; a snapshot is wanted per `snapshot_log_bytes` of log.
+    /// A loop over `state`, which is of `last`.
     pub fn new(
         node: Arc<RaftNode>,
         state: Arc<SharedState>,
@@ -50,7 +62,7 @@ impl ApplyLoop {
         gate: Arc<ReadGate>,
         desk: Arc<SnapshotDesk>,
         last: EntryId,
-        snapshot_log_bytes: u64,
+        snapshot_rule: SnapshotRule,
     ) -> ApplyLoop {
         assert_eq!(last.index.0, state.applied_index(), "the loop starts where the state is");
         let (replies, answers) = Default::default();
@@ -62,7 +74,8 @@ impl ApplyLoop {
             desk,
             last,
             log_bytes: 0,
-            snapshot_log_bytes,
+            snapshot_rule,
+            broken: false,
             replies,
             answers,
         }
@@ -79,6 +92,9 @@ impl ApplyLoop {
     /// Applies `messages`, answers who waits for them and tells the core how far it got.
     pub fn turn(&mut self, messages: impl Iterator<Item = ApplyMsg>) {
         for message in messages {
+            if self.broken {
+                return;
+            }
             match message {
                 ApplyMsg::Entries(entries) => {
                     for chunk in entries.chunks(ENTRIES_PER_LOCK) {
@@ -92,7 +108,8 @@ impl ApplyLoop {
         // A stopped node applies what its queue still holds; nobody asks it how far it got.
         let _ = self.node.with_core(|core| core.applied(applied));
         self.gate.open();
-        if self.log_bytes >= self.snapshot_log_bytes.max(self.desk.newest_bytes()) {
+        let SnapshotRule { log_bytes, log_bytes_max } = self.snapshot_rule;
+        if self.log_bytes >= log_bytes.max(self.desk.newest_bytes()).min(log_bytes_max) {
             self.snapshot();
         }
     }
@@ -131,7 +148,10 @@ impl ApplyLoop {
                 self.log_bytes = 0;
                 info!("the state is now that of the snapshot at index {}", meta.last.index);
             }
-            Err(error) => self.node.fail(&format!("its snapshot at index {}: {error}", meta.last.index)),
+            Err(error) => {
+                self.broken = true;
+                self.node.fail(&format!("its snapshot at index {}: {error}", meta.last.index));
+            }
         }
     }
 
@@ -142,7 +162,8 @@ impl ApplyLoop {
         }
         let frozen = self.state.write().freeze(self.last.index.0, self.last.term.0);
         let frozen = frozen.expect("the snapshotter holds one pin and the state machine has room for more");
-        self.desk.write(frozen, self.last);
-        self.log_bytes = 0;
+        if self.desk.write(frozen, self.last).is_ok() {
+            self.log_bytes = 0;
+        }
     }
 }

@@ -28,7 +28,7 @@ pub mod service;
 pub mod state_machine;
 
 pub use application::StoreApplication;
-pub use apply_loop::{ApplyLoop, ENTRIES_PER_LOCK};
+pub use apply_loop::{ApplyLoop, ENTRIES_PER_LOCK, SnapshotRule};
 pub use config::ServerConfig;
 pub use error::StartError;
 pub use intake::Intake;

@@ -10,7 +10,7 @@ use raft::sync::{LockQueue, StopSignal};
 use rand::rngs::ChaCha8Rng;
 
 use crate::application::StoreApplication;
-use crate::apply_loop::ApplyLoop;
+use crate::apply_loop::{ApplyLoop, SnapshotRule};
 use crate::config::ServerConfig;
 use crate::error::StartError;
 use crate::intake::Intake;
@@ -19,6 +19,10 @@ use crate::read_gate::ReadGate;
 use crate::shared_state::SharedState;
 use crate::snapshotter::SnapshotDesk;
 use crate::waiters::Waiters;
+
+/// A snapshot is taken at the latest when this part of what the log may have in memory has been applied: the rest is
+/// room for what followers still need and for what comes while the snapshot is written.
+const LOG_PARTS_PER_SNAPSHOT: u64 = 4;
 
 /// One election tick. The election timeout is drawn in whole ticks.
 pub(crate) const ELECTION_TICK_MS: u64 = 10;
@@ -58,6 +62,10 @@ impl Parts {
         random: ChaCha8Rng,
     ) -> Result<(Parts, ApplyLoop), StartError> {
         let core_config = core_config(config)?;
+        let snapshot_rule = SnapshotRule {
+            log_bytes: config.snapshot_log_bytes,
+            log_bytes_max: core_config.log_bytes_max / LOG_PARTS_PER_SNAPSHOT,
+        };
         let last = log.snapshot.as_ref().map_or_else(EntryId::default, |meta| meta.last);
         let queue = Arc::new(LockQueue::new(config.apply_queue_batches));
         let applier = Arc::new(Applier::new(Arc::clone(&queue)));
@@ -88,7 +96,7 @@ impl Parts {
             Arc::clone(&gate),
             Arc::clone(desk),
             last,
-            config.snapshot_log_bytes,
+            snapshot_rule,
         );
         Ok((Parts { node, applier, queue, state, waiters, gate, intake, application }, apply_loop))
     }

@@ -6,16 +6,15 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use log::{error, info};
+use log::info;
 use proto::admin::{AdminDispatcher, StatusReply};
 use proto::kv::KvDispatcher;
 use proto::kv_server_rpc::KvServerRpcDispatcher;
 use proto::raft_rpc::RaftRpcDispatcher;
-use raft::driver::{LogWriter, Supervisor, TickTimes, spawn_watched};
-use raft::net::{Admission, Answers, Border, Inbox, PeerTransport, RaftService};
+use raft::driver::{LogWriter, Supervisor, TickTimes, Watched};
+use raft::net::{Admission, Answers, Border, Inbox, PeerTransport, PeerWatch, RaftService};
 use raft::sync::{StopSignal, locked};
 use rpc::{ProviderConfig, Reactor, ReactorConfig, RpcProvider};
 
@@ -45,7 +44,7 @@ pub struct Server {
     provider: RpcProvider,
     address: SocketAddr,
     shared: Arc<Shared>,
-    starter: Mutex<Option<JoinHandle<()>>>,
+    admission: Mutex<Option<Watched>>,
 }
 
 /// What the starting thread and the server's handle share.
@@ -53,20 +52,22 @@ struct Shared {
     stop: Arc<StopSignal>,
     parts: Parts,
     times: TickTimes,
+    raft_service: Arc<RaftService>,
+    desk: Arc<SnapshotDesk>,
     running: Mutex<Option<Running>>,
-    failure: Mutex<Option<String>>,
 }
 
 /// The threads of a node that takes part.
 struct Running {
     supervisor: Supervisor,
-    apply_loop: JoinHandle<()>,
-    snapshotter: JoinHandle<()>,
-    desk: Arc<SnapshotDesk>,
+    apply_loop: Watched,
+    snapshotter: Watched,
 }
 
 /// What becomes threads once the node is admitted.
 struct Waiting {
+    reactor: Reactor,
+    border: Border,
     admission: Arc<Admission>,
     transport: Arc<PeerTransport>,
     raft_service: Arc<RaftService>,
@@ -109,7 +110,7 @@ impl Server {
         let transport = Arc::new(PeerTransport::new(reactor, border.clone(), Arc::clone(&answers), inbox));
         parts.connect(Arc::clone(&transport) as _);
         let admission = Arc::new(Admission::new(border.clone(), opened.directory));
-        let raft_service = Arc::new(RaftService::new(border, answers, Arc::clone(&admission)));
+        let raft_service = Arc::new(RaftService::new(border.clone(), answers, Arc::clone(&admission)));
         let admin_service =
             Arc::new(AdminService::new(fixed_status(config, &opened.file_system), opened.sync_times));
         let provider = RpcProvider::new(reactor, provider_config(config));
@@ -129,29 +130,30 @@ impl Server {
             Arc::clone(&transport) as _,
         );
         let spare_desk = Arc::clone(&opened.desk);
-        let writer = LogWriter::new(opened.wal, opened.log_disk, move |plan| {
-            // Without a spare the log writer makes its next file itself.
-            let _ = spare_desk.prepare_spare(plan);
-        });
+        let prepare_spare = move |plan| spare_desk.prepare_spare(plan).is_ok();
+        let writer = LogWriter::new(opened.wal, opened.log_disk, prepare_spare);
         let desk = opened.desk;
         let waiting = Waiting {
+            reactor: reactor.clone(),
+            border,
             admission,
             transport,
-            raft_service,
+            raft_service: Arc::clone(&raft_service),
             admin_service,
             writer,
             apply_loop,
             snapshotter,
-            desk,
+            desk: Arc::clone(&desk),
         };
-        let (running, failure) = Default::default();
-        let shared = Arc::new(Shared { stop, parts, times: tick_times(config), running, failure });
-        let starter = {
-            let shared = Arc::clone(&shared);
-            thread::Builder::new().name("admission".to_owned()).spawn(move || waiting.take_part(&shared))?
+        let running = Mutex::default();
+        let times = tick_times(config);
+        let shared = Arc::new(Shared { stop, parts, times, raft_service, desk, running });
+        let admission = {
+            let shared_by_thread = Arc::clone(&shared);
+            Watched::spawn(&shared.parts.node, "admission", move || waiting.take_part(&shared_by_thread))?
         };
-        let starter = Mutex::new(Some(starter));
-        Ok(Server { reactor: reactor.clone(), provider, address, shared, starter })
+        let admission = Mutex::new(Some(admission));
+        Ok(Server { reactor: reactor.clone(), provider, address, shared, admission })
     }
 
     /// Where the node listens.
@@ -162,7 +164,7 @@ impl Server {
     /// Blocks until the node has been told to stop or has failed. It must still be [`stopped`](Server::stop).
     pub fn wait(&self) -> Stopped {
         self.shared.stop.wait();
-        self.shared.failure().map_or(Stopped::Asked, Stopped::Failed)
+        self.shared.parts.application.failure().map_or(Stopped::Asked, Stopped::Failed)
     }
 
     /// A handle that ends [`wait`](Server::wait), for a signal handler's thread.
@@ -173,20 +175,24 @@ impl Server {
     /// Stops every thread in order, answers everybody who waits, closes every connection. Idempotent.
     pub fn stop(&self) {
         self.shared.stop.stop();
-        if let Some(starter) = locked(&self.starter).take() {
-            // Its panic has been said by the panic hook; what it started is stopped below.
-            let _ = starter.join();
+        if let Some(admission) = locked(&self.admission).take() {
+            admission.join();
         }
-        let parts = &self.shared.parts;
-        if let Some(running) = locked(&self.shared.running).take() {
+        let Shared { parts, raft_service, desk, running, .. } = &*self.shared;
+        raft_service.say_farewell();
+        let threads = locked(running).take().map(|running| {
             running.supervisor.stop();
-            parts.queue.close();
-            let _ = running.apply_loop.join();
-            running.desk.close();
-            let _ = running.snapshotter.join();
+            (running.apply_loop, running.snapshotter)
+        });
+        parts.queue.close();
+        desk.close();
+        if let Some((apply_loop, snapshotter)) = threads {
+            apply_loop.join();
+            snapshotter.join();
         }
         parts.node.stop();
         parts.shut_down();
+        raft_service.refuse_waiting();
         self.provider.stop();
         self.reactor.stop(FLUSH_TIME);
     }
@@ -198,42 +204,32 @@ impl Drop for Server {
     }
 }
 
-impl Shared {
-    fn failure(&self) -> Option<String> {
-        locked(&self.failure).clone().or_else(|| self.parts.application.failure())
-    }
-
-    fn fail(&self, reason: String) {
-        error!("this node stops: {reason}");
-        locked(&self.failure).get_or_insert(reason);
-        self.stop.stop();
-    }
-}
-
 impl Waiting {
     /// The `admission` thread: waits until the node may take part, starts its threads, and ends.
     fn take_part(self, shared: &Shared) {
         if let Err(error) = self.admission.wait(&self.transport, &shared.stop) {
             if !shared.stop.is_stopped() {
-                shared.fail(error.to_string());
+                shared.parts.node.fail(&error.to_string());
             }
             return;
         }
         match self.start_threads(&shared.parts, shared.times) {
             Ok(running) => *locked(&shared.running) = Some(running),
-            Err(error) => shared.fail(format!("a thread could not be started: {error}")),
+            Err(error) => shared.parts.node.fail(&format!("a thread could not be started: {error}")),
         }
     }
 
     fn start_threads(self, parts: &Parts, times: TickTimes) -> std::io::Result<Running> {
         let Waiting { mut apply_loop, mut snapshotter, desk, .. } = self;
         let queue = Arc::clone(&parts.queue);
-        let apply_loop = spawn_watched(&parts.node, "apply-loop", move || apply_loop.run(&queue))?;
-        let snapshotter = spawn_watched(&parts.node, "snapshotter", move || snapshotter.run())?;
+        let apply_loop = Watched::spawn(&parts.node, "apply-loop", move || apply_loop.run(&queue))?;
+        let snapshotter = Watched::spawn(&parts.node, "snapshotter", move || snapshotter.run())?;
         let supervisor = Supervisor::start(&parts.node, &parts.applier, self.writer, times)?;
         self.raft_service.open(Arc::clone(&parts.node) as _, Arc::clone(&desk) as _);
+        let inbox: Arc<dyn Inbox> = Arc::clone(&parts.node) as _;
+        PeerWatch::start(&self.reactor, self.border, self.transport, Arc::downgrade(&inbox));
         self.admin_service.open(Arc::clone(&parts.node), Arc::clone(&parts.state));
-        Ok(Running { supervisor, apply_loop, snapshotter, desk })
+        Ok(Running { supervisor, apply_loop, snapshotter })
     }
 }
 

@@ -17,6 +17,9 @@ use crate::state_machine::{Frozen, Restore, RestoreError, StateMachine};
 /// Tasks that may wait. More would mean that a peer sends chunks without waiting for answers: they are refused.
 const TASKS_MAX: usize = 256;
 
+/// Chunks of peers may fill this much of it.
+const CHUNKS_MAX: usize = 192;
+
 /// One thing to do.
 pub enum Task {
     /// Write the snapshot of a frozen instant, after the entry `last`.
@@ -97,12 +100,17 @@ impl SnapshotDesk {
     }
 
     /// Asks for the snapshot of `frozen` to be written. Not before the last one is done.
-    pub fn write(&self, frozen: Frozen, last: EntryId) {
+    ///
+    /// # Errors
+    /// When the desk is full; the instant is given up.
+    pub fn write(&self, frozen: Frozen, last: EntryId) -> Result<(), DeskFull> {
         let was_writing = self.is_writing.swap(true, Ordering::AcqRel);
         assert!(!was_writing, "one snapshot is written at a time");
-        if self.leave(Task::Write { frozen, last }).is_err() {
+        let left = self.leave(Task::Write { frozen, last });
+        if left.is_err() {
             self.is_writing.store(false, Ordering::Release);
         }
+        left
     }
 
     /// Asks for the newest snapshot to be sent. If the desk is full, the leader asks again when the peer answers it.
@@ -167,7 +175,10 @@ pub struct DeskFull;
 
 impl SnapshotReceiver for SnapshotDesk {
     fn chunk(&self, from: NodeId, request: InstallSnapshotRequest, answer: ChunkAnswer) {
-        // A chunk that finds no room is lost: its answer is dropped, and the sender begins again later.
-        let _ = self.leave(Task::Receive { from, request, answer });
+        // A chunk that finds no room is lost: its answer is dropped, and the sender begins again later. Chunks leave
+        // room for what this node asks of itself.
+        if self.tasks.len() < CHUNKS_MAX {
+            let _ = self.leave(Task::Receive { from, request, answer });
+        }
     }
 }

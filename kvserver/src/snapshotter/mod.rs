@@ -16,7 +16,7 @@ use raft::driver::{LogItem, RaftNode};
 use raft::net::ChunkSender;
 use raft::storage::disk::Disk;
 use raft::storage::snapshot_file::SnapshotError;
-use raft::storage::snapshot_store::SnapshotStore;
+use raft::storage::snapshot_store::{PinnedSnapshot, SnapshotStore};
 use raft::sync::PopTimeout;
 
 pub use desk::{DeskFull, LoadError, SnapshotDesk, Task};
@@ -39,6 +39,8 @@ pub struct Snapshotter {
     writing: Option<Writing>,
     compaction: Option<Compaction>,
     sendings: Sendings,
+    /// Received snapshots that the apply-loop has not loaded yet.
+    restoring: Vec<PinnedSnapshot>,
 }
 
 /// Why the snapshotter cannot go on: the disk broke.
@@ -55,8 +57,8 @@ impl Snapshotter {
         chunks: Arc<dyn ChunkSender>,
     ) -> Snapshotter {
         desk.note_newest_bytes(files.newest_bytes());
-        let (writing, compaction, sendings) = Default::default();
-        Snapshotter { node, desk, state, disk, files, chunks, writing, compaction, sendings }
+        let (writing, compaction, sendings, restoring) = Default::default();
+        Snapshotter { node, desk, state, disk, files, chunks, writing, compaction, sendings, restoring }
     }
 
     /// The `snapshotter` thread: turns until the desk is closed.
@@ -85,7 +87,7 @@ impl Snapshotter {
         self.writing.is_none() && self.compaction.is_none()
     }
 
-    /// Does `task`, or else the next step of what is being written.
+    /// Does `task`, if there is one, and the next step of what is being written.
     ///
     /// # Errors
     /// When the disk breaks.
@@ -100,11 +102,12 @@ impl Snapshotter {
                 self.node.log_work().append(LogItem::Spare(spare));
                 self.node.log_work().announce();
             }
-            None => {
-                self.write_on()?;
-                self.compact();
-            }
+            None => {}
         }
+        // Also after a task: many of them must not keep the log from being shortened.
+        self.write_on()?;
+        self.compact();
+        self.unpin_restored();
         Ok(())
     }
 }

@@ -16,6 +16,12 @@ impl Snapshotter {
         request: InstallSnapshotRequest,
         answer: ChunkAnswer,
     ) -> Result<(), Broken> {
+        let numbers =
+            [request.term, request.last_snap_shot_include_term, request.last_snap_shot_include_index];
+        if let Err(why) = raft::net::check_numbers(&numbers) {
+            warn!("a snapshot from node {from} is refused: {why}");
+            return Ok(());
+        }
         let term = Term(request.term);
         let last = EntryId {
             term: Term(request.last_snap_shot_include_term),
@@ -39,6 +45,12 @@ impl Snapshotter {
         Ok(())
     }
 
+    /// Lets go of received snapshots whose state has been loaded, or passed by.
+    pub(super) fn unpin_restored(&mut self) {
+        let applied = self.state.applied_index();
+        self.restoring.retain(|snapshot| snapshot.meta().last.index.0 > applied);
+    }
+
     fn store_chunk(
         &mut self,
         from: NodeId,
@@ -60,6 +72,8 @@ impl Snapshotter {
         }
         let meta = self.files.finish_receive(&mut *self.disk)?;
         self.desk.note_newest_bytes(self.files.newest_bytes());
+        // Held until the apply-loop has loaded it, also if newer ones come meanwhile.
+        self.restoring.extend(self.files.pin(meta.last));
         let verdict = self.node.with_core(|core| core.install_snapshot(meta));
         if verdict == Ok(InstallVerdict::Installed) {
             self.let_log_go();

@@ -115,7 +115,7 @@ impl VirtualNode {
         let snapshotter = Snapshotter::new(node, Arc::clone(&desk), state, disk, snapshots, transport as _);
         let spare_desk = Arc::clone(&desk);
         let writer = LogWriter::new(wal, Box::new(log_disk.clone()), move |plan| {
-            spare_desk.prepare_spare(plan).unwrap();
+            spare_desk.prepare_spare(plan).is_ok()
         });
         VirtualNode { parts, apply_loop, writer, log_disk, snapshotter, desk }
     }

@@ -47,16 +47,16 @@ pub struct LogWriter {
     /// Batches on their way to the disk, oldest first.
     in_flight: VecDeque<(BatchTicket, Effects)>,
     taken: Vec<LogItem>,
-    prepare_spare: Box<dyn Fn(SparePlan) + Send>,
+    prepare_spare: Box<dyn Fn(SparePlan) -> bool + Send>,
 }
 
 impl LogWriter {
-    /// A writer of `wal` on `disk`. `prepare_spare` is asked to have a file for a later segment made; its result
-    /// comes back as [`LogItem::Spare`].
+    /// A writer of `wal` on `disk`. `prepare_spare` is asked to have a file for a later segment made, which
+    /// comes back as [`LogItem::Spare`]; false means that it cannot be done now.
     pub fn new(
         wal: Wal,
         disk: Box<dyn Disk>,
-        prepare_spare: impl Fn(SparePlan) + Send + 'static,
+        prepare_spare: impl Fn(SparePlan) -> bool + Send + 'static,
     ) -> LogWriter {
         let (in_flight, taken) = Default::default();
         LogWriter { wal, disk, in_flight, taken, prepare_spare: Box::new(prepare_spare) }
@@ -104,8 +104,10 @@ impl LogWriter {
                 None => effects.happen(node),
             },
         }
-        if let Some(plan) = self.wal.wants_spare() {
-            (self.prepare_spare)(plan);
+        if let Some(plan) = self.wal.wants_spare()
+            && !(self.prepare_spare)(plan)
+        {
+            self.wal.no_spare_comes();
         }
     }
 

@@ -16,5 +16,5 @@ pub use applier::Applier;
 pub use apply_msg::ApplyMsg;
 pub use log_writer::{LogItem, LogWriter};
 pub use node::{Application, NodeStopped, RaftNode, Transport};
-pub use supervisor::{Supervisor, TickTimes, spawn_watched};
+pub use supervisor::{Supervisor, TickTimes, Watched};
 pub use work_list::{Taken, WorkList};

@@ -59,6 +59,8 @@ enum Heard {
     Message(Message),
     /// Something sent to this peer, or its answer, is lost.
     Lost(NodeId),
+    /// The process of this peer is gone.
+    Gone(NodeId),
 }
 
 /// Who must be told after a visit.
@@ -114,13 +116,15 @@ impl RaftNode {
         if self.is_stopped() {
             return Err(NodeStopped);
         }
-        rpc::corked(|| {
+        outbound(|| {
             let (result, told) = {
                 let mut core = locked(&self.core);
-                for heard in std::mem::take(&mut *locked(&self.inbox)) {
+                let heard = std::mem::take(&mut *locked(&self.inbox));
+                for heard in heard {
                     match heard {
                         Heard::Message(message) => core.step(message),
                         Heard::Lost(peer) => core.unreachable(peer),
+                        Heard::Gone(peer) => core.peer_gone(peer),
                     }
                 }
                 let result = visit(&mut core);
@@ -195,7 +199,7 @@ impl RaftNode {
     pub fn send(&self, messages: Vec<Message>) {
         if !messages.is_empty() && !self.is_stopped() {
             self.transport().queue(messages);
-            self.transport().flush();
+            outbound(|| self.transport().flush());
         }
     }
 
@@ -218,6 +222,11 @@ impl RaftNode {
     }
 }
 
+/// Raft's messages leave together, and none inherits the deadline of the client's call in whose handler they arise.
+fn outbound<R>(f: impl FnOnce() -> R) -> R {
+    rpc::corked(|| rpc::detached(f))
+}
+
 impl Inbox for RaftNode {
     fn receive(&self, message: Message) {
         locked(&self.inbox).push(Heard::Message(message));
@@ -225,5 +234,9 @@ impl Inbox for RaftNode {
 
     fn lost(&self, peer: NodeId) {
         locked(&self.inbox).push(Heard::Lost(peer));
+    }
+
+    fn gone(&self, peer: NodeId) {
+        locked(&self.inbox).push(Heard::Gone(peer));
     }
 }

@@ -6,12 +6,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use log::warn;
 
 use crate::driver::log_writer::LogWriter;
 use crate::driver::{Applier, RaftNode, ticker};
 use crate::sync::StopSignal;
+
+/// How long a thread may take to end when the node stops.
+const JOIN_TIME: Duration = Duration::from_secs(5);
 
 /// How often time passes for the core.
 #[derive(Clone, Copy, Debug)]
@@ -27,26 +33,53 @@ pub struct Supervisor {
     node: Arc<RaftNode>,
     applier: Arc<Applier>,
     stop: Arc<StopSignal>,
-    tickers: Vec<JoinHandle<()>>,
-    log_writer: JoinHandle<()>,
-    apply_ticker: JoinHandle<()>,
+    tickers: Vec<Watched>,
+    log_writer: Watched,
+    apply_ticker: Watched,
 }
 
-/// Starts a thread of the node; if it panics, the node fails with the thread's name.
-///
-/// # Errors
-/// When the system has no room for another thread.
-pub fn spawn_watched(
-    node: &Arc<RaftNode>,
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
-    let (node, thread_name) = (Arc::clone(node), name.to_owned());
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
-        if catch_unwind(AssertUnwindSafe(body)).is_err() {
-            node.fail(&format!("its thread {thread_name} panicked"));
+/// A running thread of the node.
+pub struct Watched {
+    name: String,
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread ends.
+    ended: Receiver<()>,
+}
+
+impl Watched {
+    /// Starts a thread of the node; if it panics, the node fails with the thread's name.
+    ///
+    /// # Errors
+    /// When the system has no room for another thread.
+    pub fn spawn(
+        node: &Arc<RaftNode>,
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<Watched> {
+        let (node, name) = (Arc::clone(node), name.to_owned());
+        let (ending, ended) = mpsc::channel::<()>();
+        let thread = thread::Builder::new().name(name.clone()).spawn({
+            let name = name.clone();
+            move || {
+                let _ending = ending;
+                if catch_unwind(AssertUnwindSafe(body)).is_err() {
+                    node.fail(&format!("its thread {name} panicked"));
+                }
+            }
+        })?;
+        Ok(Watched { name, thread, ended })
+    }
+
+    /// Waits for the end of the thread, but not for ever: a disk that does not answer must not keep a node from
+    /// stopping. A thread left behind ends with the process.
+    pub fn join(self) {
+        if self.ended.recv_timeout(JOIN_TIME) == Err(RecvTimeoutError::Timeout) {
+            warn!("the thread {} does not end: it waits for its disk", self.name);
+            return;
         }
-    })
+        // Its panic has been reported as the node's failure.
+        let _ = self.thread.join();
+    }
 }
 
 impl Supervisor {
@@ -63,21 +96,21 @@ impl Supervisor {
         let stop = Arc::new(StopSignal::default());
         let log_writer = {
             let writer_node = Arc::clone(node);
-            spawn_watched(node, "log-writer", move || writer.run(&writer_node))?
+            Watched::spawn(node, "log-writer", move || writer.run(&writer_node))?
         };
         let apply_ticker = {
             let applier = Arc::clone(applier);
-            spawn_watched(node, "apply-ticker", move || applier.run())?
+            Watched::spawn(node, "apply-ticker", move || applier.run())?
         };
         let election = {
             let (ticker_node, stop) = (Arc::clone(node), Arc::clone(&stop));
-            spawn_watched(node, "election-ticker", move || {
+            Watched::spawn(node, "election-ticker", move || {
                 ticker::run_election_ticker(&ticker_node, &stop, times.election_tick);
             })?
         };
         let heartbeat = {
             let (ticker_node, stop) = (Arc::clone(node), Arc::clone(&stop));
-            spawn_watched(node, "heartbeat-ticker", move || {
+            Watched::spawn(node, "heartbeat-ticker", move || {
                 ticker::run_heartbeat_ticker(&ticker_node, &stop, times.heartbeat);
             })?
         };
@@ -95,17 +128,12 @@ impl Supervisor {
     pub fn stop(self) {
         self.stop.stop();
         for ticker in self.tickers {
-            join(ticker);
+            ticker.join();
         }
         self.node.log_work().close();
-        join(self.log_writer);
+        self.log_writer.join();
         self.node.stop();
         self.applier.stop();
-        join(self.apply_ticker);
+        self.apply_ticker.join();
     }
-}
-
-/// Waits for a watched thread, whose panic has been reported already.
-fn join(thread: JoinHandle<()>) {
-    let _ = thread.join();
 }

@@ -17,7 +17,7 @@ use rpc::RpcController;
 
 use super::PeerTransport;
 use super::convert::Border;
-use crate::storage::{DataDirectory, IdentityError};
+use crate::storage::{DataDirectory, Identity, IdentityError};
 use crate::sync::{StopSignal, locked};
 
 /// How long one peer may take to answer a probe.
@@ -53,17 +53,20 @@ enum Verdict {
 pub struct Admission {
     border: Border,
     directory: Mutex<DataDirectory>,
+    /// What probes are answered from, so that the reactor never waits for the directory's disk.
+    identity: Mutex<Identity>,
 }
 
 impl Admission {
     /// For the node of `border` with its opened directory.
     pub fn new(border: Border, directory: DataDirectory) -> Admission {
-        Admission { border, directory: Mutex::new(directory) }
+        let identity = Mutex::new(directory.identity().clone());
+        Admission { border, directory: Mutex::new(directory), identity }
     }
 
     /// Whether the node may take part already.
     pub fn is_admitted(&self) -> bool {
-        !locked(&self.directory).is_fresh()
+        locked(&self.identity).admitted
     }
 
     /// What a peer is told that asks a node which is not admitted for anything but a probe.
@@ -73,11 +76,10 @@ impl Admission {
 
     /// The answer to a probe of `from`, whose directory has this incarnation.
     pub fn answer(&self, from: NodeId, incarnation: u64) -> ProbeReply {
-        let directory = locked(&self.directory);
-        let identity = directory.identity();
+        let identity = locked(&self.identity);
         ProbeReply {
             incarnation: identity.incarnation,
-            fresh: directory.is_fresh(),
+            fresh: !identity.admitted,
             knows_sender: identity.peers.contains(&(from, incarnation)),
             last_log_index: 0,
         }
@@ -100,7 +102,7 @@ impl Admission {
             match verdict(transport.peers(), &replies) {
                 Verdict::Admitted => {
                     let peers: Vec<_> = replies.iter().map(|(id, reply)| (*id, reply.incarnation)).collect();
-                    locked(&self.directory).admit(&peers)?;
+                    self.admit(&peers)?;
                     info!(
                         "a new cluster: every listed node has been seen, node {} takes part",
                         self.border.node_id
@@ -118,8 +120,15 @@ impl Admission {
         Ok(())
     }
 
+    fn admit(&self, peers: &[(NodeId, u64)]) -> Result<(), IdentityError> {
+        let mut directory = locked(&self.directory);
+        directory.admit(peers)?;
+        locked(&self.identity).clone_from(directory.identity());
+        Ok(())
+    }
+
     fn probe(&self, transport: &PeerTransport, peer: NodeId) -> Option<ProbeReply> {
-        let incarnation = locked(&self.directory).identity().incarnation;
+        let incarnation = locked(&self.identity).incarnation;
         let args = ProbeArgs { envelope: Some(self.border.envelope(peer)), incarnation };
         let controller = RpcController::new();
         controller.set_timeout(PROBE_TIMEOUT);

@@ -26,6 +26,18 @@ const APP_NORMAL: u32 = 1;
 const VOTE_KILLED: u32 = 1;
 const VOTE_NORMAL: u32 = 3;
 
+/// The highest term or index that is taken from outside: one more would have to follow it, and a forged one must not
+/// use the numbers up for ever.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
+/// Refuses numbers that no cluster reaches.
+pub fn check_numbers(numbers: &[u64]) -> Result<(), String> {
+    match numbers.iter().find(|number| **number > NUMBER_MAX) {
+        Some(number) => Err(format!("{number} is no term or index: no cluster gets that far")),
+        None => Ok(()),
+    }
+}
+
 /// Who we are, for checking what comes in and stamping what goes out.
 #[derive(Clone, Debug)]
 pub struct Border {
@@ -130,6 +142,7 @@ pub(super) fn append_from_wire(
     token: ReplyToken,
 ) -> Result<Message, String> {
     let from = border.admit(args.envelope.as_ref())?;
+    check_numbers(&[args.term, args.prev_log_index, args.prev_log_term, args.leader_commit])?;
     let leader_commit = Index(args.leader_commit);
     let body = if args.heartbeat {
         Body::Heartbeat { leader_commit, read_context: args.read_context }
@@ -153,7 +166,11 @@ pub(super) fn append_from_wire(
             leader_commit,
         }
     };
-    Ok(Message { from, to: border.node_id, term: Term(args.term), token, body })
+    let message = Message { from, to: border.node_id, term: Term(args.term), token, body };
+    match message.is_well_formed() {
+        true => Ok(message),
+        false => Err(format!("{message} contradicts itself")),
+    }
 }
 
 /// The wire's reply to an append or a heartbeat. Panics for any other body.
@@ -182,7 +199,12 @@ pub(super) fn append_reply_to_wire(message: &Message) -> AppendEntriesReply {
 }
 
 /// The core's message of a peer's reply to an append or a heartbeat.
-pub(super) fn append_reply_from_wire(from: NodeId, to: NodeId, reply: &AppendEntriesReply) -> Message {
+pub(super) fn append_reply_from_wire(
+    from: NodeId,
+    to: NodeId,
+    reply: &AppendEntriesReply,
+) -> Result<Message, String> {
+    check_numbers(&[reply.term, reply.match_index, reply.update_next_index, reply.refused_prev_index])?;
     let body = if reply.heartbeat {
         Body::HeartbeatReply { read_context: reply.read_context }
     } else if reply.success {
@@ -193,7 +215,7 @@ pub(super) fn append_reply_from_wire(from: NodeId, to: NodeId, reply: &AppendEnt
             prev_index: Index(reply.refused_prev_index),
         })
     };
-    Message { from, to, term: Term(reply.term), token: ReplyToken(0), body }
+    Ok(Message { from, to, term: Term(reply.term), token: ReplyToken(0), body })
 }
 
 /// A vote request for the wire. Panics for any other body.
@@ -219,6 +241,7 @@ pub(super) fn vote_from_wire(
     token: ReplyToken,
 ) -> Result<Message, String> {
     let from = border.admit(args.envelope.as_ref())?;
+    check_numbers(&[args.term, args.last_log_index, args.last_log_term])?;
     let last = entry_id(args.last_log_term, args.last_log_index);
     let body = Body::RequestVote { pre_vote: args.pre_vote, transfer: args.transfer, last };
     Ok(Message { from, to: border.node_id, term: Term(args.term), token, body })
@@ -238,9 +261,14 @@ pub(super) fn vote_reply_to_wire(message: &Message) -> RequestVoteReply {
 }
 
 /// The core's message of a peer's reply to a vote request.
-pub(super) fn vote_reply_from_wire(from: NodeId, to: NodeId, reply: &RequestVoteReply) -> Message {
+pub(super) fn vote_reply_from_wire(
+    from: NodeId,
+    to: NodeId,
+    reply: &RequestVoteReply,
+) -> Result<Message, String> {
+    check_numbers(&[reply.term])?;
     let body = Body::RequestVoteReply { pre_vote: reply.pre_vote, granted: reply.vote_granted };
-    Message { from, to, term: Term(reply.term), token: ReplyToken(0), body }
+    Ok(Message { from, to, term: Term(reply.term), token: ReplyToken(0), body })
 }
 
 #[cfg(test)]
@@ -287,6 +315,18 @@ mod tests {
     }
 
     #[test]
+    fn a_term_or_index_that_would_use_the_numbers_up_is_refused() {
+        let good = append_to_wire(&sender(), append(Vec::new()));
+        assert!(append_from_wire(&border(), &good, ReplyToken(0)).is_ok());
+        let forged = AppendEntriesArgs { term: u64::MAX, ..good.clone() };
+        assert!(append_from_wire(&border(), &forged, ReplyToken(0)).is_err());
+        let forged = AppendEntriesArgs { prev_log_index: u64::MAX - 1, ..good };
+        assert!(append_from_wire(&border(), &forged, ReplyToken(0)).is_err());
+        let reply = RequestVoteReply { term: u64::MAX, ..RequestVoteReply::default() };
+        assert!(vote_reply_from_wire(NodeId(0), NodeId(1), &reply).is_err());
+    }
+
+    #[test]
     fn a_foreign_cluster_a_stranger_and_another_version_are_refused() {
         let good = sender().envelope(NodeId(1));
         assert_eq!(border().admit(Some(&good)), Ok(NodeId(0)));
@@ -311,7 +351,7 @@ mod tests {
             let message =
                 Message { from: NodeId(0), to: NodeId(1), term: Term(4), token: ReplyToken(0), body };
             let wire = append_reply_to_wire(&message);
-            assert_eq!(append_reply_from_wire(NodeId(0), NodeId(1), &wire), message);
+            assert_eq!(append_reply_from_wire(NodeId(0), NodeId(1), &wire), Ok(message));
         }
     }
 }

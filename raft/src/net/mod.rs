@@ -4,11 +4,13 @@
 mod address_book;
 mod admission;
 mod convert;
+mod peer_watch;
 mod raft_service;
 mod transport;
 
 pub use address_book::AddressBook;
 pub use admission::{Admission, AdmissionError};
-pub use convert::{Border, WIRE_VERSION};
+pub use convert::{Border, WIRE_VERSION, check_numbers};
+pub use peer_watch::PeerWatch;
 pub use raft_service::{ChunkAnswer, RaftService, SnapshotReceiver};
 pub use transport::{Answers, ChunkSender, Inbox, PeerTransport};

@@ -4,12 +4,13 @@
 //! answers by the token. Snapshot chunks go to the snapshotter, probes are answered from the identity of the data
 //! directory. Before the node is admitted to its cluster everything but a probe is refused.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use log::warn;
 use proto::raft_rpc::{
     AppendEntriesArgs, AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, ProbeArgs,
-    ProbeReply, RaftRpc, RequestVoteArgs, RequestVoteReply,
+    ProbeReply, RaftRpc, RequestVoteArgs, RequestVoteReply, WatchArgs, WatchReply,
 };
 use raft_core::NodeId;
 use rpc::{Reply, Status};
@@ -42,12 +43,26 @@ pub struct RaftService {
     admission: Arc<Admission>,
     parts: OnceLock<Parts>,
     last_refusal: Mutex<String>,
+    watchers: Mutex<BTreeMap<NodeId, Reply<WatchReply>>>,
 }
 
 impl RaftService {
     /// A service that answers probes only, until [`open`](RaftService::open).
     pub fn new(border: Border, answers: Arc<Answers>, admission: Arc<Admission>) -> RaftService {
-        RaftService { border, answers, admission, parts: OnceLock::new(), last_refusal: Mutex::default() }
+        let (parts, last_refusal, watchers) = Default::default();
+        RaftService { border, answers, admission, parts, last_refusal, watchers }
+    }
+
+    /// Refuses every request of a peer that still waits for an answer: the node has stopped.
+    pub fn refuse_waiting(&self) {
+        self.answers.refuse_all();
+    }
+
+    /// Tells the peers that this node stops, so that they need not find out.
+    pub fn say_farewell(&self) {
+        for (_, reply) in std::mem::take(&mut *locked(&self.watchers)) {
+            reply.send(&WatchReply {});
+        }
     }
 
     /// The node takes part from now on. Called once.
@@ -87,8 +102,7 @@ impl RaftRpc for RaftService {
         let Some((parts, reply)) = self.parts(reply) else { return };
         match append_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
             Ok(mut message) => {
-                let Some(token) = self.answers.append(reply) else { return };
-                message.token = token;
+                message.token = self.answers.append(reply);
                 parts.inbox.receive(message);
             }
             Err(why) => self.refuse(reply, &why),
@@ -99,8 +113,7 @@ impl RaftRpc for RaftService {
         let Some((parts, reply)) = self.parts(reply) else { return };
         match vote_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
             Ok(mut message) => {
-                let Some(token) = self.answers.vote(reply) else { return };
-                message.token = token;
+                message.token = self.answers.vote(reply);
                 parts.inbox.receive(message);
             }
             Err(why) => self.refuse(reply, &why),
@@ -111,6 +124,15 @@ impl RaftRpc for RaftService {
         let Some((parts, reply)) = self.parts(reply) else { return };
         match self.border.admit(request.envelope.as_ref()) {
             Ok(from) => parts.snapshots.chunk(from, request, Box::new(move |answer| reply.send(&answer))),
+            Err(why) => self.refuse(reply, &why),
+        }
+    }
+
+    fn watch(&self, request: WatchArgs, reply: Reply<WatchReply>) {
+        let Some((_, reply)) = self.parts(reply) else { return };
+        match self.border.admit(request.envelope.as_ref()) {
+            // One watch a peer: an older one belongs to a connection that is gone.
+            Ok(from) => drop(locked(&self.watchers).insert(from, reply)),
             Err(why) => self.refuse(reply, &why),
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
-use log::{info, trace};
+use log::{info, trace, warn};
 use proto::raft_rpc::{
     AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, RaftRpcStub, RequestVoteReply,
 };
@@ -23,8 +23,12 @@ use super::convert::{
 use crate::driver::Transport;
 use crate::sync::locked;
 
-/// Requests of peers that may wait for the core's answer at once. One more is refused with `OVERLOADED`.
+/// Requests of peers that may wait for the core's answer at once. One more, and the older half is refused with
+/// `OVERLOADED`.
 const ANSWERS_MAX: usize = 16 * 1024;
+
+/// The low bits of a token name a slot, the others the number of its use.
+const SLOT_BITS: u32 = 16;
 
 /// How long a peer may take to answer. Then the message counts as lost: heartbeats tell the core what is missing.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +43,9 @@ pub trait Inbox: Send + Sync {
 
     /// An append to this peer, or its answer, is lost; called on the reactor thread.
     fn lost(&self, peer: NodeId);
+
+    /// The process of this peer is gone; called on the reactor thread.
+    fn gone(&self, peer: NodeId);
 }
 
 /// Carries the chunks of snapshots to peers.
@@ -57,6 +64,15 @@ enum Answer {
     Vote(Reply<RequestVoteReply>),
 }
 
+impl Answer {
+    fn refuse(self, status: Status, text: &str) {
+        match self {
+            Answer::Append(reply) => reply.fail(status, text),
+            Answer::Vote(reply) => reply.fail(status, text),
+        }
+    }
+}
+
 /// The peers' requests that the core has not answered yet, by the token it will answer with.
 ///
 /// A token names a slot and the number of its use, so that a token of a slot's earlier use finds nothing.
@@ -67,61 +83,58 @@ pub struct Answers {
 
 #[derive(Default)]
 struct AnswerTable {
-    slots: Slab<(u32, Answer)>,
-    uses: u32,
+    slots: Slab<(u64, Answer)>,
+    uses: u64,
+}
+
+impl AnswerTable {
+    /// Takes the older half out. The core answers what makes sense; what it passes over would stay for ever.
+    fn forget_oldest(&mut self) -> Vec<Answer> {
+        let mut uses: Vec<u64> = self.slots.iter().map(|(_, (usage, _))| *usage).collect();
+        uses.sort_unstable();
+        let kept_from = uses[uses.len() / 2];
+        let old = self.slots.iter().filter(|(_, (usage, _))| *usage < kept_from);
+        let old: Vec<usize> = old.map(|(slot, _)| slot).collect();
+        old.into_iter().map(|slot| self.slots.remove(slot).1).collect()
+    }
 }
 
 impl Answers {
-    fn file(&self, answer: Answer) -> Result<ReplyToken, Answer> {
+    fn file(&self, answer: Answer) -> ReplyToken {
         let mut table = locked(&self.waiting);
-        if table.slots.len() >= ANSWERS_MAX {
-            return Err(answer);
-        }
-        table.uses = table.uses.wrapping_add(1);
+        let forgotten = if table.slots.len() >= ANSWERS_MAX { table.forget_oldest() } else { Vec::new() };
+        table.uses += 1;
         let usage = table.uses;
         let slot = table.slots.insert((usage, answer));
-        Ok(ReplyToken(u64::from(usage) << 32 | (slot as u64 + 1)))
+        drop(table);
+        for answer in forgotten {
+            answer.refuse(Status::Overloaded, "too many requests of peers wait for an answer");
+        }
+        ReplyToken(usage << SLOT_BITS | (slot as u64 + 1))
     }
 
-    /// Files the responder of an append; None when too many wait, and the request is refused.
-    pub fn append(&self, reply: Reply<AppendEntriesReply>) -> Option<ReplyToken> {
-        match self.file(Answer::Append(reply)) {
-            Ok(token) => Some(token),
-            Err(Answer::Append(reply)) => {
-                reply.fail(Status::Overloaded, "too many requests of peers wait for an answer");
-                None
-            }
-            Err(Answer::Vote(_)) => unreachable!("an append was filed"),
-        }
+    /// Files the responder of an append.
+    pub fn append(&self, reply: Reply<AppendEntriesReply>) -> ReplyToken {
+        self.file(Answer::Append(reply))
     }
 
-    /// Files the responder of a vote request; None when too many wait, and the request is refused.
-    pub fn vote(&self, reply: Reply<RequestVoteReply>) -> Option<ReplyToken> {
-        match self.file(Answer::Vote(reply)) {
-            Ok(token) => Some(token),
-            Err(Answer::Vote(reply)) => {
-                reply.fail(Status::Overloaded, "too many requests of peers wait for an answer");
-                None
-            }
-            Err(Answer::Append(_)) => unreachable!("a vote request was filed"),
-        }
+    /// Files the responder of a vote request.
+    pub fn vote(&self, reply: Reply<RequestVoteReply>) -> ReplyToken {
+        self.file(Answer::Vote(reply))
     }
 
     fn take(&self, token: ReplyToken) -> Option<Answer> {
-        let slot = usize::try_from(token.0 & u64::from(u32::MAX)).ok()?.checked_sub(1)?;
+        let slot = usize::try_from(token.0 & ((1 << SLOT_BITS) - 1)).ok()?.checked_sub(1)?;
         let mut table = locked(&self.waiting);
         let (usage, _) = table.slots.get(slot)?;
-        (u64::from(*usage) == token.0 >> 32).then(|| table.slots.remove(slot).1)
+        (*usage == token.0 >> SLOT_BITS).then(|| table.slots.remove(slot).1)
     }
 
     /// Refuses every request that still waits: the node stops.
     pub fn refuse_all(&self) {
         let slots = std::mem::take(&mut locked(&self.waiting).slots);
         for (_, (_, answer)) in slots {
-            match answer {
-                Answer::Append(reply) => reply.fail(Status::ShuttingDown, "the node stops"),
-                Answer::Vote(reply) => reply.fail(Status::ShuttingDown, "the node stops"),
-            }
+            answer.refuse(Status::ShuttingDown, "the node stops");
         }
     }
 
@@ -195,8 +208,9 @@ impl PeerTransport {
                 peer.stub.append_entries_async(&controller, &args, move |result| {
                     // A node that is gone hears nothing.
                     let Some(inbox) = inbox.upgrade() else { return };
-                    match from.heard(result) {
-                        Some(reply) => inbox.receive(append_reply_from_wire(from.id, to, &reply)),
+                    match from.heard(result).map(|reply| append_reply_from_wire(from.id, to, &reply)) {
+                        Some(Ok(reply)) => inbox.receive(reply),
+                        Some(Err(why)) => warn!("a reply of node {} is ignored: {why}", from.id),
                         None => inbox.lost(from.id),
                     }
                 });
@@ -204,8 +218,11 @@ impl PeerTransport {
             Body::RequestVote { .. } => {
                 let args = vote_to_wire(&self.border, &message);
                 peer.stub.request_vote_async(&controller, &args, move |result| {
-                    if let (Some(reply), Some(inbox)) = (from.heard(result), inbox.upgrade()) {
-                        inbox.receive(vote_reply_from_wire(from.id, to, &reply));
+                    let Some(inbox) = inbox.upgrade() else { return };
+                    match from.heard(result).map(|reply| vote_reply_from_wire(from.id, to, &reply)) {
+                        Some(Ok(reply)) => inbox.receive(reply),
+                        Some(Err(why)) => warn!("a reply of node {} is ignored: {why}", from.id),
+                        None => {}
                     }
                 });
             }
@@ -221,7 +238,9 @@ impl PeerTransport {
                 Err(TryLockError::WouldBlock) => return,
                 Err(TryLockError::Poisoned(_)) => panic!("a thread died while it sent to a peer"),
             };
-            for message in std::mem::take(&mut *locked(&peer.outbox)) {
+            // Taken first: whoever queues under the core lock must not wait for the sending.
+            let messages = std::mem::take(&mut *locked(&peer.outbox));
+            for message in messages {
                 self.send(peer, message);
             }
         }
@@ -262,7 +281,8 @@ impl Transport for PeerTransport {
     }
 
     fn flush(&self) {
-        for message in std::mem::take(&mut *locked(&self.answered)) {
+        let answered = std::mem::take(&mut *locked(&self.answered));
+        for message in answered {
             self.answers.send(&message);
         }
         for peer in self.peers.values() {

@@ -83,6 +83,11 @@ impl Wal {
         Some(SparePlan { file: self.spares.new_name(), bytes: self.config.segment_bytes })
     }
 
+    /// A plan was given up: the next batch asks again.
+    pub fn no_spare_comes(&mut self) {
+        self.spares.one_is_coming = false;
+    }
+
     /// Takes a spare that was made.
     pub fn add_spare(&mut self, spare: Spare) {
         self.spares.one_is_coming = false;
