@@ -119,10 +119,8 @@ impl VirtualNode {
             Arc::new(ChunkTap(mailroom.clone())),
         );
         let spare_desk = Arc::clone(&desk);
-        let writer = LogWriter::new(wal, Box::new(log_disk.clone()), move |plan| {
-            // Without a spare the log writer makes its next file itself.
-            let _ = spare_desk.prepare_spare(plan);
-        });
+        let prepare_spare = move |plan| spare_desk.prepare_spare(plan).is_ok();
+        let writer = LogWriter::new(wal, Box::new(log_disk.clone()), prepare_spare);
         let (staged, staged_seen) = Default::default();
         let node = VirtualNode {
             parts,
