@@ -52,8 +52,8 @@ pub struct ProviderConfig {
     pub unsent_bytes_max: usize,
     /// Time-out told to a handler when the caller named none; default 5 s.
     pub default_timeout: Duration,
-    /// How long [`RpcProvider::stop`](crate::RpcProvider::stop) waits for calls in flight and for unsent replies;
-    /// default 1 s.
+    /// How long [`RpcProvider::stop`](crate::RpcProvider::stop) waits for calls in flight, for unsent replies
+    /// and for peers to leave; default 1 s.
     pub drain_timeout: Duration,
     /// How long a peer that has closed its sending side is kept for the replies it still awaits; default 10 s.
     pub half_closed_timeout: Duration,

@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) legacy: LegacyLine,
     /// When bytes last came from the server, or it was connected to, or the first of the calls in flight was begun.
     pub(super) heard_at: Nanos,
+    /// Connections that no further call may use: their servers are going away. They end with their last call.
+    pub(super) retired: Vec<Arc<Outbox>>,
     /// Connections made so far.
     epoch: u64,
     /// A question for a sign of life that is open.
@@ -104,6 +106,22 @@ struct Started {
     must_connect: bool,
 }
 
+impl State {
+    /// The connections that calls may be on.
+    fn outboxes(&self) -> impl Iterator<Item = &Arc<Outbox>> {
+        let current = match &self.link {
+            Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox),
+            _ => None,
+        };
+        current.into_iter().chain(&self.retired)
+    }
+
+    /// The connection of that number, while it may carry calls.
+    pub(super) fn outbox_of(&self, epoch: u64) -> Option<&Arc<Outbox>> {
+        self.outboxes().find(|outbox| outbox.epoch == epoch)
+    }
+}
+
 impl Core {
     pub(crate) fn new(reactor: Arc<Shared>, address: &str, config: ChannelConfig) -> Core {
         let slots = config.calls_in_flight_max.clamp(1, 1 << 24).next_power_of_two();
@@ -114,6 +132,7 @@ impl Core {
             failures: 0,
             legacy: LegacyLine::default(),
             heard_at: 0,
+            retired: Vec::new(),
             epoch: 0,
             probe: None,
         };
@@ -328,10 +347,7 @@ impl Core {
     pub(crate) fn cancel(&self, call_id: u64) {
         let mut state = lock(&self.state);
         let Some(pending) = self.take(&mut state, call_id) else { return };
-        let outbox = match &state.link {
-            Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox.clone()),
-            _ => None,
-        };
+        let outbox = state.outbox_of(pending.epoch).cloned();
         let may_have_run = pending.end_offset <= outbox.as_ref().map_or(0, |outbox| outbox.may_have_left());
         let must_cut = self.give_up_turn(&mut state, &pending);
         drop(state);
@@ -371,19 +387,25 @@ impl Core {
         let mut answered = Vec::new();
         {
             let mut state = lock(&self.state);
-            let link = std::mem::replace(&mut state.link, Link::Closed);
-            let written = match &link {
-                Link::Ready(outbox) | Link::Opening(outbox) => outbox.may_have_left(),
-                _ => 0,
-            };
-            self.drain(&mut state, &mut answered, |pending| RpcError::Stopped {
-                may_have_run: pending.end_offset <= written,
-            });
+            self.drain_stopped(&mut state, &mut answered);
         }
         // A reactor that has stopped has closed the connection.
         let _ = self.reactor.post(Command::CloseChannel(self.clone()));
         self.note_change();
         answered.into_iter().for_each(|call| call.run(&self.reactor));
+    }
+
+    /// The channel ends, and its calls with it.
+    pub(super) fn drain_stopped(&self, state: &mut State, answered: &mut Vec<Answered>) {
+        let left_of = |outbox: &Arc<Outbox>| (outbox.epoch, outbox.may_have_left());
+        let left: Vec<_> = state.outboxes().map(left_of).collect();
+        state.link = Link::Closed;
+        state.retired.clear();
+        self.drain(state, answered, |pending| {
+            let may_have_run =
+                left.iter().any(|(epoch, left)| *epoch == pending.epoch && pending.end_offset <= *left);
+            RpcError::Stopped { may_have_run }
+        });
     }
 
     /// Takes the calls of one connection out of the table.

@@ -14,6 +14,9 @@ use crate::reactor::connector::backoff;
 use crate::reactor::lock::lock;
 use crate::reactor::outbox::Outbox;
 
+/// Connections at most that a channel keeps for their last calls; beyond it the oldest is cut.
+const RETIRED_MAX: usize = 8;
+
 impl Core {
     /// The outbox whose connection is to be made, if the channel still wants it.
     pub(crate) fn outbox_to_open(&self) -> Option<Arc<Outbox>> {
@@ -37,11 +40,10 @@ impl Core {
     /// No address could be connected to: the calls that waited for it fail, and so do others until the pause is over.
     pub(crate) fn on_connect_failed(self: &Arc<Core>, error: RpcError, answered: &mut Vec<Answered>) {
         let mut state = lock(&self.state);
-        if matches!(state.link, Link::Closed) {
-            return;
-        }
+        let Link::Opening(outbox) = &state.link else { return };
+        let epoch = outbox.epoch;
         self.pause(&mut state, error.clone());
-        self.drain(&mut state, answered, |_| error.clone());
+        self.drain_of(&mut state, epoch, answered, |_| error.clone());
         drop(state);
         self.note_change();
     }
@@ -65,6 +67,7 @@ impl Core {
         let failed = |pending: &Pending| self.closed(cause, pending.end_offset <= written);
         if !is_current {
             // The channel has given this connection up: its state is another one's.
+            state.retired.retain(|retired| !Arc::ptr_eq(retired, outbox));
             return self.drain_of(&mut state, outbox.epoch, answered, failed);
         }
         if state.failures == 0 {
@@ -85,13 +88,7 @@ impl Core {
     /// The reactor ends.
     pub(crate) fn on_stopped(&self, answered: &mut Vec<Answered>) {
         let mut state = lock(&self.state);
-        let written = match std::mem::replace(&mut state.link, Link::Closed) {
-            Link::Ready(outbox) | Link::Opening(outbox) => outbox.may_have_left(),
-            _ => 0,
-        };
-        self.drain(&mut state, answered, |pending| RpcError::Stopped {
-            may_have_run: pending.end_offset <= written,
-        });
+        self.drain_stopped(&mut state, answered);
     }
 
     /// Takes out the calls that are late, and cuts a connection whose server has vanished. Returns when to look again.
@@ -110,7 +107,6 @@ impl Core {
             Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox.clone()),
             _ => None,
         };
-        let left = outbox.as_ref().map_or(0, |outbox| outbox.may_have_left());
         let mut is_silent = false;
         let mut must_cut = false;
         for call_id in late {
@@ -118,9 +114,11 @@ impl Core {
             must_cut |= self.give_up_turn(&mut state, &pending);
             is_silent |= state.heard_at.saturating_add(pending.timeout / 2) <= now;
             let timeout = Duration::from_nanos(pending.timeout);
+            let left = state.outbox_of(pending.epoch).map_or(0, |outbox| outbox.may_have_left());
             let error = RpcError::DeadlineExceeded { timeout, may_have_run: pending.end_offset <= left };
             answered.push(Answered { completion: pending.completion, outcome: Err(error) });
         }
+        Core::end_retired(&mut state);
         let Some(outbox) = outbox else { return next };
         if matches!(state.link, Link::Ready(_)) && !self.config.legacy {
             let Some(look_at) = self.watch_silence(&mut state, &outbox, now, &mut is_silent) else {
@@ -190,6 +188,37 @@ impl Core {
             None => {}
         }
         state.probe
+    }
+
+    /// The server wants no further calls on this connection: the next one makes another.
+    pub(super) fn on_going_away(self: &Arc<Core>, outbox: &Arc<Outbox>) {
+        let surplus = {
+            let mut state = lock(&self.state);
+            if !matches!(&state.link, Link::Ready(current) if Arc::ptr_eq(current, outbox)) {
+                return;
+            }
+            state.link = Link::Idle;
+            state.probe = None;
+            state.retired.push(outbox.clone());
+            Core::end_retired(&mut state);
+            (state.retired.len() > RETIRED_MAX).then(|| state.retired[0].clone())
+        };
+        self.note_change();
+        if let Some(oldest) = surplus {
+            oldest.cut();
+        }
+    }
+
+    /// Ends the retired connections whose last call has ended.
+    pub(super) fn end_retired(state: &mut State) {
+        let State { retired, pending, .. } = state;
+        retired.retain(|outbox| {
+            let is_used = pending.iter().any(|(_, call)| call.epoch == outbox.epoch);
+            if !is_used {
+                outbox.cut();
+            }
+            is_used
+        });
     }
 
     /// Bytes have come from the server.

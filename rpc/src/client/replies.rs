@@ -48,14 +48,19 @@ impl ClientSide {
         let refused = match &mut self.replies {
             Replies::Framed(decoder) => {
                 decoder.feed(bytes);
+                let mut is_leaving = false;
                 let refused = loop {
                     match decoder.next_frame() {
+                        Ok(Some(frame)) if frame.going_away => is_leaving = true,
                         Ok(Some(frame)) => turn.replies.push(frame),
                         Ok(None) => break Ok(()),
                         Err(refusal) => break Err(refusal.to_string()),
                     }
                 };
                 self.core.on_replies(&mut turn.replies, turn.nanos, &mut turn.answered);
+                if is_leaving {
+                    self.core.on_going_away(outbox);
+                }
                 refused
             }
             Replies::Bare(buffer) => {
@@ -104,6 +109,9 @@ impl Core {
                 let outcome = self.outcome_of(reply, &pending);
                 answered.push(Answered { completion: pending.completion, outcome });
             }
+        }
+        if !state.retired.is_empty() {
+            Core::end_retired(&mut state);
         }
     }
 

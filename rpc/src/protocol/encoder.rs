@@ -14,6 +14,9 @@ pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
 /// Room that a reply header and its length take at most, without the text, in bytes.
 const REPLY_HEADER_BYTES_MAX: usize = 40;
 
+/// An id that no call has.
+const NO_CALL: u64 = u64::MAX;
+
 /// The names of a call: fields 1 and 2 of `RpcHeader`.
 #[derive(Debug, Clone, Copy)]
 pub enum Names<'a> {
@@ -162,6 +165,14 @@ pub fn put_failure(buffer: &mut Vec<u8>, call_id: u64, status: Status, text: &st
 pub fn put_pong(buffer: &mut Vec<u8>, call_id: u64) {
     put_varint(buffer, integer_field_len(call_id) as u64);
     put_integer_field(buffer, 1, call_id);
+}
+
+/// Appends the word that the server wants no further calls on this connection. It bears the id of no call, for peers that
+/// do not know this kind of frame.
+pub fn put_going_away(buffer: &mut Vec<u8>) {
+    put_varint(buffer, (integer_field_len(NO_CALL) + integer_field_len(1)) as u64);
+    put_integer_field(buffer, 1, NO_CALL);
+    put_integer_field(buffer, 6, 1);
 }
 
 /// Bytes of an integer field below number 16; zero is left out, as protobuf does.

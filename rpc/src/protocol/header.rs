@@ -69,6 +69,8 @@ pub struct ReplyHeader<'a> {
     pub body_size: u64,
     /// Whether further replies of this call follow.
     pub more: bool,
+    /// No reply: the server wants no further calls on this connection.
+    pub going_away: bool,
 }
 
 /// A header that is no protobuf message of its type.
@@ -167,7 +169,8 @@ pub fn parse_request_header(bytes: &[u8]) -> Result<RequestHeader<'_>, Malformed
 /// # Errors
 /// When the bytes are no such message.
 pub fn parse_reply_header(bytes: &[u8]) -> Result<ReplyHeader<'_>, Malformed> {
-    let mut header = ReplyHeader { call_id: 0, status: 0, error_text: &[], body_size: 0, more: false };
+    let mut header =
+        ReplyHeader { call_id: 0, status: 0, error_text: &[], body_size: 0, more: false, going_away: false };
     let mut position = 0;
     while position < bytes.len() {
         let (field, value) = read_field(bytes, &mut position)?;
@@ -177,7 +180,8 @@ pub fn parse_reply_header(bytes: &[u8]) -> Result<ReplyHeader<'_>, Malformed> {
             (3, Value::Bytes(text)) => header.error_text = text,
             (4, Value::Integer(size)) => header.body_size = size,
             (5, Value::Integer(more)) => header.more = more != 0,
-            (1..=5, _) => return Err(WRONG_TYPE),
+            (6, Value::Integer(going_away)) => header.going_away = going_away != 0,
+            (1..=6, _) => return Err(WRONG_TYPE),
             _ => {}
         }
     }

@@ -22,6 +22,8 @@ pub struct ReplyFrame {
     pub error_text: Bytes,
     /// Whether further replies of this call follow.
     pub more: bool,
+    /// No reply: the server wants no further calls on this connection.
+    pub going_away: bool,
     /// The serialized reply, a slice of the receive buffer; or its size, when it is beyond the limit.
     pub body: Result<Bytes, u64>,
 }
@@ -32,6 +34,7 @@ struct Head {
     status: u64,
     error_text: Bytes,
     more: bool,
+    going_away: bool,
     body_bytes: usize,
 }
 
@@ -89,8 +92,8 @@ impl ReplyDecoder {
         if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
             self.buffer = BytesMut::new();
         }
-        let Head { call_id, status, error_text, more, .. } = head;
-        Ok(Some(ReplyFrame { call_id, status, error_text, more, body: Ok(body) }))
+        let Head { call_id, status, error_text, more, going_away, .. } = head;
+        Ok(Some(ReplyFrame { call_id, status, error_text, more, going_away, body: Ok(body) }))
     }
 
     /// Reads and consumes the header at the front of the buffer. The inner error is a reply beyond the limit.
@@ -103,14 +106,22 @@ impl ReplyDecoder {
         }
         let (call_id, status, more, body_size) =
             (header.call_id, header.status, header.more, header.body_size);
+        let going_away = header.going_away;
         let error_text = Bytes::copy_from_slice(header.error_text);
         self.buffer.advance(prefix_bytes + header_bytes);
         if body_size > self.body_bytes_max {
             let buffered = body_size.min(self.buffer.len() as u64);
             self.buffer.advance(buffered as usize);
             self.to_skip = body_size - buffered;
-            return Ok(Some(Err(ReplyFrame { call_id, status, error_text, more, body: Err(body_size) })));
+            return Ok(Some(Err(ReplyFrame {
+                call_id,
+                status,
+                error_text,
+                more,
+                going_away,
+                body: Err(body_size),
+            })));
         }
-        Ok(Some(Ok(Head { call_id, status, error_text, more, body_bytes: body_size as usize })))
+        Ok(Some(Ok(Head { call_id, status, error_text, more, going_away, body_bytes: body_size as usize })))
     }
 }

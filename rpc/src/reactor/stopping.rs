@@ -1,5 +1,6 @@
 //! How connections, providers and the reactor itself come to their end: what is owed is paid, up to a bound in time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
@@ -10,9 +11,15 @@ use super::cork::Scope;
 use super::listener::Listener;
 use super::mailbox::Command;
 use super::poll_loop::{Entry, PollLoop};
+use crate::server::provider::ProviderCore;
 
 /// How often a stopping reactor looks whether everything has been sent.
 const FLUSH_CHECK: Duration = Duration::from_millis(2);
+
+/// Whether a connection's peer has been told to leave: it may still have sent calls.
+fn is_peers_to_end(side: &Side) -> bool {
+    matches!(side, Side::Server(side) if side.is_told_to_leave())
+}
 
 impl PollLoop {
     /// Ends lingering connections that owe nothing or have taken too long, and providers that are done.
@@ -27,8 +34,11 @@ impl PollLoop {
             }
         }
         for (provider, until) in std::mem::take(&mut self.stopping) {
-            let is_of_it = |side: &Side| matches!(side, Side::Server(it) if std::sync::Arc::ptr_eq(&it.provider, &provider));
-            let ended = self.connections(|it| is_of_it(&it.side) && (it.is_done() || now >= until));
+            let is_of_it =
+                |side: &Side| matches!(side, Side::Server(it) if Arc::ptr_eq(&it.provider, &provider));
+            let ended = self.connections(|it| {
+                is_of_it(&it.side) && (it.is_done() && !is_peers_to_end(&it.side) || now >= until)
+            });
             for token in ended {
                 self.close(token, "the provider has stopped");
             }
@@ -36,6 +46,18 @@ impl PollLoop {
                 provider.mark_stopped();
             } else {
                 self.stopping.push((provider, until));
+            }
+        }
+    }
+
+    /// Tells the peers of a stopping provider, as far as they understand it.
+    pub(super) fn tell_to_leave(&mut self, provider: &Arc<ProviderCore>) {
+        for (_, slot) in &mut self.slots {
+            if let Entry::Connection(connection) = &mut slot.entry
+                && let Side::Server(side) = &mut connection.side
+                && Arc::ptr_eq(&side.provider, provider)
+            {
+                side.tell_to_leave(&connection.outbox);
             }
         }
     }

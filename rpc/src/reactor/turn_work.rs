@@ -46,6 +46,7 @@ impl PollLoop {
             Command::StopProvider(provider) => {
                 let until = self.turn.nanos.saturating_add(nanos_in(provider.config.drain_timeout));
                 self.close_listeners(|listener| Arc::ptr_eq(&listener.provider, &provider));
+                self.tell_to_leave(&provider);
                 self.stopping.push((provider, until));
             }
             Command::Provider(provider) => {

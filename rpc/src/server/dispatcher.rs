@@ -15,7 +15,7 @@ use super::service::{Call, CallContext};
 use crate::inherit::{self, Inherited};
 use crate::middleware::{CallSide, Observed, Refused};
 use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame};
-use crate::protocol::encoder::{put_failure, put_pong};
+use crate::protocol::encoder::{put_failure, put_going_away, put_pong};
 use crate::protocol::header::Kind;
 use crate::protocol::status::Status;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
@@ -34,6 +34,8 @@ pub(crate) struct ServerSide {
     is_known: bool,
     /// Why it refuses all calls of the connection.
     refused: Option<Box<Refused>>,
+    /// The peer knows that the provider is stopping and sends its calls elsewhere. Those that were on their way are served.
+    is_told_to_leave: bool,
     /// Calls begun on this connection.
     begun: u64,
     in_flight: InFlight,
@@ -51,6 +53,7 @@ impl ServerSide {
             services: ServiceTable::default(),
             services_version: 0,
             is_known: false,
+            is_told_to_leave: false,
             refused: None,
             begun: 0,
             in_flight,
@@ -64,6 +67,19 @@ impl ServerSide {
     /// Calls that are not answered yet.
     pub(crate) fn calls_in_flight(&self, outbox: &Outbox) -> u64 {
         self.begun - outbox.answered()
+    }
+
+    /// The provider is stopping: a peer of ours is told, and closes when its last call is answered.
+    pub(crate) fn tell_to_leave(&mut self, outbox: &Arc<Outbox>) {
+        if self.decoder.mode() == Some(Mode::Own) && !self.is_told_to_leave {
+            self.is_told_to_leave = outbox.append(put_going_away).is_ok();
+            outbox.finish();
+        }
+    }
+
+    /// Whether the end of the connection is the peer's to make.
+    pub(crate) fn is_told_to_leave(&self) -> bool {
+        self.is_told_to_leave
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
@@ -167,7 +183,7 @@ impl ServerSide {
         if shows_token_late {
             return responder.fail(Status::Unauthenticated, "a token belongs to the first frame");
         }
-        if self.provider.is_stopping() {
+        if self.provider.is_stopping() && !self.is_told_to_leave {
             return responder.fail(Status::ShuttingDown, "the server is stopping");
         }
         self.call_service(frame, responder, turn);

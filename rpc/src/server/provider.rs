@@ -125,9 +125,10 @@ impl RpcProvider {
         drop(self.core.has_stopped.wait_while(stopped, |stopped| !*stopped));
     }
 
-    /// Stops accepting; calls that still come are answered `SHUTTING_DOWN`; connections are closed once their calls are
-    /// answered and the replies have left, or after [`ProviderConfig::drain_timeout`]. Returns when all are closed; from
-    /// a callback on the reactor's thread it only begins this. Idempotent.
+    /// Stops accepting and tells the peers, whose channels make their next calls on a new connection, wherever that leads;
+    /// what they had sent before they knew is served. Connections end when their last call is answered, or after
+    /// [`ProviderConfig::drain_timeout`]. Programs of the origin cannot be told: their connections are closed between
+    /// two calls. Returns when all are closed; from a callback on the reactor's thread it only begins this. Idempotent.
     pub fn stop(&self) {
         if !self.core.is_stopping.swap(true, Ordering::SeqCst)
             && self.core.reactor.post(Command::StopProvider(self.core.clone())).is_err()
