@@ -26,6 +26,9 @@ use crate::parts::{ELECTION_TICK_MS, Parts, address_book};
 use crate::service::{AdminService, KvServerService, KvService, RequestLimits};
 use crate::snapshotter::{SnapshotDesk, Snapshotter};
 
+/// What a request may have beside one key and one value: a batch of entries or a chunk of a snapshot between nodes.
+const PEER_BYTES: usize = 4 << 20;
+
 /// How long the last replies may take to leave when the node stops.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
@@ -272,6 +275,7 @@ fn provider_config(config: &ServerConfig) -> ProviderConfig {
     ProviderConfig {
         connections_max: config.connections_max,
         calls_in_flight_max: config.calls_in_flight_max,
+        args_bytes_max: config.key_bytes_max + config.value_bytes_max + PEER_BYTES,
         ..ProviderConfig::default()
     }
 }

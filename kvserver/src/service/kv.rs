@@ -64,7 +64,11 @@ impl Kv for KvService {
     }
 
     fn get(&self, request: GetRequest, reply: RpcReply<GetReply>) {
-        self.intake.read(request.key, Box::new(KvSink(reply)));
+        let sink = Box::new(KvSink(reply));
+        match self.limits.check(&request.key, &[]) {
+            Ok(()) => self.intake.read(request.key, sink),
+            Err(text) => sink.send(Outcome::Refused(Refusal::TooLarge(text))),
+        }
     }
 
     fn put(&self, request: PutRequest, reply: RpcReply<PutReply>) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use raft::driver::{LogItem, RaftNode};
 use raft::net::ChunkSender;
-use raft::storage::disk::Disk;
+use raft::storage::disk::{Disk, DiskError};
 use raft::storage::snapshot_file::SnapshotError;
 use raft::storage::snapshot_store::{PinnedSnapshot, SnapshotStore};
 use raft::sync::PopTimeout;
@@ -44,7 +44,22 @@ pub struct Snapshotter {
 }
 
 /// Why the snapshotter cannot go on: the disk broke.
-type Broken = SnapshotError;
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Broken {
+    /// While it worked on snapshots.
+    #[error("its snapshots: {0}")]
+    Snapshots(#[from] SnapshotError),
+    /// While it made a file for the log.
+    #[error("its log: {0}")]
+    Log(DiskError),
+}
+
+impl From<DiskError> for Broken {
+    fn from(error: DiskError) -> Broken {
+        Broken::Snapshots(SnapshotError::Disk(error))
+    }
+}
 
 impl Snapshotter {
     /// A snapshotter over the snapshots of `disk`'s directory.
@@ -77,7 +92,7 @@ impl Snapshotter {
                 PopTimeout::Closed => return,
             };
             if let Err(error) = self.turn(task) {
-                return self.node.fail(&format!("its snapshots: {error}"));
+                return self.node.fail(&error.to_string());
             }
         }
     }
@@ -98,7 +113,7 @@ impl Snapshotter {
             Some(Task::Answered { to, number, answer }) => self.go_on_sending(to, number, answer)?,
             Some(Task::Receive { from, request, answer }) => self.receive(from, request, answer)?,
             Some(Task::Spare(plan)) => {
-                let spare = plan.prepare(&mut *self.disk)?;
+                let spare = plan.prepare(&mut *self.disk).map_err(Broken::Log)?;
                 self.node.log_work().append(LogItem::Spare(spare));
                 self.node.log_work().announce();
             }

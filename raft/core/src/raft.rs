@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) election_elapsed: u32,
     /// Ticks at which it runs out; drawn anew at every reset.
     pub(crate) election_timeout: u32,
+    /// Elections begun since a leader was last known.
+    pub(crate) elections_in_vain: u32,
     /// Why the role or the term last changed.
     pub(crate) reason: Reason,
     pub(crate) out: Outbox,

@@ -84,6 +84,7 @@ impl RawNode {
             membership,
             election_elapsed: 0,
             election_timeout: 0,
+            elections_in_vain: 0,
             reason: Reason::Started,
             out: Outbox::default(),
         };

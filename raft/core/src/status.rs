@@ -173,14 +173,21 @@ impl Raft {
         SoftState { role: self.role_kind(), term: self.state.term, leader: self.leader() }
     }
 
-    /// Remembers why something changed, and says so.
+    /// Remembers why something changed, and says so. A node without a majority tries for ever: it says so ever more
+    /// rarely.
     pub(crate) fn note_change(&mut self, reason: Reason) {
         self.state.reason = reason;
         let (node, term, role) = (self.state.id(), self.state.term, self.role_kind());
-        match self.leader() {
-            Some(leader) => log::info!("node {node}: {role} in term {term} under node {leader}: {reason}"),
-            None => log::info!("node {node}: {role} in term {term}, no leader known: {reason}"),
+        if let Some(leader) = self.leader() {
+            self.state.elections_in_vain = 0;
+            return log::info!("node {node}: {role} in term {term} under node {leader}: {reason}");
         }
+        if reason == Reason::TimedOut {
+            self.state.elections_in_vain = self.state.elections_in_vain.saturating_add(1);
+        }
+        let times = self.state.elections_in_vain;
+        let level = if times < 4 || times.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
+        log::log!(level, "node {node}: {role} in term {term}, no leader known: {reason}");
     }
 
     pub(crate) fn status(&self) -> Status {

@@ -99,7 +99,7 @@ pub enum IdentityError {
         found: String,
     },
     /// The identity file cannot be understood.
-    #[error("the file {IDENTITY_FILE} in data directory {} is damaged ({reason}); restore it from a copy or re-admit the node with an empty directory", .directory.display())]
+    #[error("the file {IDENTITY_FILE} in data directory {} is damaged ({reason}); restore it from a copy; an empty directory would be refused by the other nodes", .directory.display())]
     Damaged {
         /// The directory.
         directory: PathBuf,

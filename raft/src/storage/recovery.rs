@@ -29,7 +29,7 @@ pub enum StorageError {
     /// The log stands on a snapshot which is gone or damaged, and does not reach back behind it.
     #[error(
         "the log stands on {file}, which is missing or damaged, and entries {first_missing} to {last_missing} are \
-         nowhere else; restore the file, or re-admit the node with an empty data directory"
+         nowhere else; restore the file from a copy"
     )]
     SnapshotLost {
         /// The file.
@@ -42,7 +42,7 @@ pub enum StorageError {
     /// The log begins later than the snapshot ends.
     #[error(
         "entries {first_missing} to {last_missing} are neither in a snapshot nor in the log; restore the missing \
-         files, or re-admit the node with an empty data directory"
+         files from a copy"
     )]
     Gap {
         /// The first entry that cannot be had.
