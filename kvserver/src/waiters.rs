@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use raft::core::{EntryId, Proposed};
+use raft::core::{EntryId, Proposed, planted};
 use raft::sync::locked;
 
 use crate::outcome::{Answer, Outcome, Refusal, ReplySink};
@@ -45,7 +45,7 @@ impl Waiters {
         for (id, reply) in replies.drain(..) {
             while state.queue.front().is_some_and(|(waiting, _)| waiting.index <= id.index) {
                 let (waiting, sink) = state.queue.pop_front().expect("the queue has a front");
-                if waiting == id {
+                if waiting == id || planted::is("waiter-answered-by-index-alone") {
                     answers.push((sink, Outcome::Applied(reply)));
                     break;
                 }
@@ -57,6 +57,9 @@ impl Waiters {
 
     /// Detaches every waiter: this node leads no more. Called under the core lock.
     pub fn lose_leadership(&self) {
+        if planted::is("waiter-answered-by-index-alone") {
+            return;
+        }
         let mut state = locked(&self.state);
         let queue = std::mem::take(&mut state.queue);
         state.lost.extend(queue.into_iter().map(|(_, sink)| sink));
@@ -65,7 +68,8 @@ impl Waiters {
     /// Answers the waiters that a loss of leadership detached: what became of their writes is unknown here.
     pub fn answer_lost(&self, leader: Option<Arc<str>>) {
         let lost = std::mem::take(&mut locked(&self.state).lost);
-        let refusal = Refusal::NotLeader { leader, may_have_run: true };
+        let may_have_run = !planted::is("lost-write-said-not-to-have-run");
+        let refusal = Refusal::NotLeader { leader, may_have_run };
         crate::outcome::send_all(lost.into_iter().map(|sink| (sink, Outcome::Refused(refusal.clone()))));
     }
 

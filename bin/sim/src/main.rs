@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use sim::{Counters, Plan, Report, Trace, Workload, minimize, note_panics, run};
+use sim::{Counters, PLANTED_BUGS, Plan, Report, Trace, Workload, minimize, note_panics, plant, run};
 
 /// Runs simulated clusters with the shipped code and checks what they do.
 #[derive(Debug, Parser)]
@@ -40,6 +40,12 @@ struct Arguments {
     /// Look for the shortest run with the fewest kinds of faults that still breaks a rule.
     #[arg(long)]
     minimize: bool,
+    /// Make this mistake, and stop at the first seed that finds it; needs a build with the feature planted_bugs.
+    #[arg(long, value_name = "NAME")]
+    planted_bug: Option<String>,
+    /// Name the mistakes that can be made, and what each does wrong.
+    #[arg(long)]
+    list_planted_bugs: bool,
 }
 
 fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
@@ -57,6 +63,18 @@ fn parse_workload(name: &str) -> Result<Workload, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     note_panics();
+    if arguments.list_planted_bugs {
+        PLANTED_BUGS.iter().for_each(|(name, what)| println!("{name:<42} {what}"));
+        return ExitCode::SUCCESS;
+    }
+    if let Some(name) = &arguments.planted_bug
+        && plant(name).is_none()
+    {
+        eprintln!(
+            "sim: there is no mistake {name}, or this program was built without the feature planted_bugs"
+        );
+        return ExitCode::from(2);
+    }
     let (first, end) = match (arguments.seed, arguments.seeds, arguments.minutes) {
         (Some(seed), ..) => (seed, seed + 1),
         (None, Some(seeds), None) => seeds,
@@ -84,7 +102,7 @@ fn run_seeds(arguments: &Arguments, first: u64, end: u64) -> bool {
         sum.add(&report.counters);
         if report.violation.is_some() {
             broken.push(seed);
-            if arguments.until_failure {
+            if arguments.until_failure || arguments.planted_bug.is_some() {
                 break;
             }
         }

@@ -84,7 +84,8 @@ impl Plan {
         let base_us = dice.one(&[50, 200, 1_000, 5_000]);
         let snapshot_log_bytes =
             dice.one(&[1_500, 4_000, 10_000, 50_000, 1 << 20]) * if large { 20 } else { 1 };
-        let segment_bytes_min = if large { 32 << 10 } else { snapshot_log_bytes / 16 };
+        // Letting go of many small segments at once, one after the other, would keep a slow disk busy for seconds.
+        let segment_bytes_min = (snapshot_log_bytes / 16).max(if large { 32 << 10 } else { 0 });
         Plan {
             seed,
             workload,

@@ -4,6 +4,7 @@
 //! term; what came before it is committed by it (§5.3, §5.4.2). An entry of an earlier term is never committed by
 //! counting: figure 8 shows how it could be lost again.
 
+use crate::planted;
 use crate::quorum;
 use crate::raft::{Raft, Role};
 use crate::types::Index;
@@ -16,10 +17,17 @@ impl Raft {
         leader.scratch.clear();
         leader.scratch.extend(leader.peers.iter().map(|peer| peer.progress.match_index()));
         if state.membership.is_voter(state.config.node_id) {
-            leader.scratch.push(state.log.persisted());
+            let own = match planted::is("own-log-counts-unsynced") {
+                true => state.log.last_index(),
+                false => state.log.persisted(),
+            };
+            leader.scratch.push(own);
         }
         let index = quorum::committed_index(&mut leader.scratch);
-        if index <= state.log.committed() || state.log.term_at(index) != Some(state.term) {
+        if index <= state.log.committed()
+            || (state.log.term_at(index) != Some(state.term)
+                && !planted::is("old-term-committed-by-counting"))
+        {
             return;
         }
         state.log.commit_to(index);

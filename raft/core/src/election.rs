@@ -8,6 +8,7 @@
 use crate::candidate::Candidate;
 use crate::follower::Follower;
 use crate::message::{Body, Message};
+use crate::planted;
 use crate::quorum::Tally;
 use crate::raft::{Raft, Role};
 use crate::status::Reason;
@@ -49,6 +50,9 @@ impl Raft {
         candidate.record(self.state.id(), true);
         match round {
             Round::PreVote => {
+                if planted::is("pre-vote-raises-the-term") {
+                    (self.state.term, self.state.vote) = (self.state.term.next(), None);
+                }
                 self.role = Role::PreCandidate(candidate);
                 self.note_change(Reason::TimedOut);
             }
@@ -129,7 +133,13 @@ impl Raft {
         };
         let may_vote = vote_is_free || (pre_vote && message.term > self.state.term);
         let leader_protects = self.leader_is_alive() && !transfer;
-        if !may_vote || leader_protects || last < self.state.log.last() {
+        let may_vote = may_vote || planted::is("second-vote-in-a-term");
+        let is_behind = match planted::is("vote-for-a-shorter-log") {
+            true => last.term < self.state.log.last().term,
+            false => last < self.state.log.last(),
+        };
+        let is_behind = is_behind && !planted::is("vote-without-looking-at-the-log");
+        if !may_vote || leader_protects || is_behind {
             return self.refuse_vote(message);
         }
         if pre_vote {
@@ -139,12 +149,16 @@ impl Raft {
         }
         self.grant_vote(message.from);
         let answer = self.state.answer(message, Body::RequestVoteReply { pre_vote: false, granted: true });
+        if planted::is("vote-not-synced-before-its-reply") {
+            return self.state.send_now(answer);
+        }
         self.state.send_after_persist(answer);
     }
 
     /// Gives this term's vote away; whoever was only asking around stops doing so.
     fn grant_vote(&mut self, to: NodeId) {
-        assert!(self.state.vote.is_none_or(|voted_for| voted_for == to), "one vote a term");
+        let is_free = self.state.vote.is_none_or(|voted_for| voted_for == to);
+        assert!(is_free || planted::is("second-vote-in-a-term"), "one vote a term");
         self.state.vote = Some(to);
         self.state.reset_election_timer();
         if let Role::PreCandidate(_) = self.role {
@@ -158,6 +172,9 @@ impl Raft {
         let Body::RequestVote { pre_vote, .. } = message.body else {
             unreachable!("only vote requests are routed here");
         };
+        if planted::is("timer-reset-by-a-refused-vote") {
+            self.state.reset_election_timer();
+        }
         let answer = self.state.answer(message, Body::RequestVoteReply { pre_vote, granted: false });
         self.state.send_after_persist(answer);
     }

@@ -8,6 +8,7 @@
 //! nor acknowledged anything in it.
 
 use crate::message::{AppendOutcome, Body, Message};
+use crate::planted;
 use crate::raft::{Raft, Role, State};
 use crate::status::Reason;
 use crate::types::{EntryId, Index, NodeId, Term};
@@ -83,7 +84,14 @@ fn append(state: &mut State, message: Message) {
         Some((prev, entries)) if state.log.contains(prev) => {
             let match_index = prev.index.plus(entries.len() as u64);
             state.log.splice(entries);
-            state.log.commit_to(leader_commit.min(match_index));
+            if planted::is("stale-append-truncates") {
+                state.log.cut_after(match_index);
+            }
+            let has = match planted::is("commit-beyond-what-matches") {
+                true => state.log.last_index(),
+                false => match_index,
+            };
+            state.log.commit_to(leader_commit.min(has));
             AppendOutcome::Accepted { match_index }
         }
         Some((prev, _)) => {
@@ -93,6 +101,15 @@ fn append(state: &mut State, message: Message) {
     };
     let answer =
         Message { from: to, to: from, term: state.term, token, body: Body::AppendEntriesReply(outcome) };
+    if planted::is("reply-sent-twice") {
+        state.send_after_persist(answer.clone());
+    }
+    let brings_nothing = state.log.handed() == state.log.last_index();
+    if planted::is("append-acknowledged-before-the-sync")
+        || (brings_nothing && planted::is("repeated-append-acknowledged-at-once"))
+    {
+        return state.send_now(answer);
+    }
     state.send_after_persist(answer);
 }
 
@@ -135,6 +152,9 @@ fn meeting_hint(state: &State, prev: EntryId) -> EntryId {
 impl State {
     /// How far this node may hand out committed entries when it does not lead: what its own disk holds.
     pub(crate) fn follower_delivery_limit(&self) -> Index {
-        self.log.persisted()
+        match planted::is("apply-beyond-commit") {
+            true => self.log.last_index(),
+            false => self.log.persisted(),
+        }
     }
 }

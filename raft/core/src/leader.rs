@@ -6,6 +6,7 @@
 
 use crate::entry::{Entry, Payload};
 use crate::message::{Body, Message};
+use crate::planted;
 use crate::progress::Progress;
 use crate::quorum;
 use crate::raft::{Raft, Role};
@@ -55,12 +56,15 @@ impl Raft {
         let peers = state.membership.voters.iter().filter(|voter| **voter != own);
         let peers: Vec<Peer> =
             peers.map(|id| Peer { id: *id, progress: Progress::new(&state.config, first_new) }).collect();
-        state.log.push(Entry { term: state.term, index: first_new, payload: Payload::Noop });
+        let has_noop = !planted::is("no-noop");
+        if has_noop {
+            state.log.push(Entry { term: state.term, index: first_new, payload: Payload::Noop });
+        }
         let scratch = Vec::with_capacity(peers.len() + 1);
         self.role = Role::Leader(Leader {
             peers,
             reads: Reads::default(),
-            term_start: first_new,
+            term_start: if has_noop { first_new } else { state.log.last_index() },
             ticks: 0,
             beats: 0,
             disk: (state.log.persisted(), 0),
@@ -95,6 +99,9 @@ impl Raft {
         leader.ticks += 1;
         let (now, timeout) = (leader.ticks, self.state.config.election_ticks_max);
         let heard = leader.peers.iter().filter(|peer| peer.progress.is_active(now, timeout)).count();
+        if planted::is("leader-never-steps-down") {
+            return;
+        }
         if heard + 1 < quorum::majority(leader.peers.len() + 1) {
             return self.become_follower(self.state.term, None, Reason::QuorumLost);
         }
@@ -123,7 +130,11 @@ impl Raft {
         let state = &mut self.state;
         let (committed, read_context) = (state.log.committed(), leader.reads.newest_round());
         for peer in &leader.peers {
-            let leader_commit = committed.min(peer.progress.match_index());
+            let has = match planted::is("heartbeat-commits-what-is-not-matched") {
+                true => committed,
+                false => peer.progress.match_index(),
+            };
+            let leader_commit = committed.min(has);
             let heartbeat = state.request(peer.id, Body::Heartbeat { leader_commit, read_context });
             state.send_now(heartbeat);
         }

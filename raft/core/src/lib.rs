@@ -38,6 +38,7 @@ mod leader;
 mod log;
 mod membership;
 mod message;
+pub mod planted;
 mod progress;
 mod quorum;
 mod raft;

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::entry::Entry;
+use crate::planted;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{EntryId, Index, Term};
 
@@ -217,6 +218,13 @@ impl Log {
         }
     }
 
+    /// Drops whatever comes after `index`: what a stale append must not do, kept for the simulator to find.
+    pub(crate) fn cut_after(&mut self, index: Index) {
+        if index < self.last_index() && index >= self.committed {
+            self.truncate_from(index.next());
+        }
+    }
+
     /// Drops the entry at `from` and all after it; what was written of them counts no more.
     fn truncate_from(&mut self, from: Index) {
         assert!(from > self.committed, "a committed entry is never replaced: {from} ≤ {}", self.committed);
@@ -236,7 +244,8 @@ impl Log {
     /// Everything up to `id` is on the disk. An acknowledgement of an entry that has been replaced since counts for
     /// nothing. Returns whether the mark moved.
     pub(crate) fn persisted_to(&mut self, id: EntryId) -> bool {
-        if id.index <= self.persisted || id.index > self.handed || !self.contains(id) {
+        let is_replaced = !self.contains(id) && !planted::is("persisted-by-index-alone");
+        if id.index <= self.persisted || id.index > self.handed || is_replaced {
             return false;
         }
         self.persisted = id.index;
@@ -253,6 +262,9 @@ impl Log {
 
     /// How far committed entries may be handed out: never past `limit`, never back.
     fn deliverable_to(&self, limit: Index) -> Index {
+        if planted::is("apply-beyond-commit") {
+            return limit.max(self.delivered);
+        }
         self.committed.min(limit).max(self.delivered)
     }
 
@@ -322,10 +334,13 @@ impl Log {
             last.index > self.delivered,
             "a snapshot older than what is applied is ignored before it comes here"
         );
-        if self.contains(last) {
+        if self.contains(last) && !planted::is("snapshot-drops-a-needed-suffix") {
             self.drop_through(last.index);
         } else {
-            assert!(self.committed < last.index, "two committed entries differ at {last}");
+            assert!(
+                self.committed < last.index || planted::is("snapshot-drops-a-needed-suffix"),
+                "two committed entries differ at {last}"
+            );
             self.base_bytes = 0;
             self.slots.clear();
             self.base = last;

@@ -7,6 +7,7 @@
 
 use crate::error::{Limit, ReadError};
 use crate::message::Body;
+use crate::planted;
 use crate::quorum;
 use crate::raft::{Raft, Role};
 use crate::ready::{ReadOutcome, ReadState};
@@ -44,7 +45,10 @@ impl Reads {
     /// A peer answered a heartbeat that carried this round; older rounds prove nothing for this one's reads.
     pub(crate) fn acknowledged(&mut self, from: NodeId, round: u64) {
         let newest = self.newest_round;
-        if let Some(flight) = self.flight.as_mut().filter(|_| round == newest)
+        if let Some(flight) = self
+            .flight
+            .as_mut()
+            .filter(|_| round == newest || planted::is("read-confirmed-by-an-earlier-round"))
             && !flight.acknowledged_by.contains(&from)
         {
             flight.acknowledged_by.push(from);
@@ -77,7 +81,9 @@ impl Raft {
     pub(crate) fn read_round_is_due(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let reads = &leader.reads;
-        reads.flight.is_none() && !reads.waiting.is_empty() && self.state.log.committed() >= leader.term_start
+        reads.flight.is_none()
+            && !reads.waiting.is_empty()
+            && (self.state.log.committed() >= leader.term_start || planted::is("read-before-own-term-commit"))
     }
 
     /// Begins the next round, if one is due, with all reads that wait.
@@ -103,7 +109,10 @@ impl Raft {
     /// Lets the round's reads go if a majority, this node counted, has answered it.
     pub(crate) fn confirm_reads(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let majority = quorum::majority(leader.peers.len() + 1);
+        let majority = match planted::is("read-without-a-round") {
+            true => 1,
+            false => quorum::majority(leader.peers.len() + 1),
+        };
         let confirmed = leader.reads.flight.take_if(|flight| flight.acknowledged_by.len() + 1 >= majority);
         if let Some(Flight { contexts, read_index, .. }) = confirmed {
             let outcome = ReadOutcome::Confirmed(read_index);

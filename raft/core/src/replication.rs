@@ -11,6 +11,7 @@ use crate::entry::{Entry, Payload};
 use crate::error::{Limit, ProposeError};
 use crate::leader::Peer;
 use crate::message::{AppendOutcome, Body};
+use crate::planted;
 use crate::raft::{Raft, Role, State};
 use crate::raw_node::Proposed;
 use crate::types::{EntryId, Index, NodeId};
@@ -60,6 +61,11 @@ impl Raft {
             }
             AppendOutcome::Accepted { match_index } => {
                 if peer.progress.accepted(match_index, log.base().index) {
+                    self.advance_commit();
+                }
+            }
+            AppendOutcome::Rejected { hint, .. } if planted::is("match-index-from-a-refusal") => {
+                if hint.index <= log.last_index() && peer.progress.accepted(hint.index, log.base().index) {
                     self.advance_commit();
                 }
             }
@@ -144,5 +150,8 @@ fn send_snapshot(state: &mut State, peer: &mut Peer, now: u64, beat: u64) {
 /// and in any case before the place that was refused. So each refusal skips a term of one of the logs (§5.3).
 fn next_probe(state: &State, hint: EntryId, prev_index: Index) -> Index {
     let meeting = state.log.last_no_later_than(hint.index, hint.term).map_or(Index::ZERO, |id| id.index);
+    if planted::is("conflict-index-off-by-one") {
+        return meeting.next().next().min(prev_index.next());
+    }
     meeting.next().min(prev_index.max(Index(1)))
 }

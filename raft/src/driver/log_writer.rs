@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use raft_core::{EntryId, Index, Message, Persist, SnapshotMeta};
+use raft_core::{EntryId, Index, Message, Persist, SnapshotMeta, planted};
 
 use crate::driver::{RaftNode, Taken};
 use crate::storage::disk::{Completion, Disk};
@@ -97,8 +97,13 @@ impl LogWriter {
                 LogItem::Spare(spare) => self.wal.add_spare(spare),
             }
         }
+        if planted::is("messages-sent-before-the-sync") {
+            node.send(std::mem::take(&mut effects.messages));
+        }
         match self.wal.submit(&mut *self.disk) {
+            Some(_) if planted::is("persisted-reported-before-the-sync") => effects.happen(node),
             Some(ticket) => self.in_flight.push_back((ticket, effects)),
+            None if planted::is("messages-overtake-the-writes-before-them") => effects.happen(node),
             None => match self.in_flight.back_mut() {
                 Some((_, last)) => last.messages.extend(effects.messages),
                 None => effects.happen(node),

@@ -31,6 +31,8 @@ pub(crate) struct Committed {
 pub(crate) struct ConsensusChecks {
     majority: usize,
     leaders: BTreeMap<Term, usize>,
+    /// The latest term in which anybody campaigned.
+    campaigned: Term,
     /// What any log ever held at each index; index 0 is unused.
     seen: Vec<Vec<Seen>>,
     /// What was applied, from index 1.
@@ -45,6 +47,7 @@ impl ConsensusChecks {
         ConsensusChecks {
             majority,
             leaders: BTreeMap::new(),
+            campaigned: Term::default(),
             seen: Vec::new(),
             committed: Vec::new(),
             logs: vec![NodeLog::default(); nodes],
@@ -105,6 +108,12 @@ impl ConsensusChecks {
 
     /// A node's role, term or leader changed.
     pub(crate) fn soft_state(&mut self, node: usize, state: &SoftState) -> Result<(), Violation> {
+        if matches!(state.role, RoleKind::Candidate | RoleKind::Leader) {
+            self.campaigned = self.campaigned.max(state.term);
+        } else if state.term > self.campaigned {
+            let text = format!("node {node} is in term {}, in which nobody has campaigned", state.term);
+            return Violation::of("a-term-begins-with-a-candidate", text);
+        }
         if state.role != RoleKind::Leader || self.leaders.get(&state.term) == Some(&node) {
             return Ok(());
         }

@@ -199,7 +199,8 @@ pub(super) fn decode(bytes: &[u8], chain: u32) -> Result<(Record, usize, u32), R
         return Err(RecordFault::Incomplete(size));
     }
     let stored = LittleEndian::read_u32(&bytes[4..]);
-    if checksum(chain, &bytes[..size]) != stored {
+    let fits = checksum(chain, &bytes[..size]) == stored;
+    if !fits && !raft_core::planted::is("record-checksum-not-looked-at") {
         return Err(RecordFault::NotARecord("the checksum does not fit"));
     }
     let body = &bytes[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length];
@@ -230,6 +231,7 @@ pub(super) fn recognise_batch_head(bytes: &[u8], seed: u64, position: Position) 
 }
 
 fn checksum(chain: u32, record: &[u8]) -> u32 {
+    let chain = if raft_core::planted::is("checksum-not-chained") { 0 } else { chain };
     let mut hasher = crc32fast::Hasher::new_with_initial(chain);
     hasher.update(&record[..4]);
     hasher.update(&record[8..]);

@@ -1,0 +1,80 @@
+//! The mistakes that can be planted, to see that the checkers have no holes.
+//!
+//! Each stands in the shipped code behind `raft_core::planted::is`, compiled only with the feature `planted_bugs`.
+//! `sim --planted-bug NAME --seeds A..B` makes it and must find it.
+
+/// A mistake: its name, and what is done wrong.
+pub const PLANTED_BUGS: [(&str, &str); 35] = [
+    (
+        "append-acknowledged-before-the-sync",
+        "a follower acknowledges entries that its disk does not have yet",
+    ),
+    ("apply-beyond-commit", "a follower applies whatever its disk has, committed or not"),
+    ("checksum-not-chained", "a record's checksum does not cover the records before it"),
+    (
+        "commit-beyond-what-matches",
+        "a follower takes the leader's commit index for entries it was not just sent",
+    ),
+    ("conflict-index-off-by-one", "a refused leader probes one place too late"),
+    ("failed-sync-taken-for-success", "the log goes on after a failed write as if it had been done"),
+    ("heartbeat-commits-what-is-not-matched", "heartbeats carry the commit index whatever the follower has"),
+    ("leader-never-steps-down", "a leader that hears nobody goes on leading"),
+    ("lost-write-said-not-to-have-run", "a write of a lost leadership is said not to have run"),
+    ("match-index-from-a-refusal", "a refusal's hint counts as an acknowledgement"),
+    (
+        "messages-overtake-the-writes-before-them",
+        "an answer without a write of its own does not wait for earlier writes",
+    ),
+    ("messages-sent-before-the-sync", "the log writer sends what should wait for its sync"),
+    ("no-noop", "a new leader appends no entry of its own term"),
+    ("old-term-committed-by-counting", "an entry of an earlier term is committed once a majority has it"),
+    ("own-log-counts-unsynced", "a leader counts its own log before its disk has it"),
+    ("persisted-by-index-alone", "a sync's report counts although the entry was replaced meanwhile"),
+    ("persisted-reported-before-the-sync", "the log writer reports a batch when it hands it to the disk"),
+    ("pre-vote-raises-the-term", "who only asks around is in a new term already"),
+    (
+        "read-before-own-term-commit",
+        "a read round begins before the leader has committed an entry of its term",
+    ),
+    ("read-confirmed-by-an-earlier-round", "an answer to an earlier round confirms the present one"),
+    ("read-served-before-it-is-applied", "a confirmed read does not wait until its index is applied"),
+    ("read-without-a-round", "a leader confirms reads alone"),
+    ("record-checksum-not-looked-at", "recovery believes every record"),
+    (
+        "repeated-append-acknowledged-at-once",
+        "an append that brings nothing new is answered although its first copy is unsynced",
+    ),
+    ("repeated-write-runs-again", "the session table does not stop a repeated write"),
+    ("reply-sent-twice", "an append is answered twice"),
+    ("second-vote-in-a-term", "a vote is given although it was given to another"),
+    (
+        "snapshot-drops-a-needed-suffix",
+        "a received snapshot replaces the whole log, acknowledged entries included",
+    ),
+    ("snapshot-without-the-sessions", "a snapshot does not hold its instant's session table"),
+    ("stale-append-truncates", "an append cuts the log behind its last entry although that agrees"),
+    ("timer-reset-by-a-refused-vote", "a vote that is refused puts the own election off"),
+    ("vote-for-a-shorter-log", "a vote goes to a log that ends in the same term but earlier"),
+    ("vote-not-synced-before-its-reply", "a vote leaves before the disk has it"),
+    ("vote-without-looking-at-the-log", "a vote goes to anybody"),
+    ("waiter-answered-by-index-alone", "a client is answered by whatever entry came to stand at its index"),
+];
+
+/// Has the mistake of this name made from now on, on this thread; None if this program was built without the feature
+/// `planted_bugs`, or there is no such mistake.
+#[must_use]
+pub fn plant(name: &str) -> Option<()> {
+    PLANTED_BUGS.iter().find(|(known, _)| *known == name)?;
+    switch(name)
+}
+
+#[cfg(feature = "planted_bugs")]
+fn switch(name: &str) -> Option<()> {
+    raft::core::planted::plant(name);
+    Some(())
+}
+
+#[cfg(not(feature = "planted_bugs"))]
+fn switch(_name: &str) -> Option<()> {
+    None
+}
