@@ -39,15 +39,34 @@ impl ClientSide {
         ClientSide { core, replies }
     }
 
-    /// Takes `count` bytes from the turn's scratch buffer and answers the calls whose replies are whole.
+    /// Where to receive next: see [`ReplyDecoder::room`] and [`ReplyDecoder::expects_large`].
+    pub(crate) fn room(&mut self) -> (Option<&mut Vec<u8>>, bool) {
+        match &mut self.replies {
+            Replies::Framed(decoder) => {
+                let expects_large = decoder.expects_large();
+                (decoder.room(), expects_large)
+            }
+            Replies::Bare(_) => (None, false),
+        }
+    }
+
+    /// Takes `count` bytes from the turn's scratch buffer, or what was received into the room, and answers the calls whose replies are whole.
     ///
     /// # Errors
     /// When the stream is refused: the text says why.
-    pub(crate) fn take(&mut self, count: usize, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), String> {
-        let bytes = &turn.scratch[..count];
+    pub(crate) fn take(
+        &mut self,
+        count: Option<usize>,
+        outbox: &Arc<Outbox>,
+        turn: &mut Turn,
+    ) -> Result<(), String> {
+        let bytes = &turn.scratch[..count.unwrap_or(0)];
         let refused = match &mut self.replies {
             Replies::Framed(decoder) => {
-                decoder.feed(bytes);
+                match count {
+                    Some(_) => decoder.feed(bytes),
+                    None => decoder.received(),
+                }
                 let mut is_leaving = false;
                 let refused = loop {
                     match decoder.next_frame() {

@@ -10,16 +10,13 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::head_bytes::{HeadBytes, Span};
 use super::header::{Kind, Malformed, parse_request_header};
+use super::large_body::{LARGE_BYTES_MIN, LargeBody};
 
 /// Largest header accepted, in bytes.
 pub const HEADER_BYTES_MAX: usize = 4096;
 
 /// Above this capacity an empty receive buffer is given back, in bytes.
 const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
-
-/// Room made at a time for a frame that has begun, in bytes: enough to spare most copies of a growing buffer, too little
-/// to be worth claiming for an attacker.
-pub(super) const RESERVE_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a stream of frames ends: the peer's fault, and its connection's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +114,7 @@ impl RequestFrame {
 /// A header that has been read while its arguments may still be on their way.
 #[derive(Debug, Clone)]
 struct Head {
-    bytes: usize,
+    bytes: HeadBytes,
     service: Span,
     method: Span,
     auth_token: Span,
@@ -136,6 +133,9 @@ pub struct RequestDecoder {
     form: Option<LengthForm>,
     mode: Option<Mode>,
     head: Option<Head>,
+    /// The arguments of `head`, if they are large and not all there; `head` and its bytes have left the buffer then.
+    large: Option<LargeBody>,
+    expects_large: bool,
     refusal: Option<Refusal>,
 }
 
@@ -148,6 +148,8 @@ impl RequestDecoder {
             form: None,
             mode: None,
             head: None,
+            large: None,
+            expects_large: false,
             refusal: None,
         }
     }
@@ -159,11 +161,30 @@ impl RequestDecoder {
 
     /// Whether bytes are waiting that belong to no frame handed out.
     pub fn has_buffered(&self) -> bool {
-        !self.buffer.is_empty()
+        !self.buffer.is_empty() || self.large.as_ref().is_some_and(LargeBody::is_whole)
+    }
+
+    /// Where the bytes received next may be appended directly instead of being fed: into a large body that has begun. To
+    /// be followed by [`RequestDecoder::received`].
+    pub fn room(&mut self) -> Option<&mut Vec<u8>> {
+        self.large.as_mut().and_then(LargeBody::room)
+    }
+
+    /// Bytes have been appended to the [`RequestDecoder::room`].
+    pub fn received(&mut self) {
+        let surplus = self.large.as_mut().map(LargeBody::take_surplus);
+        self.buffer.extend_from_slice(&surplus.unwrap_or_default());
+    }
+
+    /// Whether the latest body was a large one, so that another may follow: then little should be fed at a time, the rest
+    /// of it being received directly.
+    pub fn expects_large(&self) -> bool {
+        self.expects_large
     }
 
     /// Takes received bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
+        let bytes = self.large.as_mut().map_or(bytes, |large| large.take(bytes));
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -186,21 +207,30 @@ impl RequestDecoder {
             }
         }
         let Some(head) = &self.head else { return Ok(None) };
-        let missing = (head.bytes + head.args_bytes).saturating_sub(self.buffer.len());
-        if missing > 0 {
-            self.buffer.reserve(missing.min(RESERVE_BYTES_MAX));
+        if self.large.is_none() && self.buffer.len() < head.args_bytes {
+            if head.args_bytes >= LARGE_BYTES_MIN {
+                self.large = Some(LargeBody::new(head.args_bytes, &self.buffer));
+                self.buffer.clear();
+            } else {
+                self.buffer.reserve(head.args_bytes - self.buffer.len());
+            }
+            return Ok(None);
+        }
+        if self.large.as_ref().is_some_and(|large| !large.is_whole()) {
             return Ok(None);
         }
         let Some(head) = self.head.take() else { return Ok(None) };
-        let head_bytes = HeadBytes::copy_of(&self.buffer[..head.bytes]);
-        self.buffer.advance(head.bytes);
-        let args =
-            if head.args_bytes == 0 { Bytes::new() } else { self.buffer.split_to(head.args_bytes).freeze() };
+        self.expects_large = head.args_bytes >= LARGE_BYTES_MIN;
+        let args = match self.large.take() {
+            Some(large) => large.into_bytes(),
+            None if head.args_bytes == 0 => Bytes::new(),
+            None => self.buffer.split_to(head.args_bytes).freeze(),
+        };
         if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
             self.buffer = BytesMut::new();
         }
         Ok(Some(RequestFrame {
-            head: head_bytes,
+            head: head.bytes,
             service: head.service,
             method: head.method,
             auth_token: head.auth_token,
@@ -237,8 +267,8 @@ impl RequestDecoder {
             let start = part.as_ptr() as usize - self.buffer.as_ptr() as usize;
             Span { start: start as u16, end: (start + part.len()) as u16 }
         };
-        Ok(Some(Head {
-            bytes: prefix_bytes + header_bytes,
+        let head = Head {
+            bytes: HeadBytes::copy_of(&self.buffer[..prefix_bytes + header_bytes]),
             service: within(header.service),
             method: within(header.method),
             auth_token: within(header.auth_token),
@@ -247,7 +277,9 @@ impl RequestDecoder {
             call_id: header.call_id,
             timeout_ms: header.timeout_ms,
             kind: header.kind,
-        }))
+        };
+        self.buffer.advance(prefix_bytes + header_bytes);
+        Ok(Some(head))
     }
 
     /// The header's length and the bytes it takes, in the connection's form. The form is settled by the first two bytes:

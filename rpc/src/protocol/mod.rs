@@ -8,6 +8,7 @@ pub mod decoder;
 pub mod encoder;
 mod head_bytes;
 pub mod header;
+mod large_body;
 pub mod reply_decoder;
 pub mod status;
 pub mod varint;

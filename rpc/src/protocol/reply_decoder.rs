@@ -5,8 +5,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::decoder::{RESERVE_BYTES_MAX, Refusal, header_length};
+use super::decoder::{Refusal, header_length};
 use super::header::parse_reply_header;
+use super::large_body::{LARGE_BYTES_MIN, LargeBody};
 
 /// Above this capacity an empty receive buffer is given back, in bytes.
 const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -44,6 +45,9 @@ pub struct ReplyDecoder {
     buffer: BytesMut,
     body_bytes_max: u64,
     head: Option<Head>,
+    /// The body of `head`, if it is large and not all there.
+    large: Option<LargeBody>,
+    expects_large: bool,
     /// Bytes of a body beyond the limit that are still to come.
     to_skip: u64,
     refusal: Option<Refusal>,
@@ -52,14 +56,42 @@ pub struct ReplyDecoder {
 impl ReplyDecoder {
     /// A decoder of a fresh connection that takes bodies of up to `body_bytes_max` bytes.
     pub fn new(body_bytes_max: u64) -> ReplyDecoder {
-        ReplyDecoder { buffer: BytesMut::new(), body_bytes_max, head: None, to_skip: 0, refusal: None }
+        ReplyDecoder {
+            buffer: BytesMut::new(),
+            body_bytes_max,
+            head: None,
+            large: None,
+            expects_large: false,
+            to_skip: 0,
+            refusal: None,
+        }
+    }
+
+    /// Where the bytes received next may be appended directly instead of being fed: into a large body that has begun. To
+    /// be followed by [`ReplyDecoder::received`].
+    pub fn room(&mut self) -> Option<&mut Vec<u8>> {
+        self.large.as_mut().and_then(LargeBody::room)
+    }
+
+    /// Bytes have been appended to the [`ReplyDecoder::room`].
+    pub fn received(&mut self) {
+        let surplus = self.large.as_mut().map(LargeBody::take_surplus);
+        self.buffer.extend_from_slice(&surplus.unwrap_or_default());
+    }
+
+    /// Whether the latest body was a large one, so that another may follow: then little should be fed at a time, the rest
+    /// of it being received directly.
+    pub fn expects_large(&self) -> bool {
+        self.expects_large
     }
 
     /// Takes received bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         let skipped = self.to_skip.min(bytes.len() as u64);
         self.to_skip -= skipped;
-        self.buffer.extend_from_slice(&bytes[skipped as usize..]);
+        let bytes = &bytes[skipped as usize..];
+        let bytes = self.large.as_mut().map_or(bytes, |large| large.take(bytes));
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole frame, or `None` until more bytes are fed.
@@ -82,13 +114,26 @@ impl ReplyDecoder {
                 }
             }
         }
-        let Some(head) = self.head.take_if(|head| self.buffer.len() >= head.body_bytes) else {
-            let missing = self.head.as_ref().map_or(0, |head| head.body_bytes - self.buffer.len());
-            self.buffer.reserve(missing.min(RESERVE_BYTES_MAX));
+        let Some(head) = &self.head else { return Ok(None) };
+        if self.large.is_none() && self.buffer.len() < head.body_bytes {
+            if head.body_bytes >= LARGE_BYTES_MIN {
+                self.large = Some(LargeBody::new(head.body_bytes, &self.buffer));
+                self.buffer.clear();
+            } else {
+                self.buffer.reserve(head.body_bytes - self.buffer.len());
+            }
             return Ok(None);
+        }
+        if self.large.as_ref().is_some_and(|large| !large.is_whole()) {
+            return Ok(None);
+        }
+        let Some(head) = self.head.take() else { return Ok(None) };
+        self.expects_large = head.body_bytes >= LARGE_BYTES_MIN;
+        let body = match self.large.take() {
+            Some(large) => large.into_bytes(),
+            None if head.body_bytes == 0 => Bytes::new(),
+            None => self.buffer.split_to(head.body_bytes).freeze(),
         };
-        let body =
-            if head.body_bytes == 0 { Bytes::new() } else { self.buffer.split_to(head.body_bytes).freeze() };
         if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
             self.buffer = BytesMut::new();
         }

@@ -17,6 +17,12 @@ use crate::client::core::Core;
 use crate::client::replies::ClientSide;
 use crate::server::dispatcher::ServerSide;
 
+/// Read at a time where a large body is expected, in bytes: its header, and little of it that must be copied.
+const LARGE_HEAD_BYTES: usize = 2048;
+
+/// However little a read brings, it counts for so much of a scratch buffer in a turn's bound.
+const READS_PER_SCRATCH_MAX: usize = 8;
+
 /// What is to be done with a connection after a visit.
 #[derive(Debug)]
 pub(crate) enum After {
@@ -38,11 +44,14 @@ pub(crate) struct Connection {
     pub(crate) side: Side,
     /// The peer has closed its sending side: reads must go on until they say so.
     is_read_closed: bool,
+    /// The latest read went into a large body.
+    is_direct: bool,
     /// Until when a peer that sends nothing more is kept; 0 while it may send.
     pub(crate) linger_until: Nanos,
 }
 
 /// Which end of a connection this is.
+#[expect(clippy::large_enum_variant, reason = "connections are boxed as a whole")]
 pub(crate) enum Side {
     Server(ServerSide),
     Client(ClientSide),
@@ -60,7 +69,7 @@ pub(crate) struct Opening {
 
 impl Connection {
     pub(crate) fn new(token: Token, stream: Arc<TcpStream>, outbox: Arc<Outbox>, side: Side) -> Connection {
-        Connection { token, stream, outbox, side, is_read_closed: false, linger_until: 0 }
+        Connection { token, stream, outbox, side, is_read_closed: false, is_direct: false, linger_until: 0 }
     }
 
     /// The poll has news of the socket.
@@ -102,42 +111,67 @@ impl Connection {
 
     /// Reads and hands on what there is, within the turn's bound.
     pub(crate) fn read(&mut self, turn: &mut Turn) -> After {
-        for _ in 0..turn.reads_max {
+        let mut bytes_left = turn.scratch.len() * turn.reads_max;
+        while bytes_left > 0 {
             if let Side::Server(side) = &self.side
                 && side.must_wait(&self.outbox)
             {
                 return After::Keep;
             }
-            let mut stream = &*self.stream;
-            let count = match stream.read(&mut turn.scratch) {
+            let (room, received) = self.receive(turn);
+            let count = match received {
                 Ok(0) => return self.on_end_of_stream(turn),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Keep,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return After::Close(error.to_string()),
             };
+            bytes_left = bytes_left.saturating_sub(count.max(turn.scratch.len() / READS_PER_SCRATCH_MAX));
             if let Err(cause) = self.take(count, turn) {
                 return After::Close(cause);
             }
             // A short read has emptied the socket: whatever comes next is an event of its own.
-            if count < turn.scratch.len() && !self.is_read_closed {
+            if count < room && !self.is_read_closed {
                 return After::Keep;
             }
         }
         After::Again
     }
 
-    /// Hands `count` bytes of the turn's scratch buffer to the side.
+    /// Reads once: into a large body that has begun, else into the turn's scratch buffer, of which little is used when
+    /// another large body may follow. Returns how much there was room for.
+    fn receive(&mut self, turn: &mut Turn) -> (usize, std::io::Result<usize>) {
+        let (room, expects_large) = match &mut self.side {
+            Side::Server(side) => side.room(),
+            Side::Client(side) => side.room(),
+            Side::Opening(_) => (None, false),
+        };
+        self.is_direct = room.is_some();
+        if let Some(room) = room {
+            let bytes = room.capacity() - room.len();
+            let received = rustix::io::read(&*self.stream, rustix::buffer::spare_capacity(room));
+            return (bytes, received.map_err(Into::into));
+        }
+        let bytes = if expects_large { turn.scratch.len().min(LARGE_HEAD_BYTES) } else { turn.scratch.len() };
+        let mut stream = &*self.stream;
+        (bytes, stream.read(&mut turn.scratch[..bytes]))
+    }
+
+    /// Hands `count` received bytes to the side.
     fn take(&mut self, count: usize, turn: &mut Turn) -> Result<(), String> {
         match &mut self.side {
             Side::Server(side) => {
-                side.feed(&turn.scratch[..count]);
+                if self.is_direct {
+                    side.received();
+                } else {
+                    side.feed(&turn.scratch[..count]);
+                }
                 side.dispatch_buffered(&self.outbox, turn).map_err(|refusal| {
                     log::warn!("{}: {refusal}; connection closed", side.peer());
                     refusal.to_string()
                 })
             }
-            Side::Client(side) => side.take(count, &self.outbox, turn),
+            Side::Client(side) => side.take((!self.is_direct).then_some(count), &self.outbox, turn),
             Side::Opening(_) => Ok(()),
         }
     }

@@ -82,6 +82,16 @@ impl ServerSide {
         self.is_told_to_leave
     }
 
+    /// Where to receive next: see [`RequestDecoder::room`] and [`RequestDecoder::expects_large`].
+    pub(crate) fn room(&mut self) -> (Option<&mut Vec<u8>>, bool) {
+        let expects_large = self.decoder.expects_large();
+        (self.decoder.room(), expects_large)
+    }
+
+    pub(crate) fn received(&mut self) {
+        self.decoder.received();
+    }
+
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.decoder.feed(bytes);
     }
