@@ -24,7 +24,7 @@ use crate::reactor::Shared;
 use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::{AppendError, Outbox};
+use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox};
 
 /// Nanoseconds in a millisecond.
 const MILLISECOND: u64 = 1_000_000;
@@ -254,7 +254,12 @@ impl Core {
             let timeout_ms = timeout.div_ceil(MILLISECOND).min(u64::from(u32::MAX));
             let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
             let fields = CallFields { call_id, timeout_ms, auth_token, request_id: inherited.request_id };
-            outbox.append(|buffer| put_call_with(buffer, names, &fields, body, body_bytes))
+            let put = |buffer: &mut Vec<u8>| put_call_with(buffer, names, &fields, body, body_bytes);
+            if body_bytes < LARGE_FRAME_BYTES_MIN {
+                outbox.append(put)
+            } else {
+                outbox.append_large(None, put)
+            }
         } else if state.legacy.outstanding.is_none() {
             outbox.append(|buffer| put_legacy_call(buffer, names, body, body_bytes))
         } else {

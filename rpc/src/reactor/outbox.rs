@@ -7,7 +7,8 @@
 //!
 //! It never blocks on a peer: a queue beyond its bound is refused (clients) or ends the connection (servers).
 
-use std::io::{ErrorKind, Write};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 
@@ -17,11 +18,18 @@ use mio::net::TcpStream;
 use super::Shared;
 use super::cork;
 use super::lock::{lock, try_lock};
+use super::spare;
 use crate::server::in_flight::{Stages, Ticket};
 use crate::server::provider::ProviderCore;
 
 /// Above this capacity an empty buffer is given back after a burst, in bytes.
 const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Buffers given to the kernel at a time.
+const SLICES_MAX: usize = 16;
+
+/// Frames from this size on get a buffer of their own, in bytes.
+pub(crate) const LARGE_FRAME_BYTES_MIN: usize = 16 * 1024;
 
 /// Why nothing can be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +66,8 @@ pub(crate) struct Outbox {
 /// What is waiting, and what threads must know of each other. A leaf lock.
 #[derive(Default)]
 struct Queue {
+    /// Frames that leave before `bytes`, each large one in a buffer of its own.
+    sealed: VecDeque<Vec<u8>>,
     bytes: Vec<u8>,
     /// Bytes ever appended.
     appended: u64,
@@ -97,7 +107,10 @@ enum LegacyTurn {
 #[derive(Default)]
 struct SocketSide {
     stream: Option<Arc<TcpStream>>,
+    /// Leave before `sending`.
+    sealed: VecDeque<Vec<u8>>,
     sending: Vec<u8>,
+    /// Bytes of the first of these that the kernel has taken.
     sent: usize,
 }
 
@@ -140,6 +153,24 @@ impl Outbox {
         self.append_as(Some(ticket), put)
     }
 
+    /// Appends a large frame, serialized before any lock is taken into a buffer that is never copied; `answers` as for
+    /// [`Outbox::append_answer`].
+    pub(crate) fn append_large(
+        self: &Arc<Self>,
+        answers: Option<Option<Ticket>>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<u64, AppendError> {
+        let mut frame = spare::take();
+        put(&mut frame);
+        self.append_with(answers, |queue| {
+            queue.appended += frame.len() as u64;
+            if !queue.bytes.is_empty() {
+                queue.sealed.push_back(std::mem::take(&mut queue.bytes));
+            }
+            queue.sealed.push_back(frame);
+        })
+    }
+
     /// A call ends without a reply of its own: it was answered before, or nobody wants one.
     pub(crate) fn end_unanswered(&self, ticket: Option<Ticket>) {
         lock(&self.queue).count_answer(ticket);
@@ -155,6 +186,18 @@ impl Outbox {
         answers: Option<Option<Ticket>>,
         put: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, AppendError> {
+        self.append_with(answers, |queue| {
+            let before = queue.bytes.len();
+            put(&mut queue.bytes);
+            queue.appended += (queue.bytes.len() - before) as u64;
+        })
+    }
+
+    fn append_with(
+        self: &Arc<Self>,
+        answers: Option<Option<Ticket>>,
+        put: impl FnOnce(&mut Queue),
+    ) -> Result<u64, AppendError> {
         let cork = cork::current();
         let (result, touched_first) = {
             let mut queue = lock(&self.queue);
@@ -166,9 +209,7 @@ impl Outbox {
             } else if queue.unsent() > self.unsent_bytes_max as u64 {
                 Err(AppendError::Full)
             } else {
-                let before = queue.bytes.len();
-                put(&mut queue.bytes);
-                queue.appended += (queue.bytes.len() - before) as u64;
+                put(&mut queue);
                 Ok(queue.appended)
             };
             let touched_first = cork != 0 && queue.corked_by != cork;
@@ -195,7 +236,7 @@ impl Outbox {
         let Some(mut side) = try_lock(&self.socket) else { return };
         let mut queue = lock(&self.queue);
         loop {
-            if queue.closed || queue.stalled || !queue.leftover && queue.bytes.is_empty() {
+            if queue.closed || queue.stalled || !queue.leftover && queue.is_empty() {
                 // NB: in this order. Who appends after the queue is free finds the socket side free, too.
                 drop(side);
                 drop(queue);
@@ -205,16 +246,16 @@ impl Outbox {
                 queue.leftover = false;
             } else {
                 std::mem::swap(&mut queue.bytes, &mut side.sending);
+                std::mem::swap(&mut queue.sealed, &mut side.sealed);
                 side.sent = 0;
             }
             let writable_events = queue.writable_events;
             queue.writing = true;
             drop(queue);
-            let before = side.sent;
-            let outcome = side.write();
+            let (outcome, taken) = side.write();
             queue = lock(&self.queue);
             queue.writing = false;
-            queue.written += (side.sent - before) as u64;
+            queue.written += taken;
             match outcome {
                 Written::All => side.clear(),
                 Written::Blocked => {
@@ -235,7 +276,7 @@ impl Outbox {
             let mut queue = lock(&self.queue);
             queue.writable_events += 1;
             queue.stalled = false;
-            queue.leftover || !queue.bytes.is_empty()
+            queue.leftover || !queue.is_empty()
         };
         if has_work {
             self.flush();
@@ -256,13 +297,14 @@ impl Outbox {
         *side = SocketSide::default();
         queue.closed = true;
         queue.bytes = Vec::new();
+        queue.sealed = VecDeque::new();
         queue.written
     }
 
     /// Bytes that may have left so far: what the kernel has taken, and what it is being given right now.
     pub(crate) fn may_have_left(&self) -> u64 {
         let queue = lock(&self.queue);
-        if queue.writing { queue.appended - queue.bytes.len() as u64 } else { queue.written }
+        if queue.writing { queue.appended - queue.waiting_bytes() } else { queue.written }
     }
 
     /// Bytes that have not left.
@@ -310,23 +352,64 @@ impl Queue {
     fn unsent(&self) -> u64 {
         self.appended - self.written
     }
+
+    /// Whether nothing waits that the socket side does not hold.
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.sealed.is_empty()
+    }
+
+    /// Bytes that the socket side does not hold yet.
+    fn waiting_bytes(&self) -> u64 {
+        (self.sealed.iter().map(Vec::len).sum::<usize>() + self.bytes.len()) as u64
+    }
 }
 
 impl SocketSide {
-    /// Writes until all is sent or the kernel takes no more.
-    fn write(&mut self) -> Written {
-        let Some(stream) = self.stream.as_deref() else { return Written::Blocked };
-        let mut stream = stream;
-        while self.sent < self.sending.len() {
-            match stream.write(&self.sending[self.sent..]) {
-                Ok(0) => return Written::Failed,
-                Ok(count) => self.sent += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Written::Blocked,
+    /// Writes until all is sent or the kernel takes no more. Returns how much it took, too.
+    fn write(&mut self) -> (Written, u64) {
+        let Some(stream) = self.stream.clone() else { return (Written::Blocked, 0) };
+        let mut taken = 0;
+        while !self.sealed.is_empty() || self.sent < self.sending.len() {
+            let result = if self.sealed.is_empty() {
+                (&*stream).write(&self.sending[self.sent..])
+            } else {
+                self.write_sealed(&stream)
+            };
+            match result {
+                Ok(0) => return (Written::Failed, taken),
+                Ok(count) => {
+                    taken += count as u64;
+                    self.advance(count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return (Written::Blocked, taken),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Written::Failed,
+                Err(_) => return (Written::Failed, taken),
             }
         }
-        Written::All
+        (Written::All, taken)
+    }
+
+    /// Gives the kernel as many buffers as it takes at once.
+    fn write_sealed(&self, mut stream: &TcpStream) -> std::io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut count = 0;
+        for (slice, buffer) in slices.iter_mut().zip(self.sealed.iter().chain([&self.sending])) {
+            let sent = if count == 0 { self.sent } else { 0 };
+            *slice = IoSlice::new(&buffer[sent..]);
+            count += 1;
+        }
+        stream.write_vectored(&slices[..count])
+    }
+
+    /// The kernel has taken `count` more bytes.
+    fn advance(&mut self, count: usize) {
+        self.sent += count;
+        while self.sealed.front().is_some_and(|first| first.len() <= self.sent)
+            && let Some(first) = self.sealed.pop_front()
+        {
+            self.sent -= first.len();
+            spare::give(first);
+        }
     }
 
     fn clear(&mut self) {

@@ -12,7 +12,7 @@ use crate::middleware::{CallSide, Ended, Observed};
 use crate::protocol::encoder::{Body, put_failure, put_reply};
 use crate::protocol::status::Status;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::{AppendError, Outbox, ServerOwner};
+use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox, ServerOwner};
 
 /// What an origin client is told when there is nothing else to say: a zero tag, which its parser refuses.
 const LEGACY_UNSAYABLE: u8 = 0;
@@ -135,7 +135,12 @@ fn append_framed(
                 return outbox
                     .append_answer(ticket, |buffer| put_failure(buffer, call_id, Status::Internal, &text));
             }
-            outbox.append_answer(ticket, |buffer| put_reply(buffer, call_id, body, body_bytes))
+            let put = |buffer: &mut Vec<u8>| put_reply(buffer, call_id, body, body_bytes);
+            if body_bytes < LARGE_FRAME_BYTES_MIN {
+                outbox.append_answer(ticket, put)
+            } else {
+                outbox.append_large(Some(ticket), put)
+            }
         }
         Err((status, text)) => {
             outbox.append_answer(ticket, |buffer| put_failure(buffer, call_id, status, text))
