@@ -146,7 +146,7 @@ impl Admission {
             ),
             Verdict::DiskLost(peer) => warn!(
                 "{path} is empty, but node {peer} at {} has a log of this cluster and knows node {} with other data: \
-                 this node does not take part, since it has forgotten what it promised. Put its data directory back",
+                 this node does not vote, since it has forgotten what it promised. Put its data directory back",
                 address(peer),
                 self.border.node_id
             ),
