@@ -38,10 +38,22 @@ impl NodeAddress {
 
     /// What two nodes must not have in common: the same address in another spelling is the same address.
     pub(crate) fn canonical(&self) -> String {
-        match self.host.parse::<IpAddr>() {
-            Ok(ip) => join(&ip.to_canonical().to_string(), self.port),
-            Err(_) => join(&self.host.to_ascii_lowercase(), self.port),
-        }
+        join(&canonical_host(&self.host), self.port)
+    }
+
+    /// Nor this: the machine and what is listened on there. Nodes on machines of their own may listen on the same.
+    pub(crate) fn canonical_listen(&self) -> (String, String) {
+        let listen = self.listen_address();
+        let (host, port) = listen.rsplit_once(':').unwrap_or((&listen, ""));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (canonical_host(&self.host), format!("{} {port}", canonical_host(host)))
+    }
+}
+
+fn canonical_host(host: &str) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().to_string(),
+        Err(_) => host.to_ascii_lowercase(),
     }
 }
 
@@ -52,7 +64,7 @@ pub(crate) fn parse_host(text: &str) -> Result<String, String> {
         None => text,
     };
     if bare.is_empty() {
-        return Err("the host is empty".to_owned());
+        return Err("the host is empty; write a host name or an address, for instance 127.0.0.1".to_owned());
     }
     if bare.len() > HOST_BYTES_MAX {
         return Err(format!("the host is longer than {HOST_BYTES_MAX} bytes"));
@@ -85,10 +97,10 @@ pub(crate) fn parse_port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Checks `host:port` and gives it back in its one spelling.
-pub(crate) fn parse_host_port(text: &str) -> Result<String, String> {
+/// Checks `host:port` and gives it back in its one spelling. The error says what to write instead.
+pub fn parse_host_port(text: &str) -> Result<String, String> {
     let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(format!("{text:?} has no port; write host:port"));
+        return Err(format!("{text:?} has no port; write HOST:PORT"));
     };
     if host.contains(':') && !host.starts_with('[') {
         return Err(format!("{text:?} is ambiguous; write an IPv6 address in brackets, [::]:29016"));

@@ -31,7 +31,7 @@ pub struct Config {
     pub election_min_ms: u64,
     /// The longest election timeout, milliseconds.
     pub election_max_ms: u64,
-    /// How many bytes of log make a node take a snapshot and drop the log before it.
+    /// How many bytes of log make a node take a snapshot and drop the log before it, at most 128 MiB.
     pub snapshot_log_bytes: u64,
     /// The named maxima of a node.
     pub limits: Limits,

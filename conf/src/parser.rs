@@ -128,6 +128,7 @@ impl Parser<'_> {
     fn finish_nodes(&mut self) -> Result<(), ConfError> {
         let nodes = std::mem::take(&mut self.nodes);
         let mut seen: BTreeMap<String, (u64, usize)> = BTreeMap::new();
+        let mut listening: BTreeMap<(String, String), (u64, usize)> = BTreeMap::new();
         for (expected, (id, lines)) in nodes.into_iter().enumerate() {
             let any = [
                 lines.host.as_ref().map(|h| h.1),
@@ -147,7 +148,8 @@ impl Parser<'_> {
                 )
             };
             let (host, host_line) = lines.host.ok_or_else(|| missing("ip", "127.0.0.1"))?;
-            let (port, _) = lines.port.ok_or_else(|| missing("port", &(29016 + id).to_string()))?;
+            let (port, port_line) = lines.port.ok_or_else(|| missing("port", &(29016 + id).to_string()))?;
+            let listen_line = lines.listen.as_ref().map_or(port_line, |(_, line)| *line);
             let node = NodeAddress { id, host, port, listen: lines.listen.map(|(listen, _)| listen) };
             if let Some((other, other_line)) = seen.insert(node.canonical(), (id, host_line)) {
                 let what = format!(
@@ -155,6 +157,13 @@ impl Parser<'_> {
                     node.address()
                 );
                 return Err(self.at(host_line, what));
+            }
+            if let Some((other, line)) = listening.insert(node.canonical_listen(), (id, listen_line)) {
+                let what = format!(
+                    "node{id} listens on {} as node{other} of the same host does (line {line}); give it another port",
+                    node.listen_address()
+                );
+                return Err(self.at(listen_line, what));
             }
             self.config.nodes.push(node);
         }

@@ -47,12 +47,17 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+/// A node takes a snapshot at the latest after this much log, bytes; a setting beyond it would have no effect.
+const SNAPSHOT_LOG_BYTES_MAX: u64 = 128 * MIB;
+
 /// Every numeric setting, in the order of `sample.conf`.
 pub const SETTINGS: &[Setting] = &[
     row("heartbeat_ms", Unit::Milliseconds, 25, 1, 10_000, |c| &mut c.heartbeat_ms),
     row("election_min_ms", Unit::Milliseconds, 300, 10, 60_000, |c| &mut c.election_min_ms),
     row("election_max_ms", Unit::Milliseconds, 500, 11, 120_000, |c| &mut c.election_max_ms),
-    row("snapshot_log_bytes", Unit::Bytes, 64 * MIB, 64 * KIB, 64 * GIB, |c| &mut c.snapshot_log_bytes),
+    row("snapshot_log_bytes", Unit::Bytes, 64 * MIB, 64 * KIB, SNAPSHOT_LOG_BYTES_MAX, |c| {
+        &mut c.snapshot_log_bytes
+    }),
     row("connections_max", Unit::Count, 10_000, 16, 1_000_000, |c| &mut c.limits.connections_max),
     row("calls_in_flight_max", Unit::Count, 65_536, 1, 10_000_000, |c| &mut c.limits.calls_in_flight_max),
     row("key_bytes_max", Unit::Bytes, 64 * KIB, 1, MIB, |c| &mut c.limits.key_bytes_max),

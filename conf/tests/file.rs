@@ -91,6 +91,8 @@ fn a_bad_value_is_answered_with_the_line_and_a_good_one() {
     assert!(refusal("node0ip=127.0.0.1:29016\n").contains("line 1: node0ip: "));
     assert!(refusal("node0ip=0.0.0.0\nnode0port=1\n").contains("node0listen"));
     assert!(refusal("node0port=0\n").contains("1 to 65535"));
+    assert!(refusal("node0ip=\n").contains("the host is empty; write a host name or an address"));
+    assert!(refusal("snapshot_log_bytes=129MiB\n").contains("to 134217728 bytes"));
     assert!(refusal("node7ip=a\nnode7port=1\n").contains("at most 7"));
     assert!(refusal("cluster_id=a b\n").contains("cluster_id is \"a b\""));
     assert!(refusal("heartbeat_ms\n").contains("line 1: \"heartbeat_ms\" is no setting; write key=value"));
@@ -116,6 +118,24 @@ fn what_stands_twice_or_not_at_all_is_named() {
         refusal("node0ip=::1\nnode0port=29016\nnode1ip=0:0:0:0:0:0:0:1\nnode1port=29016\n"),
         "test.conf, line 3: node1 has the address [0:0:0:0:0:0:0:1]:29016 of node0 (line 1); give it another port"
     );
+}
+
+#[test]
+fn two_nodes_of_one_host_cannot_listen_on_the_same_and_two_hosts_can() {
+    let file = |hosts: [&str; 2], listens: [&str; 2]| {
+        let node = |id: usize| {
+            format!("node{id}ip={}\nnode{id}port={}\nnode{id}listen={}\n", hosts[id], 29016 + id, listens[id])
+        };
+        format!("{}{}", node(0), node(1))
+    };
+    let same = ["0.0.0.0:29000", "0.0.0.0:29000"];
+    assert_eq!(
+        refusal(&file(["127.0.0.1", "127.0.0.1"], same)),
+        "test.conf, line 6: node1 listens on 0.0.0.0:29000 as node0 of the same host does (line 3); give it another port"
+    );
+    assert!(refusal(&file(["a", "A"], ["[::1]:1", "[0:0:0:0:0:0:0:1]:1"])).contains("line 6: node1 listens"));
+    assert!(Config::parse(&file(["10.0.0.1", "10.0.0.2"], same), "test.conf").is_ok());
+    assert!(Config::parse(&file(["a", "a"], ["0.0.0.0:1", "0.0.0.0:2"]), "test.conf").is_ok());
 }
 
 #[test]

@@ -11,12 +11,12 @@ use clap::Parser;
 use proto::friend::{FiendServiceRpcStub, GetFriendsListRequest, GetFriendsListResponse};
 use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController, RpcError};
 
-/// Prints the friends of a user.
+/// Asks a provider for the friends of a user and prints them.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "consumer", version)]
 struct Arguments {
     /// Address of the provider, HOST:PORT.
-    #[arg(long, env = "PROVIDER_ADDR", default_value = "127.0.0.1:8000")]
+    #[arg(long, env = "PROVIDER_ADDR", default_value = "127.0.0.1:8000", value_parser = conf::parse_host_port)]
     addr: String,
     /// The user whose friends are asked for.
     #[arg(long, default_value_t = 1000)]

@@ -21,9 +21,9 @@ use rpc::{ProviderConfig, Reactor, ReactorConfig, Reply, RpcProvider};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Serves the friend list of user 1000.
+/// Serves the friend list of user 1000, the demo of the RPC framework.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "provider", version)]
 struct Arguments {
     /// Address to listen on, HOST:PORT.
     #[arg(long, env = "PROVIDER_ADDR", default_value = "127.0.0.1:8000")]

@@ -29,6 +29,10 @@ fn the_consumer_lists_the_friends_that_the_provider_knows() {
     // As a client of the origin would ask, and for somebody the service does not know.
     assert_eq!(String::from_utf8(consumer(&["--legacy"]).stdout).unwrap(), text);
     assert_eq!(consumer(&["--userid", "7"]).status.code(), Some(1));
+    assert_eq!(
+        consumer(&["--version"]).stdout,
+        format!("consumer {}\n", env!("CARGO_PKG_VERSION")).as_bytes()
+    );
 
     provider.signal(Signal::TERM);
     assert!(provider.ended(LONG).success());
