@@ -2,6 +2,7 @@
 //! however it ends.
 
 use std::fs;
+use std::io::{PipeReader, Write, pipe};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -151,6 +152,30 @@ fn a_signal_to_all_processes_at_once_is_one_order_to_stop() {
     assert!(!launched.process.log().contains("ended with"), "{}", launched.process.log());
 }
 
+/// A pipe that is full and that nobody reads: whoever writes to it waits until the reader is dropped.
+fn full_pipe() -> (PipeReader, std::io::PipeWriter) {
+    let (reader, writer) = pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    std::thread::spawn(move || while filler.write_all(&[b'x'; 512]).is_ok() {});
+    (reader, writer)
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_the_launcher_from_obeying() {
+    let _turn = take_turn();
+    let folder = tempfile::tempdir().unwrap();
+    let (_reader, writer) = full_pipe();
+    let mut command = raft_core_run();
+    command.args(["-n", "2"]).current_dir(folder.path());
+    let process = Process::start_into(command, writer);
+    let mut launched = Launched { process, folder };
+    let children = launched.children(2);
+    until("the nodes have their data", LONG, || launched.path("test-data/node1/identity").exists());
+    launched.process.signal(Signal::INT);
+    assert!(launched.process.ended(LONG).success());
+    assert_gone(&children);
+}
+
 #[test]
 fn a_node_that_dies_is_reported_with_how_and_the_rest_is_kept() {
     let _turn = take_turn();
@@ -161,10 +186,14 @@ fn a_node_that_dies_is_reported_with_how_and_the_rest_is_kept() {
     until("the death is reported", LONG, || {
         launched.process.log().contains("killed by SIGKILL; 2 of 3 nodes are left")
     });
+    let dead = (0..3).find(|id| launched.process.log().contains(&format!("node {id} has died"))).unwrap();
+    let again =
+        format!("start it again with `{} --node {dead} -f test.conf`", env!("CARGO_BIN_EXE_raft-core-run"));
+    assert!(launched.process.log().contains(&again), "{}", launched.process.log());
     assert!(is_alive(children[1]) && is_alive(children[2]));
     send(children[1], Signal::ABORT);
     until("the second death is reported", LONG, || {
-        launched.process.log().contains("killed by SIGABRT; 1 of 3 nodes are left, too few to go on")
+        launched.process.log().contains("killed by SIGABRT; 1 of 3 nodes is left, too few to go on")
     });
     assert!(is_alive(children[2]) && !launched.process.has_ended());
     send(children[2], Signal::KILL);

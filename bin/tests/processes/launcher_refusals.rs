@@ -105,6 +105,10 @@ fn a_port_in_use_ends_the_start_with_the_address_and_leaves_nothing_running() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("node 1 did not start (exit code 1, its reason is above)"), "{text}");
+    assert!(
+        text.contains("each of the others can be run by") && text.contains("--node I -f test.conf"),
+        "{text}"
+    );
     assert!(text.contains(&format!("127.0.0.1:{}", ports[1])), "{text}");
     until("the other ports are free again", LONG, || {
         [ports[0], ports[2]].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())

@@ -19,7 +19,7 @@ Exit codes: 0 stopped as asked; 1 a failure while starting or running; 2 wrong u
 
 /// Starts a raft-kv cluster on this machine, or one node of a cluster.
 #[derive(Debug, Parser)]
-#[command(name = "raft-core-run", version, about, after_help = EXAMPLES)]
+#[command(name = "raft-core-run", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// How many nodes, 1 to 7 [default: as many as the file names, 3 for a new file]
     #[arg(short = 'n', long = "nodes", value_name = "N", env = "RAFT_KV_NODES")]

@@ -1,9 +1,9 @@
 //! One node's process as its launcher sees it: started, listened to, signalled, and its end described.
 //!
-//! Two threads per child carry its output: `stderr-I` hands its log lines on, each in one write and with the node's
+//! Two threads per child carry its output: `stderr-I` hands its log lines on, each in one piece and with the node's
 //! prefix, `stdout-I` waits for the one word a node says there once it serves. Both end with the process.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::arguments::VARIABLES;
 use crate::failure::Failure;
+use crate::outlet::Outlet;
 use crate::signals;
 
 /// What a node writes to its standard output when it has started.
@@ -39,7 +40,7 @@ pub(crate) struct End {
 impl ChildNode {
     /// Starts node `id`. NB: must be called on the main thread: the kernel sends the parent-death signal when the
     /// *thread* that started the child ends.
-    pub(crate) fn start(id: u64, file: &Path, data_dir: &Path) -> Result<ChildNode, Failure> {
+    pub(crate) fn start(id: u64, file: &Path, data_dir: &Path, outlet: Outlet) -> Result<ChildNode, Failure> {
         let failed = |error: io::Error| Failure::Runtime(format!("node {id} cannot be started: {error}"));
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
@@ -54,7 +55,7 @@ impl ChildNode {
         let has_started = Arc::new(AtomicBool::new(false));
         let mut child = ChildNode { id, process, has_started: has_started.clone(), readers: Vec::new() };
         child.read(format!("stdout-{id}"), move || note_start(stdout, &has_started)).map_err(failed)?;
-        child.read(format!("stderr-{id}"), move || hand_on_log(id, stderr)).map_err(failed)?;
+        child.read(format!("stderr-{id}"), move || hand_on_log(id, stderr, &outlet)).map_err(failed)?;
         Ok(child)
     }
 
@@ -136,21 +137,20 @@ fn note_start(stdout: ChildStdout, has_started: &AtomicBool) {
     let _ = io::copy(&mut reader, &mut io::sink());
 }
 
-fn hand_on_log(id: u64, stderr: ChildStderr) {
+fn hand_on_log(id: u64, stderr: ChildStderr, outlet: &Outlet) {
     let prefix = format!("[node {id}] ");
     let mut reader = BufReader::new(stderr);
-    let mut line = Vec::new();
     loop {
-        line.clear();
+        let mut line = Vec::new();
         match reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
-            Ok(_) => write_line(&prefix, &mut line),
+            Ok(_) => outlet.put(whole_line(&prefix, line)),
         }
     }
 }
 
-/// One write per line, so that the lines of several nodes never mix.
-fn write_line(prefix: &str, line: &mut Vec<u8>) {
+/// The line with its prefix and its end.
+fn whole_line(prefix: &str, mut line: Vec<u8>) -> Vec<u8> {
     // The node's own log lines carry the prefix already; a panic's text, for instance, does not.
     if !line.starts_with(prefix.as_bytes()) {
         line.splice(0..0, prefix.bytes());
@@ -158,6 +158,5 @@ fn write_line(prefix: &str, line: &mut Vec<u8>) {
     if !line.ends_with(b"\n") {
         line.push(b'\n');
     }
-    // A terminal that is gone must not stop the nodes: the line is lost, the pipe still drained.
-    let _ = io::stderr().write_all(line);
+    line
 }

@@ -52,7 +52,8 @@ pub(crate) fn open(file: &Path, nodes: Option<u64>, id: u64) -> Result<Config, F
     check_count(&config, file, nodes)?;
     if config.node(id).is_none() {
         let (file, last) = (file.display(), config.nodes.len() - 1);
-        return Err(Failure::Usage(format!("{file} names no node {id}; --node takes 0 to {last}")));
+        let numbers = if last == 0 { "0 only".to_owned() } else { format!("0 to {last}") };
+        return Err(Failure::Usage(format!("{file} names no node {id}; --node takes {numbers}")));
     }
     Ok(config)
 }
@@ -61,8 +62,9 @@ fn check_count(config: &Config, file: &Path, nodes: Option<u64>) -> Result<(), F
     let named = config.nodes.len() as u64;
     match nodes {
         Some(asked) if asked != named => Err(Failure::Usage(format!(
-            "{} names {named} nodes but -n asks for {asked}; use -n {named}, or name another file with -f",
-            file.display()
+            "{} names {named} node{} but -n asks for {asked}; use -n {named}, or name another file with -f",
+            file.display(),
+            if named == 1 { "" } else { "s" }
         ))),
         _ => Ok(()),
     }

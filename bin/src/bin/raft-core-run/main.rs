@@ -10,6 +10,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("raft-kv builds on Linux only: its log and its launcher use Linux system calls");
 
+mod advice;
 mod arguments;
 mod child;
 mod cluster_file;
@@ -19,6 +20,7 @@ mod leader_watch;
 mod logging;
 mod node;
 mod orphan;
+mod outlet;
 mod parent;
 mod resources;
 mod server_adapter;
@@ -26,6 +28,9 @@ mod signals;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -41,10 +46,25 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody is left to tell if even this cannot be written.
-            let _ = writeln!(std::io::stderr(), "raft-core-run: {failure}");
+            say_last(format!("raft-core-run: {failure}"));
             failure.exit_code()
         }
+    }
+}
+
+/// How long the last sentence waits for a reader.
+const LAST_WORD_WITHIN: Duration = Duration::from_secs(1);
+
+/// Writes a line to standard error, by a thread of its own: a pipe that nobody empties must not keep the process.
+fn say_last(line: String) {
+    let (done, written) = mpsc::channel();
+    let body = move || {
+        // Nobody is left to tell if even this cannot be written.
+        let _ = writeln!(std::io::stderr(), "{line}");
+        let _ = done.send(());
+    };
+    if thread::Builder::new().spawn(body).is_ok() {
+        let _ = written.recv_timeout(LAST_WORD_WITHIN);
     }
 }
 

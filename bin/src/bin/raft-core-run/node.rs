@@ -14,7 +14,7 @@ pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
     if let Some(parent_pid) = arguments.parent_pid {
         orphan::die_with_parent(parent_pid)?;
     }
-    logging::start(format!("node {id}"));
+    logging::start(format!("node {id}"), None);
     resources::raise_descriptor_limit();
     let config = cluster_file::open(&arguments.file, arguments.nodes, id)?;
     let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &arguments.file);

@@ -12,14 +12,18 @@ use conf::Config;
 use signal_hook::consts::SIGCHLD;
 
 use crate::Outcome;
+use crate::advice::RunByHand;
 use crate::arguments::Arguments;
 use crate::child::{ChildNode, End};
 use crate::failure::Failure;
 use crate::leader_watch::{LeaderNews, LeaderWatch};
+use crate::outlet::Outlet;
 use crate::{cluster_file, data_dir, logging, resources, signals};
 
 /// How long the nodes have to stop in order before they are killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// How long the last lines wait for a reader.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// Events that wait for the main thread; a sender waits when it is full.
 const EVENTS_MAX: usize = 64;
 
@@ -33,13 +37,20 @@ pub(crate) enum Event {
 
 /// Starts all nodes of the file and watches them until a signal says stop.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    logging::start("launcher".to_owned());
+    let outlet = Outlet::start()?;
+    logging::start("launcher".to_owned(), Some(outlet.clone()));
+    let outcome = launch(arguments, &outlet);
+    outlet.flush(FLUSH_WITHIN);
+    outcome
+}
+
+fn launch(arguments: &Arguments, outlet: &Outlet) -> Outcome {
     resources::raise_descriptor_limit();
     let config = cluster_file::open_or_create(&arguments.file, arguments.nodes)?;
     advise(config.nodes.len());
     let (sender, events) = sync_channel(EVENTS_MAX);
     forward_signals(sender.clone())?;
-    let mut parent = Parent::start(arguments, &config, events)?;
+    let mut parent = Parent::start(arguments, &config, events, outlet)?;
     let watch = LeaderWatch::start(config.addresses(), sender)?;
     let outcome = parent.watch(&watch);
     watch.stop();
@@ -48,11 +59,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 
 fn advise(nodes: usize) {
     if nodes.is_multiple_of(2) {
-        log::warn!(
-            "{nodes} nodes survive the loss of {}, as {} do; an odd number is cheaper",
-            (nodes - 1) / 2,
-            nodes - 1
-        );
+        let (loss, fewer) = match nodes {
+            2 => ("none".to_owned(), "1 does".to_owned()),
+            _ => (((nodes - 1) / 2).to_string(), format!("{} do", nodes - 1)),
+        };
+        log::warn!("{nodes} nodes survive the loss of {loss}, as {fewer}; an odd number is cheaper");
     }
 }
 
@@ -67,19 +78,27 @@ struct Parent {
     children: Vec<ChildNode>,
     events: Receiver<Event>,
     file: PathBuf,
+    by_hand: RunByHand,
     nodes: usize,
 }
 
 impl Parent {
-    fn start(arguments: &Arguments, config: &Config, events: Receiver<Event>) -> Result<Parent, Failure> {
+    fn start(
+        arguments: &Arguments,
+        config: &Config,
+        events: Receiver<Event>,
+        outlet: &Outlet,
+    ) -> Result<Parent, Failure> {
         let file = arguments.file.clone();
         let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &file);
         let mut children = Vec::new();
         for node in &config.nodes {
-            children.push(ChildNode::start(node.id, &file, &base)?);
+            children.push(ChildNode::start(node.id, &file, &base, outlet.clone())?);
         }
-        log::info!("{} nodes of {} started, data in {}", children.len(), file.display(), base.display());
-        Ok(Parent { nodes: children.len(), children, events, file })
+        let nodes = children.len();
+        let noun = if nodes == 1 { "node" } else { "nodes" };
+        log::info!("{nodes} {noun} of {} started, data in {}", file.display(), base.display());
+        Ok(Parent { nodes, children, events, file, by_hand: RunByHand::new(arguments) })
     }
 
     /// Until a signal says stop (Ok) or there is nothing left to watch (Err).
@@ -121,13 +140,23 @@ impl Parent {
     fn report(&self, id: u64, end: &End) -> Outcome {
         let how = end.describe();
         if !end.has_started && end.is_refusal() {
-            let text =
+            let mut text =
                 format!("node {id} did not start ({how}, its reason is above), so none is kept running");
+            if self.nodes > 1 && !end.is_usage() {
+                let command = self.by_hand.command("I");
+                text.push_str(&format!(
+                    "; until that is mended, each of the others can be run by `{command}`"
+                ));
+            }
             return Err(if end.is_usage() { Failure::Usage(text) } else { Failure::Runtime(text) });
         }
         let (left, nodes) = (self.children.len(), self.nodes);
         let enough = if left > nodes / 2 { "which is enough to go on" } else { "too few to go on" };
-        log::error!("node {id} has died: {how}; {left} of {nodes} nodes are left, {enough}");
+        let are = if left == 1 { "is" } else { "are" };
+        let command = self.by_hand.command(&id.to_string());
+        log::error!(
+            "node {id} has died: {how}; {left} of {nodes} nodes {are} left, {enough}; start it again with `{command}`"
+        );
         Ok(())
     }
 
@@ -168,6 +197,7 @@ impl Parent {
         let ids: Vec<String> = self.children.iter().map(|child| child.id.to_string()).collect();
         // Dropping a child kills it and waits for its end.
         self.children.clear();
-        Err(Failure::Runtime(format!("node {} did not stop in time and was killed", ids.join(", "))))
+        let (noun, were) = if ids.len() == 1 { ("node", "was") } else { ("nodes", "were") };
+        Err(Failure::Runtime(format!("{noun} {} did not stop in time and {were} killed", ids.join(", "))))
     }
 }

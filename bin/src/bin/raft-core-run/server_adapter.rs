@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use conf::Config;
 use kvserver::{Server, ServerConfig, StartError, Stopped};
 
+use rpc::RpcError;
+use rustix::io::Errno;
+
 use crate::Outcome;
 use crate::failure::Failure;
 
@@ -18,7 +21,23 @@ pub(crate) fn start(config: &Config, id: u64, data_dir: PathBuf) -> Result<Runni
     match Server::start(&server_config(config, id, data_dir)?) {
         Ok(server) => Ok(RunningServer { server }),
         Err(StartError::Config(text)) => Err(Failure::Usage(text)),
+        Err(StartError::Rpc(error)) => Err(Failure::Runtime(listen_text(id, &error))),
         Err(error) => Err(Failure::Runtime(error.to_string())),
+    }
+}
+
+/// What the reactor says, with what to write where the machine has not the address that others connect to.
+fn listen_text(id: u64, error: &RpcError) -> String {
+    let foreign = std::io::Error::from(Errno::ADDRNOTAVAIL).to_string();
+    match error {
+        RpcError::Listen { cause, address } if *cause == foreign => {
+            let port = address.rsplit(':').next().unwrap_or_default();
+            format!(
+                "{error}: this machine does not have that address; if it is right for the others, name one to listen \
+                 on, for instance node{id}listen=0.0.0.0:{port}"
+            )
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -66,6 +85,16 @@ fn size(key: &str, value: u64) -> Result<usize, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_of_another_machine_is_answered_with_the_setting_that_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        // Kept for documentation (RFC 5737): no machine has it.
+        let config = Config::parse("node0ip=192.0.2.1\nnode0port=29016\n", "test.conf").unwrap();
+        let refused = start(&config, 0, folder.path().to_owned());
+        let Err(Failure::Runtime(text)) = refused else { panic!("the node listens on a foreign address") };
+        assert!(text.ends_with("for instance node0listen=0.0.0.0:29016"), "{text}");
+    }
 
     #[test]
     fn what_the_file_does_not_say_is_the_servers_own_default() {

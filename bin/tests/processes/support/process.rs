@@ -1,6 +1,7 @@
 //! One process of ours: started with its output in a file, signalled, waited for, and never left behind.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -44,6 +45,12 @@ impl Process {
         let file = OpenOptions::new().create(true).append(true).open(log).unwrap();
         command.stdout(Stdio::null()).stderr(file);
         Process { child: command.spawn().unwrap(), log: log.to_owned() }
+    }
+
+    /// Starts the command with standard error going into a pipe.
+    pub fn start_into(mut command: Command, stderr: PipeWriter) -> Process {
+        command.stdout(Stdio::null()).stderr(stderr);
+        Process { child: command.spawn().unwrap(), log: PathBuf::new() }
     }
 
     pub fn pid(&self) -> u32 {
