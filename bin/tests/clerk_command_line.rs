@@ -117,3 +117,31 @@ fn help_and_version_are_exit_code_0() {
         assert!(!output.stdout.is_empty(), "{words:?}");
     }
 }
+
+#[test]
+fn an_address_without_a_port_is_wrong_usage_of_the_consumer() {
+    let consumer = Command::new(env!("CARGO_BIN_EXE_consumer")).args(["--addr", "foo"]).output().unwrap();
+    assert_eq!(consumer.status.code(), Some(2));
+    assert!(complaint(&consumer).contains("write HOST:PORT"), "{}", complaint(&consumer));
+}
+
+#[test]
+fn a_node_that_takes_the_connection_and_says_nothing_is_not_called_down() {
+    // The system takes the connection; nobody reads what comes.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let output = clerk(&["--endpoints", &address, "--timeout-ms", "150", "status"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(&format!("{address} is not answering: no reply within 150 ms")), "{text}");
+    let json = clerk(&["--endpoints", &address, "--timeout-ms", "150", "status", "--json"]);
+    assert!(String::from_utf8(json.stdout).unwrap().contains("\"role\":\"down\""));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_not_the_users_mistake() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clerk"));
+    let output = command.args(["--endpoints", &nobody(), "status", "--json"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", complaint(&output));
+    assert!(complaint(&output).contains("standard output cannot be written"), "{}", complaint(&output));
+}

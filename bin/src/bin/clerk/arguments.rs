@@ -17,8 +17,8 @@ Examples:
   clerk --endpoints 10.0.0.1:8000,10.0.0.2:8000 get colour
   clerk bench --op put,get --clients 1,64 --seconds 6
 
-Exit codes: 0 done; 1 there is no such key; 2 wrong usage or configuration; 3 the store is unavailable, or did
-not finish in time; 130 interrupted. RUST_LOG=debug shows what happens underneath.";
+Exit codes: 0 done; 1 there is no such key; 2 wrong usage or configuration; 3 the store is unavailable or did
+not finish in time, or the output cannot be written; 130 interrupted. RUST_LOG=debug shows what happens underneath.";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,7 @@ A get is linearizable; its value is compared with what was put. What fails, miss
 ///
 /// Without a command it runs the loop of the origin.
 #[derive(Debug, Parser)]
-#[command(name = "clerk", version, about, after_help = EXAMPLES)]
+#[command(name = "clerk", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) target: Target,

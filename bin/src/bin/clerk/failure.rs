@@ -12,7 +12,7 @@ pub(crate) enum Failure {
     NotFound(String),
     /// The arguments, the configuration or the value cannot be used as they stand: exit code 2.
     Usage(String),
-    /// The store could not be reached or did not finish in time: exit code 3.
+    /// The store could not be reached or did not finish in time, or the output cannot be written: exit code 3.
     Unavailable(String),
     /// Nobody reads standard output any more, e.g. `clerk get x | head`: the rest is not wanted, exit code 0.
     OutputClosed,

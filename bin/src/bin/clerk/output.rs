@@ -19,6 +19,6 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 fn failed(error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Usage(format!("standard output cannot be written: {error}")),
+        _ => Failure::Unavailable(format!("standard output cannot be written: {error}")),
     }
 }

@@ -13,6 +13,9 @@ use crate::{arguments::Target, failure::Failure, output};
 /// The longest value taken from standard input, in bytes: what one request may carry. A longer one is a usage error.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
 
+/// How much of a key a message shows, in bytes.
+const KEY_SHOWN_BYTES_MAX: usize = 60;
+
 pub(crate) fn put(target: &Target, key: &OsStr, value: &OsStr) -> Result<(), Failure> {
     let value = read_value(value)?;
     target.clerk()?.put(bytes_of(key), value)?;
@@ -36,7 +39,16 @@ pub(crate) fn delete(target: &Target, key: &OsStr) -> Result<(), Failure> {
 }
 
 fn not_found(key: &OsStr) -> Failure {
-    Failure::NotFound(format!("there is no key {:?}", key.to_string_lossy()))
+    Failure::NotFound(format!("there is no key {}", shown(key)))
+}
+
+/// The key as a message shows it, in quotes and no longer than a line takes.
+fn shown(key: &OsStr) -> String {
+    let key = key.to_string_lossy();
+    match key.len() > KEY_SHOWN_BYTES_MAX {
+        true => format!("{:?}…", &key[..key.floor_char_boundary(KEY_SHOWN_BYTES_MAX)]),
+        false => format!("{key:?}"),
+    }
 }
 
 fn bytes_of(text: &OsStr) -> Bytes {
@@ -60,4 +72,16 @@ fn read_value(value: &OsStr) -> Result<Bytes, Failure> {
         )));
     }
     Ok(Bytes::from(input))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_key_is_shown_in_part_and_never_cut_inside_a_letter() {
+        assert_eq!(shown(OsStr::new("colour")), "\"colour\"");
+        assert_eq!(shown(OsStr::new(&"é".repeat(31))), format!("\"{}\"…", "é".repeat(30)));
+        assert_eq!(shown(OsStr::new(&format!("x{}", "é".repeat(31)))), format!("\"x{}\"…", "é".repeat(29)));
+    }
 }

@@ -54,7 +54,7 @@ pub(crate) fn run(target: &Target, json: bool) -> Result<(), Failure> {
         output::line(&table(&rows))?;
         for answered in &answers {
             if let Err(error) = &answered.reply {
-                output::line(&format!("{} is down: {error}", answered.node.address))?;
+                output::line(&format!("{} {}: {error}", answered.node.address, condition(error)))?;
             }
         }
     }
@@ -64,6 +64,15 @@ pub(crate) fn run(target: &Target, json: bool) -> Result<(), Failure> {
             Err(Failure::Unavailable(format!("no node of {} answered: {error}", all.join(","))))
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a node that gave no status is down or, since it took the connection and the request, merely silent.
+fn condition(error: &RpcError) -> &'static str {
+    match error {
+        RpcError::Connect { .. } | RpcError::Resolve { .. } => "is down",
+        RpcError::DeadlineExceeded { may_have_run: false, .. } => "is down or cannot be reached",
+        _ => "is not answering",
     }
 }
 
