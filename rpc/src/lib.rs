@@ -72,10 +72,16 @@
 //! message as the reply, in one write, and the single byte `0x00` for whatever cannot be said. A channel with
 //! [`ChannelConfig::legacy`] speaks to origin servers. Module [`protocol`] does all this without sockets.
 //!
+//! # Guides
+//!
+//! In `docs`: `deadlines.md` (time, cancellation, sending again), `overload.md` (limits, going away), `middleware.md` (tokens,
+//! logs, counters, and how to write one), `wire.md` (for clients in other languages).
+//!
 //! # The rooms
 //!
 //! `protocol` is sans-IO; `reactor` owns sockets and time; `server` and `client` give the frames their meaning. Arrows go
-//! from the latter two to the former two, and from the reactor to the sides of a connection. This crate knows no Raft.
+//! from the latter two to the former two, and from the reactor to the sides of a connection. `middleware` is asked by both
+//! sides, `inherit` is what a handler's calls get from its own. This crate knows no Raft.
 
 mod client;
 mod config;

@@ -1,9 +1,13 @@
-//! The bytes captured from the origin's C++ programs, against the codec. (The services are tested by their crates.)
+//! The bytes captured from the origin's C++ programs, and those of the guide, against the codec. (The services are tested
+//! by their crates.)
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
 
+use rpc::Status;
 use rpc::protocol::decoder::{Mode, RequestDecoder};
-use rpc::protocol::encoder::{Names, put_legacy_call};
+use rpc::protocol::encoder::{
+    Names, put_call, put_cancel, put_failure, put_going_away, put_legacy_call, put_ping, put_pong, put_reply,
+};
 use rpc::protocol::header::{Shape, message_shape};
 use serde_json::Value;
 
@@ -83,4 +87,31 @@ fn every_captured_reply_has_the_shape_of_a_message_and_its_prefixes_do_not_pass_
         Shape::Malformed,
         "what an origin client is told when nothing else can be said"
     );
+}
+
+#[test]
+fn the_vectors_of_the_guide_are_what_is_written() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/wire.md")).unwrap();
+    let written = |put: &dyn Fn(&mut Vec<u8>)| {
+        let mut buffer = Vec::new();
+        put(&mut buffer);
+        buffer.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let in_guide: Vec<String> = guide
+        .lines()
+        .filter(|line| line.starts_with('|') && line.contains('`'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .map(|code| code.replace(' ', ""))
+        .collect();
+    for vector in [
+        written(&|buffer| put_call(buffer, Names::Plain("kv", "Get"), 1, 1000, &Raw(vec![0x0a, 0]), 2)),
+        written(&|buffer| put_reply(buffer, 1, &Raw(vec![0x0a, 1, b'x']), 3)),
+        written(&|buffer| put_failure(buffer, 1, Status::Overloaded, "full")),
+        written(&|buffer| put_cancel(buffer, 1)),
+        written(&|buffer| put_ping(buffer, 7)),
+        written(&|buffer| put_pong(buffer, 7)),
+        written(&|buffer| put_going_away(buffer)),
+    ] {
+        assert!(in_guide.contains(&vector), "{vector} is not in the guide");
+    }
 }
