@@ -34,11 +34,17 @@ impl Client {
         let first = dice.between(0, plan.nodes - 1);
         let endpoints: Vec<String> =
             (0..plan.nodes).map(|place| address((first + place) % plan.nodes)).collect();
-        let config = ClerkConfig {
+        let mut config = ClerkConfig {
             attempt_timeout: Duration::from_millis(dice.between(100, 1_000)),
+            operation_timeout: Duration::from_millis(dice.one(&[200, 600, 2_000, 5_000])),
             seed: Some(plan.seed),
             ..ClerkConfig::default()
         };
+        if number == plan.clients {
+            // The probe has all the time there is, and goes to another node early.
+            config.operation_timeout = Duration::from_secs(60);
+            config.attempt_timeout = Duration::from_millis(plan.election_max_ms);
+        }
         let machine = Machine::new(&endpoints, config, generator(plan.seed, MACHINE_CONCERN + number as u64));
         Client { machine, dice, begun: 0, under_way: 0, calls: BTreeMap::new(), next_call: 0 }
     }

@@ -177,7 +177,7 @@ impl VirtualNode {
 
     /// Whether the log writer has something to take.
     pub(crate) fn has_log_work(&self) -> bool {
-        !self.staged.is_empty() || !self.parts.node.log_work().is_empty()
+        self.writer.wants_turn() || !self.staged.is_empty() || !self.parts.node.log_work().is_empty()
     }
 
     /// Operations that the log writer's disk has yet to carry out.

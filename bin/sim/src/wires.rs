@@ -24,7 +24,10 @@ impl Simulation<'_> {
             self.counters.count(Fault::Loss);
             return;
         }
-        if is_trouble && self.network_dice.permille(self.plan.duplication_permille) {
+        // A client's request travels once: if one copy could run while the other is refused, no refusal would mean
+        // anything, and its connection sees to that. It comes twice when the clerk sends it twice.
+        let may_double = !matches!(parcel, Parcel::Request { .. });
+        if is_trouble && may_double && self.network_dice.permille(self.plan.duplication_permille) {
             self.counters.count(Fault::Duplication);
             self.send_once(from, to, parcel.clone());
         }

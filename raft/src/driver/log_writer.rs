@@ -16,6 +16,13 @@ use crate::storage::wal::{BatchTicket, Spare, SparePlan, Wal, WalError};
 /// How long the log must be idle before a seal says that its last batch is durable.
 const SEAL_AFTER: Duration = Duration::from_millis(500);
 
+/// Segments that are let go in one turn. Each costs two operations of the disk, which votes and acknowledgements of
+/// later turns wait behind; after the snapshot of a large store there may be hundreds to let go.
+const SEGMENTS_LET_GO_PER_TURN: usize = 2;
+
+/// How long the writer waits for other work before it lets more segments go.
+const LETTING_GO_PAUSE: Duration = Duration::from_millis(1);
+
 /// One piece of work, in the order it came.
 #[derive(Debug)]
 pub enum LogItem {
@@ -47,6 +54,8 @@ pub struct LogWriter {
     /// Batches on their way to the disk, oldest first.
     in_flight: VecDeque<(BatchTicket, Effects)>,
     taken: Vec<LogItem>,
+    /// Segments up to here are to be let go, some in each turn.
+    let_go_up_to: Option<Index>,
     prepare_spare: Box<dyn Fn(SparePlan) -> bool + Send>,
 }
 
@@ -59,15 +68,20 @@ impl LogWriter {
         prepare_spare: impl Fn(SparePlan) -> bool + Send + 'static,
     ) -> LogWriter {
         let (in_flight, taken) = Default::default();
-        LogWriter { wal, disk, in_flight, taken, prepare_spare: Box::new(prepare_spare) }
+        let prepare_spare = Box::new(prepare_spare);
+        LogWriter { wal, disk, in_flight, taken, let_go_up_to: None, prepare_spare }
     }
 
     /// The `log-writer` thread: turns until the work list is closed and done, or the disk breaks.
     pub fn run(&mut self, node: &RaftNode) {
         loop {
-            let patience = self.wal.wants_seal().then_some(SEAL_AFTER);
+            let patience = match self.wants_turn() {
+                true => Some(LETTING_GO_PAUSE),
+                false => self.wal.wants_seal().then_some(SEAL_AFTER),
+            };
             match node.log_work().wait_take(&mut self.taken, patience) {
                 Taken::Work => self.turn(node),
+                Taken::Idle if self.wants_turn() => self.turn(node),
                 Taken::Idle => self.seal(),
                 Taken::Closed => return,
             }
@@ -93,7 +107,7 @@ impl LogWriter {
                     }
                     effects.messages.extend(messages);
                 }
-                LogItem::Compact(up_to) => self.wal.compact(up_to, &mut *self.disk),
+                LogItem::Compact(up_to) => self.let_go_up_to = self.let_go_up_to.max(Some(up_to)),
                 LogItem::Spare(spare) => self.wal.add_spare(spare),
             }
         }
@@ -109,11 +123,20 @@ impl LogWriter {
                 None => effects.happen(node),
             },
         }
+        // Behind the batch, which somebody waits for.
+        self.let_go_up_to = self
+            .let_go_up_to
+            .filter(|up_to| self.wal.compact_some(*up_to, SEGMENTS_LET_GO_PER_TURN, &mut *self.disk));
         if let Some(plan) = self.wal.wants_spare()
             && !(self.prepare_spare)(plan)
         {
             self.wal.no_spare_comes();
         }
+    }
+
+    /// Whether there is something to go on with although no work may have come.
+    pub fn wants_turn(&self) -> bool {
+        self.let_go_up_to.is_some()
     }
 
     /// Takes one answer of the disk; what its batch brought about happens now.

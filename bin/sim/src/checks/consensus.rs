@@ -33,6 +33,8 @@ pub(crate) struct ConsensusChecks {
     leaders: BTreeMap<Term, usize>,
     /// The latest term in which anybody campaigned.
     campaigned: Term,
+    /// The commit index that each term's leader began with, as its first append said.
+    began_with: BTreeMap<Term, Index>,
     /// What any log ever held at each index; index 0 is unused.
     seen: Vec<Vec<Seen>>,
     /// What was applied, from index 1.
@@ -48,6 +50,7 @@ impl ConsensusChecks {
             majority,
             leaders: BTreeMap::new(),
             campaigned: Term::default(),
+            began_with: BTreeMap::new(),
             seen: Vec::new(),
             committed: Vec::new(),
             logs: vec![NodeLog::default(); nodes],
@@ -155,9 +158,26 @@ impl ConsensusChecks {
             Body::AppendEntriesReply(AppendOutcome::Accepted { match_index }) => {
                 named(node, self.logs[node].promise(message.term, *match_index))
             }
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } => self.leads(node, message.term),
+            Body::AppendEntries { leader_commit, .. } => {
+                self.leads(node, message.term)?;
+                self.committed_by_counting(node, message.term, *leader_commit)
+            }
+            Body::Heartbeat { .. } => self.leads(node, message.term),
             _ => Ok(()),
         }
+    }
+
+    /// A leader counts only for entries of its own term (§5.4.2), so its commit index moves only to such.
+    fn committed_by_counting(&mut self, node: usize, term: Term, commit: Index) -> Result<(), Violation> {
+        let began_with = *self.began_with.entry(term).or_insert(commit);
+        let of_term = self.logs[node].term_at(commit);
+        if commit > began_with && of_term.is_some_and(|of| of < term) {
+            let text = format!(
+                "node {node}, leader of term {term}, committed {commit} of an earlier term by counting"
+            );
+            return Violation::of("own-term-is-committed", text);
+        }
+        Ok(())
     }
 
     /// A node is about to apply these entries. State Machine Safety: nobody ever applies another entry there.

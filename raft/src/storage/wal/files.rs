@@ -99,15 +99,27 @@ impl Wal {
     /// `up_to` must be covered by a durable snapshot. Of two kept snapshots it should be the older one's index, so that
     /// the log still reaches it if the newer should turn out to be damaged.
     pub fn compact(&mut self, up_to: Index, disk: &mut dyn Disk) {
+        let _ = self.compact_some(up_to, usize::MAX, disk);
+    }
+
+    /// Like [`compact`](Wal::compact), but lets at most `segments_max` segments go, so that the next batch does not wait
+    /// for hundreds of them. Whether more may go right away.
+    pub fn compact_some(&mut self, up_to: Index, segments_max: usize, disk: &mut dyn Disk) -> bool {
+        let mut gone = 0;
         while let Some(oldest) = self.closed.front() {
             // The segment after it must be known to be durable: it repeats what this one says.
             let successor_is_durable = self.durable.segment > self.active.sequence - self.closed.len() as u64;
             if oldest.index_max > up_to || !successor_is_durable {
-                return;
+                return false;
             }
+            if gone == segments_max {
+                return true;
+            }
+            gone += 1;
             let oldest = self.closed.pop_front().expect("it was just looked at");
             self.let_go(oldest, disk);
         }
+        false
     }
 
     fn let_go(&mut self, segment: ClosedSegment, disk: &mut dyn Disk) {
