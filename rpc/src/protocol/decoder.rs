@@ -196,30 +196,23 @@ impl RequestDecoder {
         if let Some(refusal) = self.refusal {
             return Err(refusal);
         }
-        if self.head.is_none() {
-            match self.read_head() {
-                Ok(head) => self.head = head,
+        // A header is put aside only if its arguments are not there: most often they are.
+        let head = match self.head.take() {
+            Some(head) => head,
+            None => match self.read_head() {
+                Ok(Some(head)) => head,
+                Ok(None) => return Ok(None),
                 Err(refusal) => {
                     self.refusal = Some(refusal);
                     self.buffer = BytesMut::new();
                     return Err(refusal);
                 }
-            }
-        }
-        let Some(head) = &self.head else { return Ok(None) };
-        if self.large.is_none() && self.buffer.len() < head.args_bytes {
-            if head.args_bytes >= LARGE_BYTES_MIN {
-                self.large = Some(LargeBody::new(head.args_bytes, &self.buffer));
-                self.buffer.clear();
-            } else {
-                self.buffer.reserve(head.args_bytes - self.buffer.len());
-            }
+            },
+        };
+        if !self.has_args(head.args_bytes) {
+            self.head = Some(head);
             return Ok(None);
         }
-        if self.large.as_ref().is_some_and(|large| !large.is_whole()) {
-            return Ok(None);
-        }
-        let Some(head) = self.head.take() else { return Ok(None) };
         self.expects_large = head.args_bytes >= LARGE_BYTES_MIN;
         let args = match self.large.take() {
             Some(large) => large.into_bytes(),
@@ -240,6 +233,23 @@ impl RequestDecoder {
             kind: head.kind,
             args,
         }))
+    }
+
+    /// Whether the arguments are there as a whole; if not, makes room for them.
+    fn has_args(&mut self, args_bytes: usize) -> bool {
+        if let Some(large) = &self.large {
+            return large.is_whole();
+        }
+        if self.buffer.len() >= args_bytes {
+            return true;
+        }
+        if args_bytes >= LARGE_BYTES_MIN {
+            self.large = Some(LargeBody::new(args_bytes, &self.buffer));
+            self.buffer.clear();
+        } else {
+            self.buffer.reserve(args_bytes - self.buffer.len());
+        }
+        false
     }
 
     /// Reads and checks the header at the front of the buffer, once it is there as a whole.

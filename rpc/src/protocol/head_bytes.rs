@@ -13,6 +13,7 @@ pub(super) struct Span {
 }
 
 impl Span {
+    #[inline]
     pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[usize::from(self.start)..usize::from(self.end)]
     }
@@ -26,6 +27,7 @@ pub(super) enum HeadBytes {
 }
 
 impl HeadBytes {
+    #[inline]
     pub(super) fn copy_of(bytes: &[u8]) -> HeadBytes {
         let mut inline = [0; INLINE_BYTES_MAX];
         match inline.get_mut(..bytes.len()) {
@@ -37,6 +39,7 @@ impl HeadBytes {
         }
     }
 
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             HeadBytes::Inline(bytes) => bytes,
