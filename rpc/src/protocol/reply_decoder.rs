@@ -102,9 +102,11 @@ impl ReplyDecoder {
         if let Some(refusal) = self.refusal {
             return Err(refusal);
         }
-        if self.head.is_none() {
-            match self.read_head() {
-                Ok(Some(Ok(head))) => self.head = Some(head),
+        // A header is put aside only if its body is not there: most often it is.
+        let head = match self.head.take() {
+            Some(head) => head,
+            None => match self.read_head() {
+                Ok(Some(Ok(head))) => head,
                 Ok(Some(Err(oversized))) => return Ok(Some(oversized)),
                 Ok(None) => return Ok(None),
                 Err(refusal) => {
@@ -112,22 +114,12 @@ impl ReplyDecoder {
                     self.buffer = BytesMut::new();
                     return Err(refusal);
                 }
-            }
-        }
-        let Some(head) = &self.head else { return Ok(None) };
-        if self.large.is_none() && self.buffer.len() < head.body_bytes {
-            if head.body_bytes >= LARGE_BYTES_MIN {
-                self.large = Some(LargeBody::new(head.body_bytes, &self.buffer));
-                self.buffer.clear();
-            } else {
-                self.buffer.reserve(head.body_bytes - self.buffer.len());
-            }
+            },
+        };
+        if !self.has_body(head.body_bytes) {
+            self.head = Some(head);
             return Ok(None);
         }
-        if self.large.as_ref().is_some_and(|large| !large.is_whole()) {
-            return Ok(None);
-        }
-        let Some(head) = self.head.take() else { return Ok(None) };
         self.expects_large = head.body_bytes >= LARGE_BYTES_MIN;
         let body = match self.large.take() {
             Some(large) => large.into_bytes(),
@@ -139,6 +131,23 @@ impl ReplyDecoder {
         }
         let Head { call_id, status, error_text, more, going_away, .. } = head;
         Ok(Some(ReplyFrame { call_id, status, error_text, more, going_away, body: Ok(body) }))
+    }
+
+    /// Whether the body is there as a whole; if not, makes room for it.
+    fn has_body(&mut self, body_bytes: usize) -> bool {
+        if let Some(large) = &self.large {
+            return large.is_whole();
+        }
+        if self.buffer.len() >= body_bytes {
+            return true;
+        }
+        if body_bytes >= LARGE_BYTES_MIN {
+            self.large = Some(LargeBody::new(body_bytes, &self.buffer));
+            self.buffer.clear();
+        } else {
+            self.buffer.reserve(body_bytes - self.buffer.len());
+        }
+        false
     }
 
     /// Reads and consumes the header at the front of the buffer. The inner error is a reply beyond the limit.
