@@ -11,7 +11,7 @@ use raft::storage::memory::MemoryFiles;
 
 use crate::checks::consensus::ConsensusChecks;
 use crate::checks::history::History;
-use crate::checks::store::{StoreChecks, places_of_values};
+use crate::checks::store::{StoreChecks, places_of_writes};
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::event::{Event, Events, ROOMS, Room};
@@ -165,7 +165,7 @@ impl<'a> Simulation<'a> {
         self.counters.simulated_us = self.now;
         self.counters.leaders = self.consensus.leaders();
         self.counters.entries = self.consensus.committed.len() as u64;
-        self.history.check(&places_of_values(&self.consensus))
+        self.history.check(&places_of_writes(&self.consensus))
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {

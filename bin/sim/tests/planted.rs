@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use sim::PLANTED_BUGS;
 
 fn manifests(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    for entry in fs::read_dir(folder).expect("a folder of the workspace") {
+        let path = entry.expect("an entry of it").path();
+        let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
         if path.is_dir() && name != "target" && name != ".git" && name != "src" {
             manifests(&path, found);
         } else if name == "Cargo.toml" {
@@ -53,7 +53,8 @@ fn without_the_feature_no_mistake_can_be_made() {
 fn with_the_feature_the_quickest_are_found() {
     for name in ["reply-sent-twice", "pre-vote-raises-the-term", "append-acknowledged-before-the-sync"] {
         assert!(sim::plant(name).is_some(), "{name}");
-        let found = (0..20).any(|seed| sim::run(&sim::Plan::draw(seed, None), sim::Trace::Off).violation.is_some());
+        let found =
+            (0..20).any(|seed| sim::run(&sim::Plan::draw(seed, None), sim::Trace::Off).violation.is_some());
         assert!(found, "{name} is not found in twenty seeds");
     }
 }

@@ -46,7 +46,8 @@ impl History {
     /// Judges it all. `places` says at which index of the log a value was written; it is asked only about writes whose
     /// end is unknown, to know where in the order to try them. One that is nowhere in the log is taken as not run: if it
     /// had an effect all the same, no order explains it.
-    pub(crate) fn check(&self, places: &BTreeMap<&[u8], u64>) -> Result<(), Violation> {
+    pub(crate) fn check(&self, places: &Places<'_>) -> Result<(), Violation> {
+        let seen = versions_seen(self.records.iter());
         let mut by_key: BTreeMap<&[u8], Vec<&Record>> = BTreeMap::new();
         for record in &self.records {
             by_key.entry(key_of(&record.operation)).or_default().push(record);
@@ -55,7 +56,17 @@ impl History {
             let name = String::from_utf8_lossy(key).into_owned();
             check_appends_once(&name, &records)?;
             check_versions(&name, &records)?;
-            let calls: Vec<Call> = records.iter().filter_map(|record| record.call(places)).collect();
+            let mut deletes = places.deletes.get(key).cloned().unwrap_or_default();
+            for record in &records {
+                if let Some((_, Ok(Answer::Written { version }))) = &record.ended {
+                    deletes.remove(version);
+                }
+            }
+            let calls = records.iter().filter_map(|record| {
+                let floor = version_before(&seen, record.begun);
+                record.call(&places.values, &mut deletes, floor)
+            });
+            let calls: Vec<Call> = calls.collect();
             match linearize::check(&calls) {
                 Verdict::Linearizable => {}
                 Verdict::Impossible { at } => {
@@ -75,9 +86,40 @@ impl History {
     }
 }
 
+/// Where in the log what was written.
+pub(crate) struct Places<'a> {
+    /// Each value, where it was written first.
+    pub(crate) values: BTreeMap<&'a [u8], u64>,
+    /// Each key's deletes.
+    pub(crate) deletes: BTreeMap<&'a [u8], BTreeSet<u64>>,
+}
+
+/// At which moment which version was the highest that anybody had seen.
+fn versions_seen<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<(u64, u64)> {
+    let mut ends: Vec<(u64, u64)> = Vec::new();
+    for record in records {
+        if let Some((at, Ok(Answer::Written { version } | Answer::Value { version, .. }))) = &record.ended {
+            ends.push((*at, *version));
+        }
+    }
+    ends.sort_unstable();
+    let mut highest = 0;
+    for end in &mut ends {
+        highest = end.1.max(highest);
+        end.1 = highest;
+    }
+    ends
+}
+
+/// The highest version that anybody had seen before this moment.
+fn version_before(seen: &[(u64, u64)], moment: u64) -> u64 {
+    let earlier = seen.partition_point(|(at, _)| *at < moment);
+    earlier.checked_sub(1).map_or(0, |place| seen[place].1)
+}
+
 impl Record {
     /// As the checker of linearizability takes it; None for what surely had no effect and tells nothing.
-    fn call(&self, places: &BTreeMap<&[u8], u64>) -> Option<Call> {
+    fn call(&self, places: &BTreeMap<&[u8], u64>, deletes: &mut BTreeSet<u64>, floor: u64) -> Option<Call> {
         let input = match &self.operation {
             Operation::Get { .. } => Input::Get,
             Operation::Put { value, .. } => Input::Put(value.clone()),
@@ -103,6 +145,12 @@ impl Record {
         let hint = match (&output, &input) {
             (Output::Unknown, Input::Get) => return None,
             (Output::Unknown, Input::Put(value) | Input::Append(value)) => *places.get(&value[..])?,
+            // Deletes look alike: it is probably the first that nobody else claims.
+            (Output::Unknown, Input::Delete) => {
+                let place = deletes.range(floor + 1..).next().copied().unwrap_or(u64::MAX);
+                deletes.remove(&place);
+                place
+            }
             _ => hint,
         };
         Some(Call { begun: self.begun, ended, input, output, hint })
@@ -153,24 +201,12 @@ fn check_appends_once(key: &str, records: &[&Record]) -> Result<(), Violation> {
 
 /// What begins after another operation has ended never sees or makes an older version.
 fn check_versions(key: &str, records: &[&Record]) -> Result<(), Violation> {
-    let mut ends: Vec<(u64, u64)> = Vec::new();
-    for record in records {
-        if let Some((at, Ok(Answer::Written { version } | Answer::Value { version, .. }))) = &record.ended {
-            ends.push((*at, *version));
-        }
-    }
-    ends.sort_unstable();
-    let mut highest = 0;
-    for end in &mut ends {
-        highest = end.1.max(highest);
-        end.1 = highest;
-    }
+    let seen = versions_seen(records.iter().copied());
     let mut written: BTreeMap<u64, &Bytes> = BTreeMap::new();
     for record in records {
         let Some((_, Ok(answer))) = &record.ended else { continue };
         let (Answer::Written { version } | Answer::Value { version, .. }) = answer else { continue };
-        let earlier = ends.partition_point(|(at, _)| *at < record.begun);
-        let floor = earlier.checked_sub(1).map_or(0, |place| ends[place].1);
+        let floor = version_before(&seen, record.begun);
         if *version < floor {
             let text = format!(
                 "key {key}: client {} got version {version} after somebody had seen version {floor}",

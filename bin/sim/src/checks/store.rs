@@ -6,6 +6,7 @@ use clerk::{Answer, Operation};
 use kvserver::state_machine::Command;
 
 use crate::checks::consensus::ConsensusChecks;
+use crate::checks::history::Places;
 use crate::violation::Violation;
 
 /// The checker.
@@ -50,12 +51,18 @@ pub(crate) fn check_acknowledged(
     Violation::of("acknowledged-write-in-log", text)
 }
 
-/// Where in the log each value was written first.
-pub(crate) fn places_of_values(log: &ConsensusChecks) -> BTreeMap<&[u8], u64> {
-    let mut places = BTreeMap::new();
+/// Where in the log what was written.
+pub(crate) fn places_of_writes(log: &ConsensusChecks) -> Places<'_> {
+    let mut places = Places { values: BTreeMap::new(), deletes: BTreeMap::new() };
     for (index, command) in log.commands() {
-        if let Ok(Command::Put { value, .. } | Command::Append { value, .. }) = Command::decode(command) {
-            places.entry(value).or_insert(index);
+        match Command::decode(command) {
+            Ok(Command::Put { value, .. } | Command::Append { value, .. }) => {
+                places.values.entry(value).or_insert(index);
+            }
+            Ok(Command::Delete { key, .. }) => {
+                places.deletes.entry(key).or_default().insert(index);
+            }
+            _ => {}
         }
     }
     places
