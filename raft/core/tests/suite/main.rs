@@ -10,6 +10,7 @@ mod rig;
 mod election;
 mod face;
 mod reads;
+mod replaced_leaders;
 mod replication;
 mod safety;
 mod scripts;
