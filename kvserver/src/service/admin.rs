@@ -50,6 +50,7 @@ impl AdminService {
         reply.leader = status.leader.map_or(0, |leader| leader.0);
         reply.term = status.term.0;
         reply.commit = status.commit_index.0;
+        reply.first = status.first_index.0;
         reply.last = status.last.index.0;
         reply.persisted = status.persisted_index.0;
         reply.snapshot = status.snapshot_index.0;
