@@ -81,7 +81,6 @@ impl Admission {
             incarnation: identity.incarnation,
             fresh: !identity.admitted,
             knows_sender: identity.peers.contains(&(from, incarnation)),
-            last_log_index: 0,
         }
     }
 
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
 
     fn reply(fresh: bool, knows_sender: bool) -> ProbeReply {
-        ProbeReply { incarnation: 1, fresh, knows_sender, last_log_index: 0 }
+        ProbeReply { incarnation: 1, fresh, knows_sender }
     }
 
     fn judge(replies: &[(u64, ProbeReply)]) -> Verdict {
