@@ -16,7 +16,7 @@ use raft_core::NodeId;
 use rpc::RpcController;
 
 use super::PeerTransport;
-use super::convert::Border;
+use super::border::Border;
 use crate::storage::{DataDirectory, Identity, IdentityError};
 use crate::sync::{StopSignal, locked};
 

@@ -3,6 +3,7 @@
 
 mod address_book;
 mod admission;
+mod border;
 mod convert;
 mod peer_watch;
 mod raft_service;
@@ -10,7 +11,8 @@ mod transport;
 
 pub use address_book::AddressBook;
 pub use admission::{Admission, AdmissionError};
-pub use convert::{Border, WIRE_VERSION, check_numbers};
+pub use border::{Border, WIRE_VERSION};
+pub use convert::check_numbers;
 pub use peer_watch::PeerWatch;
 pub use raft_service::{ChunkAnswer, RaftService, SnapshotReceiver};
 pub use transport::{Answers, ChunkSender, Inbox, PeerTransport};

@@ -15,7 +15,7 @@ use proto::raft_rpc::{ProbeArgs, RaftRpcStub, WatchArgs, WatchReply};
 use raft_core::NodeId;
 use rpc::{ChannelConfig, Reactor, RpcChannel, RpcController, RpcError};
 
-use super::convert::Border;
+use super::border::Border;
 use super::transport::{Inbox, PeerTransport};
 
 /// How long one watch lasts before it is renewed.

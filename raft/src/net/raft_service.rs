@@ -16,7 +16,8 @@ use raft_core::NodeId;
 use rpc::{Reply, Status};
 
 use super::admission::Admission;
-use super::convert::{Border, append_from_wire, vote_from_wire};
+use super::border::Border;
+use super::convert::{append_from_wire, vote_from_wire};
 use super::transport::{Answers, Inbox};
 use crate::sync::locked;
 

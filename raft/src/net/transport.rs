@@ -16,9 +16,10 @@ use raft_core::{Body, Message, NodeId, ReplyToken};
 use rpc::{ChannelConfig, Reactor, Reply, RpcChannel, RpcController, RpcError, Status};
 use slab::Slab;
 
+use super::border::Border;
 use super::convert::{
-    Border, append_reply_from_wire, append_reply_to_wire, append_to_wire, vote_reply_from_wire,
-    vote_reply_to_wire, vote_to_wire,
+    append_reply_from_wire, append_reply_to_wire, append_to_wire, vote_reply_from_wire, vote_reply_to_wire,
+    vote_to_wire,
 };
 use crate::driver::Transport;
 use crate::sync::locked;
