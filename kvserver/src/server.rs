@@ -100,11 +100,8 @@ impl Server {
 
     fn assemble(config: &ServerConfig, opened: Opened, reactor: &Reactor) -> Result<Server, StartError> {
         let stop = Arc::new(StopSignal::default());
-        let border = Border {
-            cluster_id: config.cluster_id.clone(),
-            node_id: raft::core::NodeId(config.node_id),
-            members: address_book(config),
-        };
+        let node_id = raft::core::NodeId(config.node_id);
+        let border = Border::new(&config.cluster_id, node_id, address_book(config));
         let (parts, apply_loop) =
             Parts::join(config, opened.log, &opened.state, &opened.desk, &stop, opened.random)?;
         let answers = Arc::new(Answers::default());

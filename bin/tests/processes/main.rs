@@ -11,6 +11,7 @@
 mod support;
 
 mod demo;
+mod foreign_node;
 mod garbage;
 mod launcher;
 mod launcher_refusals;

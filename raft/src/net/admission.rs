@@ -13,7 +13,7 @@ use std::time::Duration;
 use log::{info, warn};
 use proto::raft_rpc::{ProbeArgs, ProbeReply};
 use raft_core::NodeId;
-use rpc::RpcController;
+use rpc::{RpcController, RpcError, Status};
 
 use super::PeerTransport;
 use super::border::Border;
@@ -46,6 +46,8 @@ pub enum AdmissionError {
 enum Verdict {
     Admitted,
     Waiting(NodeId),
+    /// This peer wants nothing to do with us, or we with it: why.
+    Refused(NodeId, String),
     DiskLost(NodeId),
 }
 
@@ -71,7 +73,7 @@ impl Admission {
 
     /// What a peer is told that asks a node which is not admitted for anything but a probe.
     pub fn refusal(&self) -> String {
-        format!("node {} does not take part yet: its data directory is new", self.border.node_id)
+        format!("node {} does not take part yet: its data directory is new", self.border.node_id())
     }
 
     /// The answer to a probe of `from`, whose directory has this incarnation.
@@ -81,6 +83,7 @@ impl Admission {
             incarnation: identity.incarnation,
             fresh: !identity.admitted,
             knows_sender: identity.peers.contains(&(from, incarnation)),
+            envelope: Some(self.border.envelope(from)),
         }
     }
 
@@ -90,21 +93,22 @@ impl Admission {
     /// # Errors
     /// When `stop` is raised meanwhile, or the identity cannot be written.
     pub fn wait(&self, transport: &PeerTransport, stop: &StopSignal) -> Result<(), AdmissionError> {
-        let mut replies: BTreeMap<NodeId, ProbeReply> = BTreeMap::new();
+        let mut replies: BTreeMap<NodeId, Result<ProbeReply, String>> = BTreeMap::new();
         let mut round = 0;
         while !self.is_admitted() {
             for peer in transport.peers() {
-                if let Some(reply) = self.probe(transport, peer) {
-                    replies.insert(peer, reply);
+                if let Some(heard) = self.probe(transport, peer) {
+                    replies.insert(peer, heard);
                 }
             }
             match verdict(transport.peers(), &replies) {
                 Verdict::Admitted => {
-                    let peers: Vec<_> = replies.iter().map(|(id, reply)| (*id, reply.incarnation)).collect();
+                    let known = replies.iter().filter_map(|(id, reply)| Some((*id, reply.as_ref().ok()?)));
+                    let peers: Vec<_> = known.map(|(id, reply)| (id, reply.incarnation)).collect();
                     self.admit(&peers)?;
                     info!(
                         "a new cluster: every listed node has been seen, node {} takes part",
-                        self.border.node_id
+                        self.border.node_id()
                     );
                     return Ok(());
                 }
@@ -126,41 +130,55 @@ impl Admission {
         Ok(())
     }
 
-    fn probe(&self, transport: &PeerTransport, peer: NodeId) -> Option<ProbeReply> {
+    /// What the peer says, or why one side refuses the other; None when it is silent.
+    fn probe(&self, transport: &PeerTransport, peer: NodeId) -> Option<Result<ProbeReply, String>> {
         let incarnation = locked(&self.identity).incarnation;
         let args = ProbeArgs { envelope: Some(self.border.envelope(peer)), incarnation };
         let controller = RpcController::new();
         controller.set_timeout(PROBE_TIMEOUT);
-        transport.stub(peer)?.probe(&controller, &args).ok()
+        match transport.stub(peer)?.probe(&controller, &args) {
+            Ok(reply) => Some(self.border.admit_answer(peer, &reply).map(|()| reply)),
+            Err(RpcError::Status { status: Status::BadRequest, text }) => Some(Err(text)),
+            Err(_) => None,
+        }
     }
 
     fn say(&self, verdict: &Verdict) {
         let directory = locked(&self.directory);
         let path = directory.path().display();
-        let address = |peer: &NodeId| self.border.members.address(*peer).unwrap_or("?").to_owned();
+        let address = |peer: &NodeId| self.border.members().address(*peer).unwrap_or("?").to_owned();
         match verdict {
             Verdict::Waiting(peer) => info!(
                 "waiting for node {peer} at {}: a new cluster begins when every listed node has been seen",
+                address(peer)
+            ),
+            Verdict::Refused(peer, why) => warn!(
+                "node {peer} at {} and this node do not belong together: {why}. Is the address its own, and the \
+                 cluster_id the same?",
                 address(peer)
             ),
             Verdict::DiskLost(peer) => warn!(
                 "{path} is empty, but node {peer} at {} has a log of this cluster and knows node {} with other data: \
                  this node does not vote, since it has forgotten what it promised. Put its data directory back",
                 address(peer),
-                self.border.node_id
+                self.border.node_id()
             ),
             Verdict::Admitted => {}
         }
     }
 }
 
-/// What the peers' answers mean; a proof that the disk was lost outweighs everything.
-fn verdict(peers: impl Iterator<Item = NodeId>, replies: &BTreeMap<NodeId, ProbeReply>) -> Verdict {
+/// What the peers' answers mean; a proof that the disk was lost outweighs everything, a refusal outweighs silence.
+fn verdict(
+    peers: impl Iterator<Item = NodeId>,
+    replies: &BTreeMap<NodeId, Result<ProbeReply, String>>,
+) -> Verdict {
     let mut verdict = Verdict::Admitted;
     for peer in peers {
         match replies.get(&peer) {
-            Some(reply) if reply.fresh || reply.knows_sender => {}
-            Some(_) => return Verdict::DiskLost(peer),
+            Some(Ok(reply)) if reply.fresh || reply.knows_sender => {}
+            Some(Ok(_)) => return Verdict::DiskLost(peer),
+            Some(Err(why)) => verdict = Verdict::Refused(peer, why.clone()),
             None if verdict == Verdict::Admitted => verdict = Verdict::Waiting(peer),
             None => {}
         }
@@ -173,11 +191,11 @@ mod tests {
     use super::*;
 
     fn reply(fresh: bool, knows_sender: bool) -> ProbeReply {
-        ProbeReply { incarnation: 1, fresh, knows_sender }
+        ProbeReply { incarnation: 1, fresh, knows_sender, envelope: None }
     }
 
     fn judge(replies: &[(u64, ProbeReply)]) -> Verdict {
-        let replies = replies.iter().map(|(id, reply)| (NodeId(*id), *reply)).collect();
+        let replies = replies.iter().map(|(id, reply)| (NodeId(*id), Ok(reply.clone()))).collect();
         verdict([NodeId(1), NodeId(2)].into_iter(), &replies)
     }
 
@@ -190,6 +208,13 @@ mod tests {
     #[test]
     fn an_unseen_peer_is_waited_for() {
         assert_eq!(judge(&[(1, reply(true, false))]), Verdict::Waiting(NodeId(2)));
+    }
+
+    #[test]
+    fn a_refusal_is_told_before_a_silence() {
+        let replies = [(NodeId(2), Err("another cluster".to_owned()))].into();
+        let found = verdict([NodeId(1), NodeId(2)].into_iter(), &replies);
+        assert_eq!(found, Verdict::Refused(NodeId(2), "another cluster".into()));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(super) fn append_from_wire(
     args: &AppendEntriesArgs,
     token: ReplyToken,
 ) -> Result<Message, String> {
-    let from = border.admit(args.envelope.as_ref())?;
+    let from = border.admit(args)?;
     check_numbers(&[args.term, args.prev_log_index, args.prev_log_term, args.leader_commit])?;
     let leader_commit = Index(args.leader_commit);
     let body = if args.heartbeat {
@@ -108,7 +108,7 @@ pub(super) fn append_from_wire(
             leader_commit,
         }
     };
-    let message = Message { from, to: border.node_id, term: Term(args.term), token, body };
+    let message = Message { from, to: border.node_id(), term: Term(args.term), token, body };
     match message.is_well_formed() {
         true => Ok(message),
         false => Err(format!("{message} contradicts itself")),
@@ -116,9 +116,13 @@ pub(super) fn append_from_wire(
 }
 
 /// The wire's reply to an append or a heartbeat. Panics for any other body.
-pub(super) fn append_reply_to_wire(message: &Message) -> AppendEntriesReply {
-    let mut reply =
-        AppendEntriesReply { term: message.term.0, app_state: APP_NORMAL, ..AppendEntriesReply::default() };
+pub(super) fn append_reply_to_wire(border: &Border, message: &Message) -> AppendEntriesReply {
+    let mut reply = AppendEntriesReply {
+        term: message.term.0,
+        app_state: APP_NORMAL,
+        envelope: Some(border.envelope(message.to)),
+        ..AppendEntriesReply::default()
+    };
     match &message.body {
         Body::AppendEntriesReply(AppendOutcome::Accepted { match_index }) => {
             reply.success = true;
@@ -140,12 +144,13 @@ pub(super) fn append_reply_to_wire(message: &Message) -> AppendEntriesReply {
     reply
 }
 
-/// The core's message of a peer's reply to an append or a heartbeat.
+/// The core's message of a reply of `peer` to an append or a heartbeat.
 pub(super) fn append_reply_from_wire(
-    from: NodeId,
-    to: NodeId,
-    reply: &AppendEntriesReply,
+    border: &Border,
+    peer: NodeId,
+    reply: AppendEntriesReply,
 ) -> Result<Message, String> {
+    border.admit_answer(peer, &reply)?;
     check_numbers(&[reply.term, reply.match_index, reply.update_next_index, reply.refused_prev_index])?;
     let body = if reply.heartbeat {
         Body::HeartbeatReply { read_context: reply.read_context }
@@ -157,7 +162,11 @@ pub(super) fn append_reply_from_wire(
             prev_index: Index(reply.refused_prev_index),
         })
     };
-    Ok(Message { from, to, term: Term(reply.term), token: ReplyToken(0), body })
+    Ok(reply_message(border, peer, reply.term, body))
+}
+
+fn reply_message(border: &Border, peer: NodeId, term: u64, body: Body) -> Message {
+    Message { from: peer, to: border.node_id(), term: Term(term), token: ReplyToken(0), body }
 }
 
 /// A vote request for the wire. Panics for any other body.
@@ -182,15 +191,15 @@ pub(super) fn vote_from_wire(
     args: &RequestVoteArgs,
     token: ReplyToken,
 ) -> Result<Message, String> {
-    let from = border.admit(args.envelope.as_ref())?;
+    let from = border.admit(args)?;
     check_numbers(&[args.term, args.last_log_index, args.last_log_term])?;
     let last = entry_id(args.last_log_term, args.last_log_index);
     let body = Body::RequestVote { pre_vote: args.pre_vote, transfer: args.transfer, last };
-    Ok(Message { from, to: border.node_id, term: Term(args.term), token, body })
+    Ok(Message { from, to: border.node_id(), term: Term(args.term), token, body })
 }
 
 /// The wire's reply to a vote request. Panics for any other body.
-pub(super) fn vote_reply_to_wire(message: &Message) -> RequestVoteReply {
+pub(super) fn vote_reply_to_wire(border: &Border, message: &Message) -> RequestVoteReply {
     let Body::RequestVoteReply { pre_vote, granted } = message.body else {
         unreachable!("{:?} does not answer a vote request", message.body)
     };
@@ -199,18 +208,20 @@ pub(super) fn vote_reply_to_wire(message: &Message) -> RequestVoteReply {
         vote_granted: granted,
         vote_state: if granted { VOTE_NORMAL } else { VOTE_KILLED },
         pre_vote,
+        envelope: Some(border.envelope(message.to)),
     }
 }
 
-/// The core's message of a peer's reply to a vote request.
+/// The core's message of a reply of `peer` to a vote request.
 pub(super) fn vote_reply_from_wire(
-    from: NodeId,
-    to: NodeId,
-    reply: &RequestVoteReply,
+    border: &Border,
+    peer: NodeId,
+    reply: RequestVoteReply,
 ) -> Result<Message, String> {
+    border.admit_answer(peer, &reply)?;
     check_numbers(&[reply.term])?;
     let body = Body::RequestVoteReply { pre_vote: reply.pre_vote, granted: reply.vote_granted };
-    Ok(Message { from, to, term: Term(reply.term), token: ReplyToken(0), body })
+    Ok(reply_message(border, peer, reply.term, body))
 }
 
 #[cfg(test)]
@@ -218,13 +229,17 @@ mod tests {
     use super::super::AddressBook;
     use super::*;
 
-    fn border() -> Border {
+    fn border_of(node_id: u64) -> Border {
         let members = AddressBook::new([(NodeId(0), "a:1".into()), (NodeId(1), "b:1".into())]);
-        Border { cluster_id: "c".into(), node_id: NodeId(1), members }
+        Border::new("c", NodeId(node_id), members)
+    }
+
+    fn border() -> Border {
+        border_of(1)
     }
 
     fn sender() -> Border {
-        Border { node_id: NodeId(0), ..border() }
+        border_of(0)
     }
 
     fn append(entries: Vec<Entry>) -> Message {
@@ -265,8 +280,11 @@ mod tests {
         assert!(append_from_wire(&border(), &forged, ReplyToken(0)).is_err());
         let forged = AppendEntriesArgs { prev_log_index: u64::MAX - 1, ..good };
         assert!(append_from_wire(&border(), &forged, ReplyToken(0)).is_err());
-        let reply = RequestVoteReply { term: u64::MAX, ..RequestVoteReply::default() };
-        assert!(vote_reply_from_wire(NodeId(0), NodeId(1), &reply).is_err());
+        let envelope = Some(sender().envelope(NodeId(1)));
+        let reply = RequestVoteReply { term: 1, envelope, ..RequestVoteReply::default() };
+        assert!(vote_reply_from_wire(&border(), NodeId(0), reply.clone()).is_ok());
+        let forged = RequestVoteReply { term: u64::MAX, ..reply };
+        assert!(vote_reply_from_wire(&border(), NodeId(0), forged).is_err());
     }
 
     #[test]
@@ -278,8 +296,8 @@ mod tests {
             let body = Body::AppendEntriesReply(outcome);
             let message =
                 Message { from: NodeId(0), to: NodeId(1), term: Term(4), token: ReplyToken(0), body };
-            let wire = append_reply_to_wire(&message);
-            assert_eq!(append_reply_from_wire(NodeId(0), NodeId(1), &wire), Ok(message));
+            let wire = append_reply_to_wire(&sender(), &message);
+            assert_eq!(append_reply_from_wire(&border(), NodeId(0), wire), Ok(message));
         }
     }
 }

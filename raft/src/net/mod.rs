@@ -11,7 +11,7 @@ mod transport;
 
 pub use address_book::AddressBook;
 pub use admission::{Admission, AdmissionError};
-pub use border::{Border, WIRE_VERSION};
+pub use border::{Border, Enveloped, WIRE_VERSION};
 pub use convert::check_numbers;
 pub use peer_watch::PeerWatch;
 pub use raft_service::{ChunkAnswer, RaftService, SnapshotReceiver};

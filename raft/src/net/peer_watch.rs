@@ -60,7 +60,8 @@ impl PeerWatch {
     fn ended(self: Arc<Self>, peer: NodeId, result: Result<WatchReply, RpcError>) {
         debug!("the watch over node {peer} ended: {result:?}");
         match result {
-            Ok(WatchReply {}) => self.gone(peer),
+            Ok(farewell) if self.border.admit_answer(peer, &farewell).is_ok() => self.gone(peer),
+            Ok(_) => {}
             Err(RpcError::Closed { .. }) => self.confirm(peer, CONFIRMS_MAX),
             Err(RpcError::Stopped { .. }) => return,
             Err(_) => {}
@@ -72,7 +73,7 @@ impl PeerWatch {
     /// Asks by a connection of its own, which no pause after the broken one delays. A process that dies closes its
     /// connections before its listener, so a fresh connection may be made just to be reset: then it is asked again.
     fn confirm(self: &Arc<Self>, peer: NodeId, attempts: u32) {
-        let Some(address) = self.border.members.address(peer) else { return };
+        let Some(address) = self.border.members().address(peer) else { return };
         let channel = RpcChannel::new(&self.reactor, address, ChannelConfig::default());
         let controller = RpcController::new();
         controller.set_timeout(CONFIRM_TIME);

@@ -61,8 +61,8 @@ impl RaftService {
 
     /// Tells the peers that this node stops, so that they need not find out.
     pub fn say_farewell(&self) {
-        for (_, reply) in std::mem::take(&mut *locked(&self.watchers)) {
-            reply.send(&WatchReply {});
+        for (watcher, reply) in std::mem::take(&mut *locked(&self.watchers)) {
+            reply.send(&WatchReply { envelope: Some(self.border.envelope(watcher)) });
         }
     }
 
@@ -123,15 +123,19 @@ impl RaftRpc for RaftService {
 
     fn install_snapshot(&self, request: InstallSnapshotRequest, reply: Reply<InstallSnapshotResponse>) {
         let Some((parts, reply)) = self.parts(reply) else { return };
-        match self.border.admit(request.envelope.as_ref()) {
-            Ok(from) => parts.snapshots.chunk(from, request, Box::new(move |answer| reply.send(&answer))),
+        match self.border.admit(&request) {
+            Ok(from) => {
+                let envelope = Some(self.border.envelope(from));
+                let answer = move |answer| reply.send(&InstallSnapshotResponse { envelope, ..answer });
+                parts.snapshots.chunk(from, request, Box::new(answer));
+            }
             Err(why) => self.refuse(reply, &why),
         }
     }
 
     fn watch(&self, request: WatchArgs, reply: Reply<WatchReply>) {
         let Some((_, reply)) = self.parts(reply) else { return };
-        match self.border.admit(request.envelope.as_ref()) {
+        match self.border.admit(&request) {
             // One watch a peer: an older one belongs to a connection that is gone.
             Ok(from) => drop(locked(&self.watchers).insert(from, reply)),
             Err(why) => self.refuse(reply, &why),
@@ -139,7 +143,7 @@ impl RaftRpc for RaftService {
     }
 
     fn probe(&self, request: ProbeArgs, reply: Reply<ProbeReply>) {
-        match self.border.admit(request.envelope.as_ref()) {
+        match self.border.admit(&request) {
             Ok(from) => reply.send(&self.admission.answer(from, request.incarnation)),
             Err(why) => self.refuse(reply, &why),
         }

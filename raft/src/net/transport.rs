@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
-use log::{info, trace, warn};
+use log::{info, trace};
 use proto::raft_rpc::{
     AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, RaftRpcStub, RequestVoteReply,
 };
@@ -139,13 +139,13 @@ impl Answers {
         }
     }
 
-    fn send(&self, message: &Message) {
+    fn send(&self, border: &Border, message: &Message) {
         match (self.take(message.token), &message.body) {
             (Some(Answer::Append(reply)), Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. }) => {
-                reply.send(&append_reply_to_wire(message));
+                reply.send(&append_reply_to_wire(border, message));
             }
             (Some(Answer::Vote(reply)), Body::RequestVoteReply { .. }) => {
-                reply.send(&vote_reply_to_wire(message));
+                reply.send(&vote_reply_to_wire(border, message));
             }
             (Some(_), body) => unreachable!("{body:?} does not answer what its token stands for"),
             (None, _) => trace!("nobody waits for the answer {message:?}"),
@@ -155,6 +155,7 @@ impl Answers {
 
 struct Peer {
     id: NodeId,
+    border: Arc<Border>,
     stub: RaftRpcStub,
     outbox: Mutex<Vec<Message>>,
     sending: Mutex<()>,
@@ -163,7 +164,7 @@ struct Peer {
 
 /// The transport over RPC channels.
 pub struct PeerTransport {
-    border: Border,
+    border: Arc<Border>,
     peers: BTreeMap<NodeId, Arc<Peer>>,
     answers: Arc<Answers>,
     answered: Mutex<Vec<Message>>,
@@ -179,12 +180,15 @@ impl PeerTransport {
         answers: Arc<Answers>,
         inbox: Weak<dyn Inbox>,
     ) -> PeerTransport {
-        let peers = border.members.members().filter(|(id, _)| *id != border.node_id).map(|(id, address)| {
-            let config = ChannelConfig { backoff_max: PEER_BACKOFF_MAX, ..ChannelConfig::default() };
-            let stub = RaftRpcStub::new(RpcChannel::new(reactor, address, config));
-            let (outbox, sending, reachable) = Default::default();
-            (id, Arc::new(Peer { id, stub, outbox, sending, reachable }))
-        });
+        let border = Arc::new(border);
+        let peers =
+            border.members().members().filter(|(id, _)| *id != border.node_id()).map(|(id, address)| {
+                let config = ChannelConfig { backoff_max: PEER_BACKOFF_MAX, ..ChannelConfig::default() };
+                let stub = RaftRpcStub::new(RpcChannel::new(reactor, address, config));
+                let (outbox, sending, reachable) = Default::default();
+                let border = Arc::clone(&border);
+                (id, Arc::new(Peer { id, border, stub, outbox, sending, reachable }))
+            });
         let peers = peers.collect();
         PeerTransport { border, peers, answers, answered: Mutex::default(), inbox }
     }
@@ -202,16 +206,15 @@ impl PeerTransport {
     fn send(&self, peer: &Arc<Peer>, message: Message) {
         let controller = RpcController::new();
         controller.set_timeout(PEER_TIMEOUT);
-        let (inbox, to, from) = (Weak::clone(&self.inbox), self.border.node_id, Arc::clone(peer));
+        let (inbox, from) = (Weak::clone(&self.inbox), Arc::clone(peer));
         match &message.body {
             Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
                 let args = append_to_wire(&self.border, message);
                 peer.stub.append_entries_async(&controller, &args, move |result| {
                     // A node that is gone hears nothing.
                     let Some(inbox) = inbox.upgrade() else { return };
-                    match from.heard(result).map(|reply| append_reply_from_wire(from.id, to, &reply)) {
-                        Some(Ok(reply)) => inbox.receive(reply),
-                        Some(Err(why)) => warn!("a reply of node {} is ignored: {why}", from.id),
+                    match from.heard(result, append_reply_from_wire) {
+                        Some(reply) => inbox.receive(reply),
                         None => inbox.lost(from.id),
                     }
                 });
@@ -220,10 +223,8 @@ impl PeerTransport {
                 let args = vote_to_wire(&self.border, &message);
                 peer.stub.request_vote_async(&controller, &args, move |result| {
                     let Some(inbox) = inbox.upgrade() else { return };
-                    match from.heard(result).map(|reply| vote_reply_from_wire(from.id, to, &reply)) {
-                        Some(Ok(reply)) => inbox.receive(reply),
-                        Some(Err(why)) => warn!("a reply of node {} is ignored: {why}", from.id),
-                        None => {}
+                    if let Some(reply) = from.heard(result, vote_reply_from_wire) {
+                        inbox.receive(reply);
                     }
                 });
             }
@@ -249,8 +250,18 @@ impl PeerTransport {
 }
 
 impl Peer {
-    /// The reply, or None for a lost message; says once when a peer goes and when it is back.
-    fn heard<R>(&self, result: Result<R, RpcError>) -> Option<R> {
+    /// The reply as `read` makes it of what came, or None for a lost message; one that the border refuses counts as
+    /// lost. Says once when a peer goes and when it is back.
+    fn heard<R, M>(
+        &self,
+        result: Result<R, RpcError>,
+        read: impl FnOnce(&Border, NodeId, R) -> Result<M, String>,
+    ) -> Option<M> {
+        let result = match result {
+            Ok(reply) => read(&self.border, self.id, reply)
+                .map_err(|why| format!("gives an answer that is ignored: {why}")),
+            Err(error) => Err(format!("does not answer: {error}")),
+        };
         let mut reachable = locked(&self.reachable);
         match result {
             Ok(reply) => {
@@ -259,11 +270,11 @@ impl Peer {
                 }
                 Some(reply)
             }
-            Err(error) => {
+            Err(why) => {
                 if std::mem::replace(&mut *reachable, false) {
-                    info!("node {} at {} does not answer: {error}", self.id, self.stub.channel().address());
+                    info!("node {} at {} {why}", self.id, self.stub.channel().address());
                 }
-                trace!("a message to node {} is lost: {error}", self.id);
+                trace!("a message to node {} is lost: it {why}", self.id);
                 None
             }
         }
@@ -284,7 +295,7 @@ impl Transport for PeerTransport {
     fn flush(&self) {
         let answered = std::mem::take(&mut *locked(&self.answered));
         for message in answered {
-            self.answers.send(&message);
+            self.answers.send(&self.border, &message);
         }
         for peer in self.peers.values() {
             self.flush_peer(peer);
@@ -300,11 +311,15 @@ impl ChunkSender for PeerTransport {
         done: Box<dyn FnOnce(Option<InstallSnapshotResponse>) + Send>,
     ) {
         let Some(peer) = self.peers.get(&to) else { return done(None) };
-        request.leader_id = self.border.node_id.0;
+        request.leader_id = self.border.node_id().0;
         request.envelope = Some(self.border.envelope(to));
         let controller = RpcController::new();
         controller.set_timeout(PEER_TIMEOUT);
         let from = Arc::clone(peer);
-        peer.stub.install_snapshot_async(&controller, &request, move |result| done(from.heard(result)));
+        peer.stub.install_snapshot_async(&controller, &request, move |result| {
+            let admitted = from
+                .heard(result, |border, peer, answer| border.admit_answer(peer, &answer).map(|()| answer));
+            done(admitted);
+        });
     }
 }
