@@ -34,7 +34,7 @@ pub use error::StartError;
 pub use intake::Intake;
 pub use leader_hints::LeaderHints;
 pub use outcome::{Outcome, Refusal, ReplySink};
-pub use parts::Parts;
+pub use parts::{Parts, tick_times};
 pub use read_gate::{PendingRead, ReadGate};
 pub use server::{Server, Stopped};
 pub use shared_state::{SharedState, Writing};

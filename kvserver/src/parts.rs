@@ -2,9 +2,10 @@
 //! simulator steps through them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft::core::{Config, EntryId, NodeId, RawNode};
-use raft::driver::{Applier, ApplyMsg, RaftNode, Transport};
+use raft::driver::{Applier, ApplyMsg, RaftNode, TickTimes, Transport};
 use raft::net::AddressBook;
 use raft::sync::{LockQueue, StopSignal};
 use rand::rngs::ChaCha8Rng;
@@ -25,7 +26,7 @@ use crate::waiters::Waiters;
 const LOG_PARTS_PER_SNAPSHOT: u64 = 4;
 
 /// One election tick. The election timeout is drawn in whole ticks.
-pub(crate) const ELECTION_TICK_MS: u64 = 10;
+const ELECTION_TICK_MS: u64 = 10;
 
 /// The rooms of one node.
 pub struct Parts {
@@ -116,6 +117,14 @@ impl Parts {
 /// The members' addresses out of the configuration.
 pub(crate) fn address_book(config: &ServerConfig) -> AddressBook {
     AddressBook::new(config.members.iter().map(|(id, address)| (NodeId(*id), address.clone())))
+}
+
+/// How often the tickers of a node with this configuration tick.
+pub fn tick_times(config: &ServerConfig) -> TickTimes {
+    TickTimes {
+        election_tick: Duration::from_millis(ELECTION_TICK_MS),
+        heartbeat: Duration::from_millis(config.heartbeat_ms),
+    }
 }
 
 fn core_config(config: &ServerConfig) -> Result<Config, StartError> {

@@ -13,7 +13,7 @@ use proto::admin::{AdminDispatcher, StatusReply};
 use proto::kv::KvDispatcher;
 use proto::kv_server_rpc::KvServerRpcDispatcher;
 use proto::raft_rpc::RaftRpcDispatcher;
-use raft::driver::{LogWriter, Supervisor, TickTimes, Watched};
+use raft::driver::{Clock, LogWriter, Supervisor, SystemClock, TickTimes, Watched};
 use raft::net::{Admission, Answers, Border, Inbox, PeerTransport, PeerWatch, RaftService};
 use raft::sync::{StopSignal, locked};
 use rpc::{ProviderConfig, Reactor, ReactorConfig, RpcProvider};
@@ -22,7 +22,7 @@ use crate::config::ServerConfig;
 use crate::error::StartError;
 use crate::intake::Intake;
 use crate::opened::Opened;
-use crate::parts::{ELECTION_TICK_MS, Parts, address_book};
+use crate::parts::{Parts, address_book, tick_times};
 use crate::service::{AdminService, KvServerService, KvService, RequestLimits};
 use crate::snapshotter::{SnapshotDesk, Snapshotter};
 
@@ -224,7 +224,8 @@ impl Waiting {
         let queue = Arc::clone(&parts.queue);
         let apply_loop = Watched::spawn(&parts.node, "apply-loop", move || apply_loop.run(&queue))?;
         let snapshotter = Watched::spawn(&parts.node, "snapshotter", move || snapshotter.run())?;
-        let supervisor = Supervisor::start(&parts.node, &parts.applier, self.writer, times)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let supervisor = Supervisor::start(&parts.node, &parts.applier, self.writer, &clock, times)?;
         self.raft_service.open(Arc::clone(&parts.node) as _, Arc::clone(&desk) as _);
         let inbox: Arc<dyn Inbox> = Arc::clone(&parts.node) as _;
         PeerWatch::start(&self.reactor, self.border, self.transport, Arc::downgrade(&inbox));
@@ -259,13 +260,6 @@ fn connect_reactor(reactor: &Reactor, parts: &Parts) {
             node.fail(&format!("a callback on its reactor panicked: {what}"));
         }
     });
-}
-
-fn tick_times(config: &ServerConfig) -> TickTimes {
-    TickTimes {
-        election_tick: Duration::from_millis(ELECTION_TICK_MS),
-        heartbeat: Duration::from_millis(config.heartbeat_ms),
-    }
 }
 
 fn provider_config(config: &ServerConfig) -> ProviderConfig {

@@ -25,7 +25,15 @@ impl Simulation<'_> {
             machine.files.switch_off_at(machine.files.operations() + self.strike_dice.between(0, 12));
             machine.planned = Some(Planned::PowerOff);
         }
-        let birth = Birth { plan: self.plan, id: node as u64, life: machine.life, files: &machine.files };
+        // No two nodes tick at the same moments.
+        let phase = self.turn_dice.between(0, self.plan.heartbeat_ms * MS);
+        let birth = Birth {
+            plan: self.plan,
+            id: node as u64,
+            life: machine.life,
+            files: &machine.files,
+            clock: machine.clock.at(self.now + phase),
+        };
         match VirtualNode::start(&birth) {
             Ok((alive, restored)) => {
                 machine.node = Some(alive);
@@ -44,10 +52,8 @@ impl Simulation<'_> {
                     )
                 });
                 self.draw_clock(node);
-                let phase = self.turn_dice.between(0, 10 * MS);
-                self.schedule_step(node, Room::ElectionTick, phase);
-                let phase = self.turn_dice.between(0, self.plan.heartbeat_ms * MS);
-                self.schedule_step(node, Room::HeartbeatTick, phase);
+                self.schedule_step(node, Room::ElectionTick, 1);
+                self.schedule_step(node, Room::HeartbeatTick, 1);
                 self.look_at(node)
             }
             Err(text) => self.refused(node, &text),
@@ -82,7 +88,7 @@ impl Simulation<'_> {
             self.counters.count(Fault::ClockDrift);
         }
         let speed = if has_drift { self.strike_dice.between(800, 1250) } else { 1000 };
-        self.machines[node].speed_permille = speed;
+        self.machines[node].clock.set_speed(self.now, speed);
     }
 
     /// The node has stopped by itself: its process will end.

@@ -42,6 +42,7 @@ mod ending;
 mod event;
 mod faults;
 mod links;
+mod local_clock;
 mod minimize;
 mod node;
 mod people;

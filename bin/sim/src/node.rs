@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use clerk::Request;
 use kvserver::state_machine::{Command, StateMachine};
-use kvserver::{ApplyLoop, Parts, ServerConfig, SharedState, SnapshotDesk, Snapshotter};
+use kvserver::{ApplyLoop, Parts, ServerConfig, SharedState, SnapshotDesk, Snapshotter, tick_times};
 use proto::raft_rpc::InstallSnapshotRequest;
 use raft::core::{Message, NodeId, RawNode, Restored};
-use raft::driver::{ApplyMsg, LogItem, LogWriter};
+use raft::driver::{ApplyMsg, LogItem, LogWriter, Ticker};
 use raft::net::{Inbox, SnapshotReceiver};
 use raft::storage::disk::{Completion, Disk, DiskOp, OpId};
 use raft::storage::memory::{MemoryDisk, MemoryFiles};
@@ -19,6 +19,7 @@ use raft::storage::{Recovery, WalConfig, recover};
 use raft::sync::{PopTimeout, StopSignal};
 
 use crate::dice::generator;
+use crate::local_clock::Shown;
 use crate::plan::Plan;
 use crate::tap::{Attempt, ChunkTap, ClientSink, Mailroom, Tap};
 
@@ -77,6 +78,8 @@ pub(crate) struct VirtualNode {
     log_disk: SharedDisk,
     snapshotter: Snapshotter,
     desk: Arc<SnapshotDesk>,
+    election_ticker: Ticker,
+    heartbeat_ticker: Ticker,
 }
 
 /// What a node is started with.
@@ -85,12 +88,13 @@ pub(crate) struct Birth<'a> {
     pub(crate) id: u64,
     pub(crate) life: u32,
     pub(crate) files: &'a MemoryFiles,
+    pub(crate) clock: Shown,
 }
 
 impl VirtualNode {
     /// Opens the directory and puts the rooms together; also says what was recovered. The error is the refusal's text.
     pub(crate) fn start(birth: &Birth<'_>) -> Result<(VirtualNode, Restored), String> {
-        let Birth { plan, id, life, files } = *birth;
+        let Birth { plan, id, life, files, clock } = *birth;
         let config = server_config(plan, id);
         let mut log_disk = SharedDisk(Arc::new(Mutex::new(MemoryDisk::held(files))));
         let wal_config = WalConfig { segment_bytes: plan.segment_bytes, ..WalConfig::new(id + 1) };
@@ -122,6 +126,7 @@ impl VirtualNode {
         let prepare_spare = move |plan| spare_desk.prepare_spare(plan).is_ok();
         let writer = LogWriter::new(wal, Box::new(log_disk.clone()), prepare_spare);
         let (staged, staged_seen) = Default::default();
+        let times = tick_times(&config);
         let node = VirtualNode {
             parts,
             state,
@@ -133,6 +138,8 @@ impl VirtualNode {
             log_disk,
             snapshotter,
             desk,
+            election_ticker: Ticker::new(&clock, times.election_tick, RawNode::tick_election),
+            heartbeat_ticker: Ticker::new(&clock, times.heartbeat, RawNode::tick_heartbeat),
         };
         Ok((node, restored))
     }
@@ -166,13 +173,21 @@ impl VirtualNode {
         self.parts.intake.end_of_turn();
     }
 
-    pub(crate) fn tick_election(&self) {
-        // A stopped node has no time.
-        let _ = self.parts.node.with_core(RawNode::tick_election);
+    /// A turn of the election ticker; how long it waits for the next, or None when the node has stopped.
+    pub(crate) fn turn_election_ticker(&mut self, clock: Shown) -> Option<Duration> {
+        self.election_ticker.turn(&clock, &self.parts.node).ok()
     }
 
-    pub(crate) fn tick_heartbeat(&self) {
-        let _ = self.parts.node.with_core(RawNode::tick_heartbeat);
+    pub(crate) fn turn_heartbeat_ticker(&mut self, clock: Shown) -> Option<Duration> {
+        self.heartbeat_ticker.turn(&clock, &self.parts.node).ok()
+    }
+
+    /// Time rushes: more ticks at once than the ticker would ever hand over.
+    pub(crate) fn rush(&self, ticks: u64) {
+        for _ in 0..ticks {
+            // A stopped node has no time.
+            let _ = self.parts.node.with_core(RawNode::tick_election);
+        }
     }
 
     /// Whether the log writer has something to take.

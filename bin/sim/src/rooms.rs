@@ -12,9 +12,6 @@ use crate::simulation::{PendingChunk, Planned, Simulation};
 use crate::tap::{Left, OutgoingChunk};
 use crate::violation::Violation;
 
-/// The length of an election tick, as the server has it.
-const ELECTION_TICK_US: u64 = 10 * MS;
-
 /// How long the log must be idle before it is sealed, as the log writer has it.
 const SEAL_AFTER_US: u64 = 500 * MS;
 
@@ -40,7 +37,6 @@ impl Simulation<'_> {
             return Ok(());
         }
         machine.is_scheduled[room as usize] = false;
-        let speed = machine.speed_permille;
         let Some(alive) = &mut machine.node else { return Ok(()) };
         match room {
             Room::Reactor => alive.end_of_turn(),
@@ -73,12 +69,14 @@ impl Simulation<'_> {
             }
             Room::Snapshotter => alive.step_snapshotter(),
             Room::ElectionTick => {
-                alive.tick_election();
-                self.schedule_step(node, Room::ElectionTick, ELECTION_TICK_US * 1000 / speed);
+                let wait = alive.turn_election_ticker(machine.clock.at(self.now));
+                let after = wait.map(|wait| machine.clock.until(wait));
+                after.into_iter().for_each(|after| self.schedule_step(node, Room::ElectionTick, after));
             }
             Room::HeartbeatTick => {
-                alive.tick_heartbeat();
-                self.schedule_step(node, Room::HeartbeatTick, self.plan.heartbeat_ms * MS * 1000 / speed);
+                let wait = alive.turn_heartbeat_ticker(machine.clock.at(self.now));
+                let after = wait.map(|wait| machine.clock.until(wait));
+                after.into_iter().for_each(|after| self.schedule_step(node, Room::HeartbeatTick, after));
             }
         }
         if self.trace.is_on() && !matches!(room, Room::ElectionTick | Room::HeartbeatTick) {

@@ -17,6 +17,7 @@ use crate::dice::Dice;
 use crate::event::{Event, Events, ROOMS, Room};
 use crate::faults::Counters;
 use crate::links::Links;
+use crate::local_clock::LocalClock;
 use crate::node::VirtualNode;
 use crate::plan::{Plan, SECOND};
 use crate::tap::ChunkDone;
@@ -53,8 +54,7 @@ pub(crate) struct Machine {
     pub(crate) questions: BTreeMap<u64, (NodeId, u32)>,
     pub(crate) next_token: u64,
     pub(crate) paused_until: u64,
-    /// How fast its clock runs, in a thousand.
-    pub(crate) speed_permille: u64,
+    pub(crate) clock: LocalClock,
     /// How many times slower than usual its disk is.
     pub(crate) disk_slowness: u64,
     pub(crate) log_touched: u64,
@@ -227,7 +227,7 @@ impl Machine {
             questions: BTreeMap::new(),
             next_token: 0,
             paused_until: 0,
-            speed_permille: 1000,
+            clock: LocalClock::new(),
             disk_slowness: 1,
             log_touched: 0,
             planned: None,

@@ -98,14 +98,15 @@ impl Simulation<'_> {
         machine.paused_until = machine.paused_until.max(self.now + length);
     }
 
-    /// The clock is ahead all at once: the tickers make up for it.
+    /// The clock is ahead all at once, and the node's time rushes to make up for it: harsher than the tickers, which
+    /// hand over one tick.
     fn jump(&mut self, node: usize) -> Result<(), Violation> {
         let ticks = self.strike_dice.between(1, 200);
         if self.machines[node].paused_until > self.now {
             return Ok(());
         }
         let Some(alive) = &self.machines[node].node else { return Ok(()) };
-        (0..ticks).for_each(|_| alive.tick_election());
+        alive.rush(ticks);
         self.counters.count(Fault::ClockJump);
         self.look_at(node)
     }
@@ -258,7 +259,7 @@ impl Simulation<'_> {
         for node in 0..self.machines.len() {
             let machine = &mut self.machines[node];
             machine.disk_slowness = 1;
-            machine.speed_permille = 1000;
+            machine.clock.set_speed(self.now, 1000);
             if machine.planned.take().is_some() && !machine.exit_is_scheduled {
                 machine.files.switch_off_at(u64::MAX);
                 machine.files.fail_at(u64::MAX);

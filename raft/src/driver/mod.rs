@@ -6,6 +6,7 @@
 
 mod applier;
 mod apply_msg;
+mod clock;
 mod log_writer;
 mod node;
 mod supervisor;
@@ -14,7 +15,9 @@ mod work_list;
 
 pub use applier::Applier;
 pub use apply_msg::ApplyMsg;
+pub use clock::{Clock, SystemClock};
 pub use log_writer::{LogItem, LogWriter};
 pub use node::{Application, NodeStopped, RaftNode, Transport};
 pub use supervisor::{Supervisor, TickTimes, Watched};
+pub use ticker::{Tick, Ticker};
 pub use work_list::{Taken, WorkList};

@@ -11,9 +11,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::warn;
+use raft_core::RawNode;
 
 use crate::driver::log_writer::LogWriter;
-use crate::driver::{Applier, RaftNode, ticker};
+use crate::driver::{Applier, Clock, RaftNode, Tick, Ticker};
 use crate::sync::StopSignal;
 
 /// How long a thread may take to end when the node stops.
@@ -83,7 +84,7 @@ impl Watched {
 }
 
 impl Supervisor {
-    /// Starts `election-ticker`, `heartbeat-ticker`, `log-writer` and `apply-ticker`.
+    /// Starts `election-ticker`, `heartbeat-ticker`, `log-writer` and `apply-ticker`; the tickers go by `clock`.
     ///
     /// # Errors
     /// When the system has no room for another thread.
@@ -91,6 +92,7 @@ impl Supervisor {
         node: &Arc<RaftNode>,
         applier: &Arc<Applier>,
         mut writer: LogWriter,
+        clock: &Arc<dyn Clock>,
         times: TickTimes,
     ) -> std::io::Result<Supervisor> {
         let stop = Arc::new(StopSignal::default());
@@ -102,18 +104,13 @@ impl Supervisor {
             let applier = Arc::clone(applier);
             Watched::spawn(node, "apply-ticker", move || applier.run())?
         };
-        let election = {
-            let (ticker_node, stop) = (Arc::clone(node), Arc::clone(&stop));
-            Watched::spawn(node, "election-ticker", move || {
-                ticker::run_election_ticker(&ticker_node, &stop, times.election_tick);
-            })?
+        let ticker = |name, interval, tick: Tick| {
+            let (ticker_node, stop, clock) = (Arc::clone(node), Arc::clone(&stop), Arc::clone(clock));
+            let ticker = Ticker::new(&*clock, interval, tick);
+            Watched::spawn(node, name, move || ticker.run(&*clock, &ticker_node, &stop))
         };
-        let heartbeat = {
-            let (ticker_node, stop) = (Arc::clone(node), Arc::clone(&stop));
-            Watched::spawn(node, "heartbeat-ticker", move || {
-                ticker::run_heartbeat_ticker(&ticker_node, &stop, times.heartbeat);
-            })?
-        };
+        let election = ticker("election-ticker", times.election_tick, RawNode::tick_election)?;
+        let heartbeat = ticker("heartbeat-ticker", times.heartbeat, RawNode::tick_heartbeat)?;
         Ok(Supervisor {
             node: Arc::clone(node),
             applier: Arc::clone(applier),
