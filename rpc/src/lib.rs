@@ -83,6 +83,9 @@
 //! from the latter two to the former two, and from the reactor to the sides of a connection. `middleware` is asked by both
 //! sides, `inherit` is what a handler's calls get from its own. This crate knows no Raft.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("this workspace builds on Linux only: its reactor, log and launcher use Linux system calls");
+
 mod client;
 mod config;
 mod controller;

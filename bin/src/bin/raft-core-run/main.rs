@@ -7,9 +7,6 @@
 //! This program takes arguments in, makes library calls and hands exit codes out; it must never hold a decision of
 //! the store. Exit codes: 0 clean, 1 something failed while starting or running, 2 usage or configuration.
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("raft-kv builds on Linux only: its log and its launcher use Linux system calls");
-
 mod advice;
 mod arguments;
 mod child;
