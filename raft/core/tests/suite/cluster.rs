@@ -1,49 +1,24 @@
-//! Several nodes on a virtual clock and network, with checks of Raft's promises as they run.
+//! Several nodes on a virtual clock, network and disks, with checks of Raft's promises as they run.
 //!
-//! Time is milliseconds. A seed decides every delay, loss and tick; the same seed gives the same run. The checks:
-//! one leader a term; a new leader has everything that was committed (Leader Completeness); equal state at equal index
-//! (State Machine Safety); whatever is applied anywhere is durable at a majority; a confirmed read sees all that was
-//! applied anywhere before it began; logs that share an entry share everything before it (Log Matching).
+//! Time is milliseconds. A seed decides every delay, loss and tick; the same seed gives the same run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft_core::{
-    Body, ChunkVerdict, Config, EntryId, Index, Message, NodeId, ProposeError, Proposed, ReadOutcome,
-    RoleKind, SnapshotOutcome, Status, Term,
+    Body, ChunkVerdict, Config, EntryId, Index, Message, NodeId, ProposeError, Proposed, RoleKind,
+    SnapshotOutcome, Status, Term,
 };
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::node::{Done, File, Machine, Node};
+use crate::node::{Done, File, Node};
+use crate::promises::{self, Promises};
+use crate::weather::LATE_MS;
+pub(crate) use crate::weather::Weather;
 
 /// One election tick, in milliseconds.
 pub(crate) const TICK_MS: u64 = 10;
-
-/// How the network and the disks behave.
-#[derive(Clone, Debug)]
-pub(crate) struct Weather {
-    /// Percent of messages that are lost.
-    pub(crate) lost_percent: u32,
-    /// Percent that come twice.
-    pub(crate) doubled_percent: u32,
-    /// Longest delay of a message; the shortest is 1 ms.
-    pub(crate) delay_ms_max: u64,
-    /// How long a write and its sync take at most.
-    pub(crate) disk_ms_max: u64,
-    /// Between two heartbeats.
-    pub(crate) heartbeat_ms: u64,
-}
-
-impl Weather {
-    pub(crate) fn calm() -> Weather {
-        Weather { lost_percent: 0, doubled_percent: 0, delay_ms_max: 1, disk_ms_max: 1, heartbeat_ms: 25 }
-    }
-
-    pub(crate) fn stormy() -> Weather {
-        Weather { lost_percent: 15, doubled_percent: 15, delay_ms_max: 60, disk_ms_max: 30, heartbeat_ms: 25 }
-    }
-}
 
 /// Something on its way.
 #[derive(Clone, Debug)]
@@ -70,14 +45,7 @@ pub(crate) struct Cluster {
     pub(crate) entry_bytes: u64,
     /// Whatever was sent since the test cleared it, if it wants to know.
     pub(crate) trace: Option<Vec<Message>>,
-    leaders: BTreeMap<Term, NodeId>,
-    /// The state after each index, as first seen anywhere.
-    pub(crate) history: BTreeMap<Index, Machine>,
-    /// What reads had to see, by context.
-    reads: BTreeMap<u64, Index>,
-    pub(crate) reads_confirmed: u64,
-    pub(crate) reads_refused: u64,
-    reads_asked: u64,
+    pub(crate) promises: Promises,
     /// Received snapshots whose marker is being written: whom to tell.
     owed_reports: BTreeMap<(NodeId, Index), (NodeId, Term)>,
 }
@@ -109,12 +77,7 @@ impl Cluster {
             requests: 0,
             entry_bytes: 0,
             trace: None,
-            leaders: BTreeMap::new(),
-            history: BTreeMap::new(),
-            reads: BTreeMap::new(),
-            reads_confirmed: 0,
-            reads_refused: 0,
-            reads_asked: 0,
+            promises: Promises::default(),
             owed_reports: BTreeMap::new(),
         }
     }
@@ -201,27 +164,17 @@ impl Cluster {
     }
 
     fn serve(&mut self, id: NodeId) {
-        let disk_ms = self.rng.random_range(0..=self.weather.disk_ms_max);
+        let disk_ms = self.rng.random_range(0..=self.weather.disk_ms_max(id));
         let mut done = Done::default();
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.serve(self.now, disk_ms, &mut done);
-        self.check_leader(id);
+        if let Some(core) = &node.core {
+            self.promises.check_leader(id, core);
+        }
         for machine in done.applied {
-            self.check_applied(id, machine);
+            self.promises.check_applied(id, machine, &self.nodes);
         }
-        for read in done.reads {
-            let must_see = self.reads.remove(&read.context).expect("each read ends once");
-            match read.outcome {
-                ReadOutcome::Confirmed(index) => {
-                    assert!(
-                        index >= must_see,
-                        "a read sees all that was applied before it: {index} < {must_see}"
-                    );
-                    self.reads_confirmed += 1;
-                }
-                ReadOutcome::Refused { .. } => self.reads_refused += 1,
-            }
-        }
+        done.reads.into_iter().for_each(|read| self.promises.check_read(read));
         for (to, term) in done.send_snapshots {
             let file = self.nodes[&id].disk.file.clone().expect("who compacted has a snapshot");
             self.send_snapshot(id, to, term, file);
@@ -261,8 +214,12 @@ impl Cluster {
             return;
         }
         let copies = 1 + u32::from(self.percent(self.weather.doubled_percent));
+        let late_percent = if message.body.is_request() { 0 } else { self.weather.late_answers_percent };
         for _ in 0..copies {
-            let delay = self.rng.random_range(1..=self.weather.delay_ms_max);
+            let delay = match self.percent(late_percent) {
+                true => self.rng.random_range(LATE_MS),
+                false => self.rng.random_range(1..=self.weather.delay_ms_max),
+            };
             self.post(delay, Parcel::Message(message.clone()));
         }
     }
@@ -311,9 +268,7 @@ impl Cluster {
         for ((about, _), (to, term)) in owed {
             self.post(5, Parcel::Report { to, about, term, outcome: SnapshotOutcome::Failed });
         }
-        // What it had been asked to read dies with it.
-        let gone = id.0;
-        self.reads.retain(|context, _| context % 16 != gone);
+        self.promises.forget_reads(id);
     }
 
     pub(crate) fn start(&mut self, id: NodeId) {
@@ -370,17 +325,11 @@ impl Cluster {
         proposed.expect("the leader takes it").ids().next().expect("one command")
     }
 
-    /// Asks for a read; the checks see to its outcome. Contexts end in the node's number.
+    /// Asks for a read, if the node is up and takes it; the checks see to its outcome.
     pub(crate) fn read(&mut self, id: NodeId) -> bool {
-        let must_see = self.history.keys().next_back().copied().unwrap_or(Index::ZERO);
-        self.reads_asked += 1;
-        let context = self.reads_asked * 16 + id.0;
         let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) else { return false };
-        let taken = core.read_index(context).is_ok();
-        if taken {
-            self.reads.insert(context, must_see);
-            self.serve(id);
-        }
+        let taken = self.promises.ask_read(id, core);
+        self.serve(id);
         taken
     }
 
@@ -391,54 +340,8 @@ impl Cluster {
         assert!(all, "all apply {index}: {:#?}", self.statuses().collect::<Vec<_>>());
     }
 
-    fn check_leader(&mut self, id: NodeId) {
-        let Some(core) = &self.nodes[&id].core else { return };
-        let soft = core.soft_state();
-        if soft.role != RoleKind::Leader || self.leaders.get(&soft.term) == Some(&id) {
-            return;
-        }
-        let other = self.leaders.insert(soft.term, id);
-        assert_eq!(other, None, "one leader a term: {}", soft.term);
-        for machine in self.history.values() {
-            let has = core.term_at(machine.last.index) == Some(machine.last.term);
-            let compacted = machine.last.index <= core.status().snapshot_index;
-            assert!(has || compacted, "the leader of {} has {}", soft.term, machine.last);
-        }
-    }
-
-    fn check_applied(&mut self, id: NodeId, machine: Machine) {
-        match self.history.get(&machine.last.index) {
-            Some(seen) => assert_eq!(*seen, machine, "equal state at equal index, on {id}"),
-            None => {
-                let durable = self.nodes.values().filter(|node| node.disk.holds(machine.last)).count();
-                assert!(
-                    durable > self.nodes.len() / 2,
-                    "{} is applied with {durable} durable copies",
-                    machine.last
-                );
-                self.history.insert(machine.last.index, machine);
-            }
-        }
-    }
-
-    /// Logs that share an entry share all before it; call it whenever.
+    /// Call it whenever; it looks at every entry.
     pub(crate) fn check_log_matching(&self) {
-        let cores: Vec<_> = self.nodes.values().filter_map(|node| node.core.as_ref()).collect();
-        for (place, one) in cores.iter().enumerate() {
-            for other in &cores[place + 1..] {
-                let (a, b) = (one.status(), other.status());
-                let mut agree = false;
-                for index in (a.first_index.max(b.first_index).0..=a.last.index.min(b.last.index).0).rev() {
-                    let same = one.term_at(Index(index)) == other.term_at(Index(index));
-                    assert!(
-                        same || !agree,
-                        "nodes {} and {} differ below a shared entry at {index}",
-                        a.node,
-                        b.node
-                    );
-                    agree = same;
-                }
-            }
-        }
+        promises::check_log_matching(&self.nodes);
     }
 }

@@ -402,5 +402,5 @@ fn pipelined_appends_survive_a_bad_network() {
     let leader = cluster.settle();
     let last = cluster.put(leader, "last").index;
     cluster.wait_applied(last);
-    assert!(cluster.history.len() > 100 && cluster.status(leader).term >= Term(1));
+    assert!(cluster.promises.history.len() > 100 && cluster.status(leader).term >= Term(1));
 }

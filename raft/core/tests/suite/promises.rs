@@ -1,0 +1,114 @@
+//! What Raft promises, checked while a cluster runs.
+//!
+//! One leader a term; a new leader has everything that was committed (Leader Completeness); equal state at equal index
+//! (State Machine Safety); whatever is applied anywhere is durable at a majority; a confirmed read sees all that was
+//! applied anywhere before it began; logs that share an entry share everything before it (Log Matching).
+
+use std::collections::BTreeMap;
+
+use raft_core::{Index, NodeId, RawNode, ReadOutcome, ReadState, RoleKind, Term};
+
+use crate::node::{Machine, Node};
+
+/// What was seen so far, which nothing later may contradict.
+#[derive(Debug, Default)]
+pub(crate) struct Promises {
+    leaders: BTreeMap<Term, NodeId>,
+    /// The state after each index, as first seen anywhere.
+    pub(crate) history: BTreeMap<Index, Machine>,
+    /// What reads have to see, by context. Contexts end in the number of the node that was asked.
+    reads: BTreeMap<u64, Index>,
+    reads_asked: u64,
+    pub(crate) reads_confirmed: u64,
+    pub(crate) reads_refused: u64,
+}
+
+impl Promises {
+    /// How many terms had a leader.
+    pub(crate) fn terms_led(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// To be called after every step of a node.
+    pub(crate) fn check_leader(&mut self, id: NodeId, core: &RawNode) {
+        let soft = core.soft_state();
+        if soft.role != RoleKind::Leader || self.leaders.get(&soft.term) == Some(&id) {
+            return;
+        }
+        let other = self.leaders.insert(soft.term, id);
+        assert_eq!(other, None, "one leader a term: {}", soft.term);
+        for machine in self.history.values() {
+            let has = core.term_at(machine.last.index) == Some(machine.last.term);
+            let compacted = machine.last.index <= core.status().snapshot_index;
+            assert!(has || compacted, "the leader of {} has {}", soft.term, machine.last);
+        }
+    }
+
+    /// Node `id` has applied an entry, or restored a snapshot, and its state is `machine`.
+    pub(crate) fn check_applied(&mut self, id: NodeId, machine: Machine, nodes: &BTreeMap<NodeId, Node>) {
+        match self.history.get(&machine.last.index) {
+            Some(seen) => assert_eq!(*seen, machine, "equal state at equal index, on {id}"),
+            None => {
+                let durable = nodes.values().filter(|node| node.disk.holds(machine.last)).count();
+                assert!(
+                    durable > nodes.len() / 2,
+                    "{} is applied with {durable} durable copies",
+                    machine.last
+                );
+                self.history.insert(machine.last.index, machine);
+            }
+        }
+    }
+
+    /// A read is asked of `core`, which may not take it. Returns whether it did.
+    pub(crate) fn ask_read(&mut self, id: NodeId, core: &mut RawNode) -> bool {
+        self.reads_asked += 1;
+        let context = self.reads_asked * 16 + id.0;
+        let taken = core.read_index(context).is_ok();
+        if taken {
+            let must_see = self.history.keys().next_back().copied().unwrap_or(Index::ZERO);
+            self.reads.insert(context, must_see);
+        }
+        taken
+    }
+
+    pub(crate) fn check_read(&mut self, read: ReadState) {
+        let must_see = self.reads.remove(&read.context).expect("each read ends once");
+        match read.outcome {
+            ReadOutcome::Confirmed(index) => {
+                assert!(
+                    index >= must_see,
+                    "a read sees all that was applied before it: {index} < {must_see}"
+                );
+                self.reads_confirmed += 1;
+            }
+            ReadOutcome::Refused { .. } => self.reads_refused += 1,
+        }
+    }
+
+    /// What a node had been asked to read dies with it.
+    pub(crate) fn forget_reads(&mut self, id: NodeId) {
+        self.reads.retain(|context, _| context % 16 != id.0);
+    }
+}
+
+/// Logs that share an entry share all before it.
+pub(crate) fn check_log_matching(nodes: &BTreeMap<NodeId, Node>) {
+    let cores: Vec<_> = nodes.values().filter_map(|node| node.core.as_ref()).collect();
+    for (place, one) in cores.iter().enumerate() {
+        for other in &cores[place + 1..] {
+            let (a, b) = (one.status(), other.status());
+            let mut agree = false;
+            for index in (a.first_index.max(b.first_index).0..=a.last.index.min(b.last.index).0).rev() {
+                let same = one.term_at(Index(index)) == other.term_at(Index(index));
+                assert!(
+                    same || !agree,
+                    "nodes {} and {} differ below a shared entry at {index}",
+                    a.node,
+                    b.node
+                );
+                agree = same;
+            }
+        }
+    }
+}
