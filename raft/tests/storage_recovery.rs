@@ -5,7 +5,8 @@
 use raft::storage::disk::DiskOp;
 use raft::storage::wal::{Wal, WalConfig};
 use raft::storage::{
-    Disk, FileName, MemoryDisk, MemoryFiles, Recovery, SnapshotStore, StorageError, WalError, recover,
+    Disk, FileName, MemoryDisk, MemoryFiles, Recovery, SnapshotError, SnapshotStore, StorageError, WalError,
+    recover,
 };
 use raft_core::{Entry, EntryId, HardState, Index, Membership, NodeId, Payload, Persist, SnapshotMeta, Term};
 
@@ -135,8 +136,19 @@ fn a_marked_snapshot_that_is_gone_and_not_in_the_log_is_refused_by_name() {
     add_snapshot(&files, meta(1, 10));
     let refused = start(&files).unwrap_err();
     let file = FileName::new("snapshot-0000000000000014-0000000000000002.snap");
-    let expected = StorageError::SnapshotLost { file, first_missing: Index(11), last_missing: Index(20) };
+    let cause = SnapshotError::NotThere(meta(2, 20).last);
+    let (first_missing, last_missing) = (Index(11), Index(20));
+    let expected = StorageError::SnapshotLost { file: file.clone(), cause, first_missing, last_missing };
     assert_eq!(refused, expected);
+    // There and damaged: the place is named.
+    add_snapshot(&files, meta(2, 20));
+    damage_snapshot(&files, &meta(2, 20));
+    let refused = start(&files).unwrap_err();
+    let StorageError::SnapshotLost { cause: SnapshotError::Damaged { file: damaged, .. }, .. } = refused
+    else {
+        panic!("{refused}");
+    };
+    assert_eq!(damaged, file);
 }
 
 #[test]

@@ -185,6 +185,14 @@ fn a_snapshot_of_another_version_is_refused_by_name() {
     write(&mut store, &mut disk, 5, 500);
     let file = FileName::new("snapshot-0000000000000005-0000000000000003.snap");
     disk.run(DiskOp::Write { file: file.clone(), offset: 8, bytes: vec![7], sync: true }).unwrap();
+    // With the version alone changed it is a damaged header of ours; another version has another checksum too.
+    let damaged = SnapshotStore::open(&mut disk).unwrap();
+    assert!(
+        matches!(damaged.damaged(), [SnapshotError::Damaged { offset: 0, .. }]),
+        "{:?}",
+        damaged.damaged()
+    );
+    disk.run(DiskOp::Write { file: file.clone(), offset: 16, bytes: vec![7], sync: true }).unwrap();
     let refused = SnapshotStore::open(&mut disk).unwrap_err();
     assert_eq!(refused, SnapshotError::UnknownVersion { file, version: 7 });
 }

@@ -99,7 +99,7 @@ pub enum IdentityError {
         found: String,
     },
     /// The identity file cannot be understood.
-    #[error("the file {IDENTITY_FILE} in data directory {} is damaged ({reason}); restore it from a copy; an empty directory would be refused by the other nodes", .directory.display())]
+    #[error("the file {IDENTITY_FILE} in data directory {} is damaged ({reason}); put it back as the node left it; an empty directory would be refused by the other nodes", .directory.display())]
     Damaged {
         /// The directory.
         directory: PathBuf,
@@ -107,7 +107,7 @@ pub enum IdentityError {
         reason: String,
     },
     /// There is a log or a snapshot and no identity.
-    #[error("data directory {} holds {file} but no file {IDENTITY_FILE}; restore that file or choose an empty --data-dir", .directory.display())]
+    #[error("data directory {} holds {file} but no file {IDENTITY_FILE}; put that file back as the node left it, or choose an empty --data-dir", .directory.display())]
     WithoutIdentity {
         /// The directory.
         directory: PathBuf,

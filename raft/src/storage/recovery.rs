@@ -28,12 +28,14 @@ pub enum StorageError {
     Snapshot(#[from] SnapshotError),
     /// The log stands on a snapshot which is gone or damaged, and does not reach back behind it.
     #[error(
-        "the log stands on {file}, which is missing or damaged, and entries {first_missing} to {last_missing} are \
-         nowhere else; restore the file from a copy"
+        "the log stands on {file}, and entries {first_missing} to {last_missing} are nowhere else: {cause}; put the \
+         file back, any copy of it will do, since a snapshot never changes once it has its name"
     )]
     SnapshotLost {
         /// The file.
         file: FileName,
+        /// Where it is damaged, or that it is not there.
+        cause: SnapshotError,
         /// The first entry that cannot be had.
         first_missing: Index,
         /// The last entry that cannot be had.
@@ -41,8 +43,8 @@ pub enum StorageError {
     },
     /// The log begins later than the snapshot ends.
     #[error(
-        "entries {first_missing} to {last_missing} are neither in a snapshot nor in the log; restore the missing \
-         files from a copy"
+        "entries {first_missing} to {last_missing} are neither in a snapshot nor in the log; put the missing files \
+         back as the node left them, since an older log has forgotten promises"
     )]
     Gap {
         /// The first entry that cannot be had.
@@ -85,7 +87,7 @@ pub fn recover(
     let newest = snapshots.newest().cloned();
     let marker = recovered.snapshot.clone();
     let is_marked = newest.as_ref().map(|meta| meta.last) == marker.as_ref().map(|meta| meta.last);
-    let restored = combine(recovered, newest)?;
+    let restored = combine(recovered, newest, snapshots.damaged())?;
     if let Some(marker) = marker.filter(|marker| last_index(restored.snapshot.as_ref()) < marker.last.index) {
         remarks.push(format!(
             "the snapshot of entry {} is missing or damaged; the node starts from an older state and the log",
@@ -103,13 +105,17 @@ pub fn recover(
 }
 
 /// What the log amounts to on top of the newest whole snapshot.
-fn combine(recovered: Recovered, newest: Option<SnapshotMeta>) -> Result<Restored, StorageError> {
+fn combine(
+    recovered: Recovered,
+    newest: Option<SnapshotMeta>,
+    damaged: &[SnapshotError],
+) -> Result<Restored, StorageError> {
     let Recovered { hard_state, snapshot: marker, entries, before_first, .. } = recovered;
     let mut log = LogBuilder { hard_state, snapshot: marker, entries, before_first };
     let marked = log.snapshot.as_ref().map(|meta| meta.last);
     match (&newest, marked) {
         (newest, Some(marked)) if last_index(newest.as_ref()) < marked.index => {
-            require_whole_log(&log, last_index(newest.as_ref()), marked)?;
+            require_whole_log(&log, last_index(newest.as_ref()), marked, damaged)?;
         }
         (Some(newest), _) => log.apply_snapshot(newest.clone()),
         (None, _) => {}
@@ -126,14 +132,22 @@ fn combine(recovered: Recovered, newest: Option<SnapshotMeta>) -> Result<Restore
 }
 
 /// The log must lead from `base` to the snapshot that was lost, its last entry included.
-fn require_whole_log(log: &LogBuilder, base: Index, lost: EntryId) -> Result<(), StorageError> {
+fn require_whole_log(
+    log: &LogBuilder,
+    base: Index,
+    lost: EntryId,
+    damaged: &[SnapshotError],
+) -> Result<(), StorageError> {
     let reaches_it = log.entry(lost.index).is_some_and(|entry| entry.term == lost.term);
     if reaches_it && log.before_first <= base {
         return Ok(());
     }
     let last_missing = if reaches_it { log.before_first } else { lost.index };
     let file = snapshot_name(lost);
-    Err(StorageError::SnapshotLost { file, first_missing: base.next(), last_missing })
+    let is_of_it =
+        |error: &&SnapshotError| matches!(error, SnapshotError::Damaged { file: at, .. } if *at == file);
+    let cause = damaged.iter().find(is_of_it).cloned().unwrap_or(SnapshotError::NotThere(lost));
+    Err(StorageError::SnapshotLost { file, cause, first_missing: base.next(), last_missing })
 }
 
 /// A snapshot of a later term can have been received before that term was recorded. The term counts; no vote was

@@ -208,19 +208,23 @@ impl SnapshotReader {
             return Err(damaged("it does not begin like a snapshot"));
         }
         let version = LittleEndian::read_u32(&fixed[8..]);
-        if version != SNAPSHOT_FORMAT_VERSION {
-            return Err(SnapshotError::UnknownVersion { file, version });
-        }
         let voters = LittleEndian::read_u32(&fixed[32..]);
         let header_bytes = HEADER_FIXED_BYTES + 8 * voters.min(VOTERS_MAX) as usize + CHECKSUM_BYTES;
         let header = read_file(disk, &file, 0, header_bytes)?;
         let Some((covered, checksum)) = header.split_last_chunk::<CHECKSUM_BYTES>() else {
             return Err(damaged("its header is cut off"));
         };
-        let chain = crc32fast::hash(covered);
-        let is_whole = header.len() == header_bytes && voters <= VOTERS_MAX;
-        if !is_whole || chain != u32::from_le_bytes(*checksum) {
-            return Err(damaged("the checksum of its header does not fit"));
+        let mut as_ours = Vec::from(covered);
+        LittleEndian::write_u32(&mut as_ours[8..], SNAPSHOT_FORMAT_VERSION);
+        let chain = crc32fast::hash(&as_ours);
+        let fits_as_ours =
+            header.len() == header_bytes && voters <= VOTERS_MAX && chain == u32::from_le_bytes(*checksum);
+        match (version == SNAPSHOT_FORMAT_VERSION, fits_as_ours) {
+            (true, true) => {}
+            (true, false) => return Err(damaged("the checksum of its header does not fit")),
+            (false, false) => return Err(SnapshotError::UnknownVersion { file, version }),
+            // What fits but for its version is a header of ours whose version was damaged.
+            (false, true) => return Err(damaged("its format version does not fit the checksum")),
         }
         let meta = decode_meta(covered);
         Ok(SnapshotReader { file, meta, offset: header_bytes as u64, chain, content_bytes: 0, pieces: 0 })

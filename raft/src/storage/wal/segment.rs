@@ -91,11 +91,15 @@ impl SegmentHeader {
             return HeaderRead::Unreadable;
         }
         let version = LittleEndian::read_u32(&file[8..]);
-        if version != WAL_FORMAT_VERSION {
-            return HeaderRead::UnknownVersion(version);
-        }
-        if crc32fast::hash(&file[..60]) != LittleEndian::read_u32(&file[60..]) {
-            return HeaderRead::Unreadable;
+        let mut as_ours = [0; 60];
+        as_ours.copy_from_slice(&file[..60]);
+        LittleEndian::write_u32(&mut as_ours[8..], WAL_FORMAT_VERSION);
+        let fits_as_ours = crc32fast::hash(&as_ours) == LittleEndian::read_u32(&file[60..]);
+        match (version == WAL_FORMAT_VERSION, fits_as_ours) {
+            (true, true) => {}
+            (false, false) => return HeaderRead::UnknownVersion(version),
+            // What fits but for its version is a header of ours whose version was damaged.
+            (false, true) | (true, false) => return HeaderRead::Unreadable,
         }
         HeaderRead::Header(SegmentHeader {
             seed: LittleEndian::read_u64(&file[16..]),
