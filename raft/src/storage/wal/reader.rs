@@ -108,16 +108,25 @@ pub(super) fn used_bytes(file: &[u8]) -> usize {
     file[..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// The furthest `synced_to` of all batch heads that begin in `range` of one segment, whose bytes from the beginning of
-/// `range` on are `window`.
-pub(super) fn furthest_synced(window: &[u8], seed: u64, range: Range<Position>) -> Option<Position> {
+/// The furthest `synced_to` of the batch heads that begin in `range` of one segment, whose bytes from the beginning of
+/// `range` on are `window`. Stops at the first that is beyond `enough`.
+pub(super) fn furthest_synced(
+    window: &[u8],
+    seed: u64,
+    range: Range<Position>,
+    enough: Position,
+) -> Option<Position> {
     let first = range.start.offset.next_multiple_of(RECORD_ALIGNMENT as u64);
-    let heads = (first..range.end.offset).step_by(RECORD_ALIGNMENT).filter_map(|offset| {
-        let position = Position { offset, ..range.start };
-        let head = window.get((offset - range.start.offset) as usize..)?;
-        record::recognise_batch_head(head, seed, position)
-    });
-    heads.map(|head| head.synced_to).max()
+    let mut furthest = None;
+    for offset in (first..range.end.offset).step_by(RECORD_ALIGNMENT) {
+        let Some(head) = window.get((offset - range.start.offset) as usize..) else { break };
+        let head = record::recognise_batch_head(head, seed, Position { offset, ..range.start });
+        furthest = furthest.max(head.map(|head| head.synced_to));
+        if furthest > Some(enough) {
+            break;
+        }
+    }
+    furthest
 }
 
 /// The log that a sequence of records amounts to.

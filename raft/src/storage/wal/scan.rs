@@ -181,10 +181,10 @@ impl Scan<'_> {
             let offset = if *sequence == end.segment { end.offset } else { 0 };
             let from = Position { segment: *sequence, offset };
             let mut file = SegmentFile::new(self.disk, entry, self.config.read_window_bytes);
-            furthest = furthest.max(file.furthest_synced(self.config.seed, from)?);
-        }
-        if furthest > Some(broken.position) {
-            return Err(broken.error);
+            furthest = furthest.max(file.furthest_synced(self.config.seed, from, broken.position)?);
+            if furthest > Some(broken.position) {
+                return Err(broken.error);
+            }
         }
         if let Some(last) = self.walked.last()
             && furthest > Some(end)

@@ -73,23 +73,25 @@ impl<'a> SegmentFile<'a> {
         Ok(0)
     }
 
-    /// The furthest `synced_to` of all batch heads that can be recognised at or behind `from`. This is the evidence
-    /// against a broken place: whoever wrote such a head knew everything before its `synced_to` to be durable.
+    /// The furthest `synced_to` of the batch heads that can be recognised at or behind `from`; one beyond `enough` will
+    /// do. This is the evidence against a broken place: whoever wrote such a head knew everything before its
+    /// `synced_to` to be durable.
     pub(super) fn furthest_synced(
         &mut self,
         seed: u64,
         from: Position,
+        enough: Position,
     ) -> Result<Option<Position>, DiskError> {
         let used = self.used_bytes()?;
         let mut furthest = None;
         let mut start = from.offset;
-        while start < used {
+        while start < used && furthest <= Some(enough) {
             let end = start + self.window_bytes as u64;
             // A head may lie across the end of the window.
             let window_bytes = self.window_bytes + BATCH_HEAD_BYTES;
             let window = read_file(self.disk, &self.entry.file, start, window_bytes)?;
             let range = Position { offset: start, ..from }..Position { offset: end, ..from };
-            furthest = furthest.max(reader::furthest_synced(&window, seed, range));
+            furthest = furthest.max(reader::furthest_synced(&window, seed, range, enough));
             start = end;
         }
         Ok(furthest)
