@@ -27,11 +27,15 @@ const MESSAGES_PER_TURN: usize = 64;
 /// What a log entry costs beside its command, for measuring how far the log has outgrown the snapshot.
 const ENTRY_OVERHEAD_BYTES: u64 = 32;
 
+/// A snapshot is due when the log applied since the last one is this many times as large as that one was: writing
+/// snapshots then costs at most this part of what writing the log costs.
+const LOG_BYTES_PER_SNAPSHOT_BYTE: u64 = 4;
+
 /// When a snapshot is due, by the bytes of log applied since the last one.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotRule {
-    /// Not before this much; nor before as much as the last snapshot has, so that a big store is not written over and
-    /// over.
+    /// Not before this much; nor before four times as much as the last snapshot has, so that a big store is not written
+    /// over and over.
     pub log_bytes: u64,
     /// But then at the latest: the log in memory is bounded, and only a snapshot shortens it.
     pub log_bytes_max: u64,
@@ -109,7 +113,8 @@ impl ApplyLoop {
         let _ = self.node.with_core(|core| core.applied(applied));
         self.gate.open();
         let SnapshotRule { log_bytes, log_bytes_max } = self.snapshot_rule;
-        if self.log_bytes >= log_bytes.max(self.desk.newest_bytes()).min(log_bytes_max) {
+        let in_proportion = LOG_BYTES_PER_SNAPSHOT_BYTE.saturating_mul(self.desk.newest_bytes());
+        if self.log_bytes >= log_bytes.max(in_proportion).min(log_bytes_max) {
             self.snapshot();
         }
     }
