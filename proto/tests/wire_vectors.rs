@@ -24,7 +24,7 @@ fn message_of(name: &str) -> Vec<u8> {
     }
     let mut decoder = RequestDecoder::new(1 << 20);
     decoder.feed(&bytes);
-    decoder.next_frame().unwrap().unwrap().args.to_vec()
+    decoder.next_frame().unwrap().unwrap().body.unwrap().to_vec()
 }
 
 fn assert_alike<M: Message + Default + PartialEq + std::fmt::Debug>(name: &str, message: &M) {

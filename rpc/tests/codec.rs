@@ -225,10 +225,10 @@ fn what_is_encoded_is_what_is_decoded() {
     let (frames, refusal, mode) = requests(&[&stream]);
     assert_eq!((refusal, mode), (None, Some(Mode::Own)));
     let [call, cancel] = &frames[..] else { panic!("{frames:?}") };
-    assert_eq!((call.service(), call.method()), (&b"kv"[..], &b"Get"[..]));
-    assert_eq!((call.call_id, call.timeout_ms, call.kind), (300, 1500, Kind::Call));
-    assert_eq!(call.args, body);
-    assert_eq!((cancel.call_id, cancel.kind), (300, Kind::Cancel));
+    assert_eq!((call.head.service(), call.head.method()), (&b"kv"[..], &b"Get"[..]));
+    assert_eq!((call.head.call_id, call.head.timeout_ms, call.head.kind), (300, 1500, Kind::Call));
+    assert_eq!(call.body.as_ref().unwrap(), &body);
+    assert_eq!((cancel.head.call_id, cancel.head.kind), (300, Kind::Cancel));
 
     let mut stream = Vec::new();
     put_reply(&mut stream, 300, &blob, body.len());
@@ -237,10 +237,10 @@ fn what_is_encoded_is_what_is_decoded() {
     let (frames, refusal) = replies(&[&stream]);
     assert_eq!(refusal, None);
     let [reply, failure, pong] = &frames[..] else { panic!("{frames:?}") };
-    assert_eq!((reply.call_id, reply.status, reply.more), (300, 0, false));
+    assert_eq!((reply.head.call_id, reply.head.status, reply.head.more), (300, 0, false));
     assert_eq!(reply.body.as_ref().unwrap(), &body);
-    assert_eq!((failure.status, &failure.error_text[..]), (2, &b"why"[..]));
-    assert_eq!((pong.call_id, pong.status), (302, 0));
+    assert_eq!((failure.head.status, &failure.head.error_text[..]), (2, &b"why"[..]));
+    assert_eq!((pong.head.call_id, pong.head.status), (302, 0));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_long_error_text_is_cut_at_a_character() {
     put_failure(&mut stream, 1, Status::Internal, &"ä".repeat(3000));
     let (frames, refusal) = replies(&[&stream]);
     assert_eq!(refusal, None);
-    assert_eq!(String::from_utf8(frames[0].error_text.to_vec()).unwrap(), "ä".repeat(512));
+    assert_eq!(String::from_utf8(frames[0].head.error_text.to_vec()).unwrap(), "ä".repeat(512));
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn limits_are_checked_when_the_claim_is_read() {
     claim[0] = (claim.len() - 1) as u8;
     assert_eq!(
         requests(&[&claim]).1,
-        Some(Refusal::ArgsTooLarge { bytes: u64::from(u32::MAX), max: BYTES_MAX })
+        Some(Refusal::BodyTooLarge { bytes: u64::from(u32::MAX), max: BYTES_MAX })
     );
 }
 
@@ -297,7 +297,7 @@ fn unknown_fields_are_skipped() {
     header.insert(0, header.len() as u8);
     let (frames, refusal, mode) = requests(&[&header]);
     assert_eq!((refusal, mode), (None, Some(Mode::Own)));
-    assert_eq!((frames[0].service(), frames[0].call_id), (&b"s"[..], 7));
+    assert_eq!((frames[0].head.service(), frames[0].head.call_id), (&b"s"[..], 7));
 }
 
 #[test]
@@ -309,6 +309,6 @@ fn a_reply_beyond_the_limit_is_skipped_and_said() {
     put_pong(&mut stream, 6);
     let (frames, refusal) = replies(&cut(&stream, &[1000]));
     assert_eq!(refusal, None);
-    assert_eq!((frames[0].call_id, &frames[0].body), (5, &Err(6000)));
-    assert_eq!(frames[1].call_id, 6);
+    assert_eq!((frames[0].head.call_id, &frames[0].body), (5, &Err(6000)));
+    assert_eq!(frames[1].head.call_id, 6);
 }

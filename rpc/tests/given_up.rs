@@ -61,7 +61,7 @@ fn read_replies(stream: &mut TcpStream, count: usize) -> Vec<ReplyFrame> {
 }
 
 fn status(reply: &ReplyFrame) -> Status {
-    Status::from_code(reply.status)
+    Status::from_code(reply.head.status)
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_cancelled_call_gets_one_reply_and_so_does_a_late_one() {
     ends.service.kept.lock().unwrap().drain(..).for_each(|(text, reply)| reply.send(&text));
     stream.write_all(&frame("Echo", 5, 0)).unwrap();
     replies.extend(read_replies(&mut stream, 2));
-    let seen: Vec<_> = replies.iter().map(|it| (it.call_id, status(it))).collect();
+    let seen: Vec<_> = replies.iter().map(|it| (it.head.call_id, status(it))).collect();
     let (cancelled, late) = (Status::Cancelled, Status::DeadlineExceeded);
     assert_eq!(seen, [(1, cancelled), (2, cancelled), (4, late), (3, Status::Ok), (5, Status::Ok)]);
 }
@@ -154,7 +154,7 @@ fn the_server_ends_late_calls_in_the_order_they_are_due() {
     }
     let replies = read_replies(&mut stream, 3);
     assert!(begun.elapsed() >= Duration::from_millis(60));
-    let seen: Vec<_> = replies.iter().map(|it| it.call_id).collect();
+    let seen: Vec<_> = replies.iter().map(|it| it.head.call_id).collect();
     assert_eq!(seen, [3, 4, 2]);
     let left = context_of(&ends).remaining();
     assert!(left > Duration::from_secs(20) && left < Duration::from_secs(60), "{left:?}");

@@ -107,14 +107,14 @@ fn calls_that_were_on_their_way_are_served_and_peers_that_stay_are_closed_in_the
         }
     };
     stream.write_all(&frame(1)).unwrap();
-    assert_eq!(next_frame(&mut stream).unwrap().call_id, 1);
+    assert_eq!(next_frame(&mut stream).unwrap().head.call_id, 1);
     let provider = ends.provider.clone();
     let stopping = thread::spawn(move || provider.stop());
     let word = next_frame(&mut stream).unwrap();
-    assert!(word.going_away && word.call_id == u64::MAX);
+    assert!(word.head.going_away && word.head.call_id == u64::MAX);
     stream.write_all(&frame(2)).unwrap();
     let reply = next_frame(&mut stream).unwrap();
-    assert_eq!((reply.call_id, reply.status), (2, 0));
+    assert_eq!((reply.head.call_id, reply.head.status), (2, 0));
     assert_eq!(next_frame(&mut stream), None, "cut when the time is over");
     stopping.join().unwrap();
 }

@@ -68,7 +68,7 @@ fn requests_glued_together_are_all_answered() {
     let glued: Vec<u8> = (1..=500).flat_map(|id| request("Echo", id, format!("{id}").as_bytes())).collect();
     stream.write_all(&glued).unwrap();
     for (reply, id) in read_replies(&mut stream, 500).iter().zip(1..) {
-        assert_eq!((reply.call_id, text_of(reply)), (id, Text::new(format!("{id}"))));
+        assert_eq!((reply.head.call_id, text_of(reply)), (id, Text::new(format!("{id}"))));
     }
 }
 
@@ -159,9 +159,9 @@ fn pings_are_answered_unknown_kinds_refused_cancels_and_one_way_calls_silent() {
     stream.write_all(&[&ping[..], &end_of_stream, &cancel, &one_way].concat()).unwrap();
     stream.write_all(&request("Echo", 10, b"last")).unwrap();
     let replies = read_replies(&mut stream, 3);
-    assert_eq!((replies[0].call_id, replies[0].status), (7, 0));
-    assert_eq!((replies[1].call_id, replies[1].status), (8, u64::from(Status::BadRequest.code())));
-    assert_eq!((replies[2].call_id, text_of(&replies[2])), (10, Text::new("last")));
+    assert_eq!((replies[0].head.call_id, replies[0].head.status), (7, 0));
+    assert_eq!((replies[1].head.call_id, replies[1].head.status), (8, u64::from(Status::BadRequest.code())));
+    assert_eq!((replies[2].head.call_id, text_of(&replies[2])), (10, Text::new("last")));
     assert_eq!(ends.service.calls.load(std::sync::atomic::Ordering::SeqCst), 2, "one way, and the last");
 }
 
@@ -175,7 +175,7 @@ fn a_slow_reader_gets_everything_in_order() {
         stream.write_all(&request("Echo", id, &text(id))).unwrap();
     }
     for (reply, id) in read_replies(&mut stream, 300).iter().zip(1..) {
-        assert_eq!(reply.call_id, id);
+        assert_eq!(reply.head.call_id, id);
         assert!(text_of(reply) == Text::new(text(id)), "reply {id}");
     }
 }
@@ -201,8 +201,8 @@ fn too_many_calls_are_refused_at_once() {
     let glued: Vec<u8> = (1..=5).flat_map(|id| request("Keep", id, b"")).collect();
     stream.write_all(&glued).unwrap();
     for reply in read_replies(&mut stream, 2) {
-        assert!(reply.call_id > 3);
-        assert_eq!(reply.status, u64::from(Status::Overloaded.code()));
+        assert!(reply.head.call_id > 3);
+        assert_eq!(reply.head.status, u64::from(Status::Overloaded.code()));
     }
     for (text, reply) in ends.service.kept.lock().unwrap().drain(..) {
         reply.send(&text);
@@ -220,9 +220,9 @@ fn calls_of_all_connections_are_limited_together() {
     first
         .write_all(&[request("Keep", 1, b""), request("Keep", 2, b""), request("Keep", 3, b"")].concat())
         .unwrap();
-    assert_eq!(read_replies(&mut first, 1)[0].status, u64::from(Status::Overloaded.code()));
+    assert_eq!(read_replies(&mut first, 1)[0].head.status, u64::from(Status::Overloaded.code()));
     second.write_all(&request("Keep", 1, b"")).unwrap();
-    assert_eq!(read_replies(&mut second, 1)[0].status, u64::from(Status::Overloaded.code()));
+    assert_eq!(read_replies(&mut second, 1)[0].head.status, u64::from(Status::Overloaded.code()));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn arguments_that_are_no_message_are_a_bad_request() {
     frame[0] = (frame.len() - 1) as u8;
     frame.extend([10, 9]);
     stream.write_all(&frame).unwrap();
-    assert_eq!(read_replies(&mut stream, 1)[0].status, u64::from(Status::BadRequest.code()));
+    assert_eq!(read_replies(&mut stream, 1)[0].head.status, u64::from(Status::BadRequest.code()));
 }
 
 #[test]

@@ -72,13 +72,13 @@ proptest! {
         let seen: Vec<RequestFrame> = frames_of!(RequestDecoder::new(1 << 20), &requests, pieces);
         prop_assert_eq!(seen.len(), blobs.len());
         for ((frame, blob), id) in seen.into_iter().zip(&blobs).zip(1..) {
-            prop_assert_eq!((frame.service(), frame.method(), frame.call_id), (&b"s"[..], &b"m"[..], id));
-            prop_assert!(<Blob as prost::Message>::decode(frame.args) == Ok(blob.clone()));
+            prop_assert_eq!((frame.head.service(), frame.head.method(), frame.head.call_id), (&b"s"[..], &b"m"[..], id));
+            prop_assert!(<Blob as prost::Message>::decode(frame.body.unwrap()) == Ok(blob.clone()));
         }
         let seen: Vec<ReplyFrame> = frames_of!(ReplyDecoder::new(1 << 20), &replies, pieces);
         prop_assert_eq!(seen.len(), blobs.len());
         for ((frame, blob), id) in seen.into_iter().zip(&blobs).zip(1..) {
-            prop_assert_eq!(frame.call_id, id);
+            prop_assert_eq!(frame.head.call_id, id);
             prop_assert!(<Blob as prost::Message>::decode(frame.body.unwrap()) == Ok(blob.clone()));
         }
     }

@@ -152,7 +152,7 @@ fn a_token_that_comes_later_is_refused() {
         let count = stream.read(&mut buffer).unwrap();
         decoder.feed(&buffer[..count]);
         while let Some(reply) = decoder.next_frame().unwrap() {
-            statuses.push(Status::from_code(reply.status));
+            statuses.push(Status::from_code(reply.head.status));
         }
     }
     assert_eq!(statuses, [Status::Ok, Status::Unauthenticated]);

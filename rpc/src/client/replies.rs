@@ -70,7 +70,7 @@ impl ClientSide {
                 let mut is_leaving = false;
                 let refused = loop {
                     match decoder.next_frame() {
-                        Ok(Some(frame)) if frame.going_away => is_leaving = true,
+                        Ok(Some(frame)) if frame.head.going_away => is_leaving = true,
                         Ok(Some(frame)) => turn.replies.push(frame),
                         Ok(None) => break Ok(()),
                         Err(refusal) => break Err(refusal.to_string()),
@@ -124,7 +124,7 @@ impl Core {
             state.failures = 0;
         }
         for reply in replies.drain(..) {
-            if let Some(pending) = self.take(&mut state, reply.call_id) {
+            if let Some(pending) = self.take(&mut state, reply.head.call_id) {
                 let outcome = self.outcome_of(reply, &pending);
                 answered.push(Answered { completion: pending.completion, outcome });
             }
@@ -135,14 +135,14 @@ impl Core {
     }
 
     fn outcome_of(&self, reply: ReplyFrame, pending: &Pending) -> Result<Bytes, RpcError> {
-        if reply.status != 0 {
-            let status = Status::from_code(reply.status);
+        if reply.head.status != 0 {
+            let status = Status::from_code(reply.head.status);
             if status == Status::DeadlineExceeded && pending.due <= clock::read_clock().1 {
                 // The server has merely been the first of the two to notice.
                 let timeout = Duration::from_nanos(pending.timeout);
                 return Err(RpcError::DeadlineExceeded { timeout, may_have_run: true });
             }
-            let text = String::from_utf8_lossy(&reply.error_text).into_owned();
+            let text = String::from_utf8_lossy(&reply.head.error_text).into_owned();
             return Err(RpcError::Status { status, text });
         }
         let max = self.config.reply_bytes_max as u64;

@@ -1,11 +1,12 @@
 //! The wire, sans-IO: bytes in, frames out, and back. No socket, clock or thread is touched here.
 //!
-//! `varint` is the integer of protobuf, `header` the two headers of design §3.1, `decoder` and `reply_decoder` turn any
-//! chunking of a byte stream into the same frames or the same refusal, `encoder` appends frames to a buffer, `status`
+//! `varint` is the integer of protobuf, `header` the two headers of design §3.1, `frames` turns any chunking of a byte
+//! stream into the same frames or the same refusal, `decoder` and `reply_decoder` tell it what the frames of their direction look like, `encoder` appends frames to a buffer, `status`
 //! names what a reply can say.
 
 pub mod decoder;
 pub mod encoder;
+pub mod frames;
 mod head_bytes;
 pub mod header;
 mod large_body;

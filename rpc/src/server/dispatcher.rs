@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::in_flight::InFlight;
 use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
 use super::responder::{ReplyForm, Responder};
@@ -139,26 +141,27 @@ impl ServerSide {
 
     fn dispatch(&mut self, frame: &mut RequestFrame, outbox: &Arc<Outbox>, turn: &mut Turn) {
         let is_legacy = self.decoder.mode() == Some(Mode::Legacy);
-        let shows_token_late = self.is_known && !frame.auth_token().is_empty();
+        let head = &frame.head;
+        let shows_token_late = self.is_known && !head.auth_token().is_empty();
         if !self.is_known {
             self.is_known = true;
             let middleware = &self.provider.config.middleware;
-            let ask = || middleware.connected(self.peer, frame.auth_token()).err();
+            let ask = || middleware.connected(self.peer, head.auth_token()).err();
             self.refused = shielded(&self.provider, ask).map(Box::new);
         }
-        let form = match frame.kind {
+        let form = match head.kind {
             Kind::Call if is_legacy => ReplyForm::Bare,
             Kind::Call => ReplyForm::Framed,
             Kind::OneWay => ReplyForm::None,
-            Kind::Cancel => return self.in_flight.cancel(frame.call_id),
+            Kind::Cancel => return self.in_flight.cancel(head.call_id),
             Kind::Ping => {
                 // A peer that takes nothing is cut by the replies that it does not take.
-                let _ = outbox.append(|buffer| put_pong(buffer, frame.call_id));
+                let _ = outbox.append(|buffer| put_pong(buffer, head.call_id));
                 return outbox.finish();
             }
             Kind::Unknown(kind) => {
                 let text = format!("a frame of the unknown kind {kind}");
-                let _ = outbox.append(|buffer| put_failure(buffer, frame.call_id, Status::BadRequest, &text));
+                let _ = outbox.append(|buffer| put_failure(buffer, head.call_id, Status::BadRequest, &text));
                 return outbox.finish();
             }
         };
@@ -167,7 +170,7 @@ impl ServerSide {
         }
         self.begun += 1;
         let has_room = self.provider.call_begun();
-        let timeout = match frame.timeout_ms {
+        let timeout = match head.timeout_ms {
             0 => self.provider.default_timeout(),
             timeout_ms => Duration::from_millis(timeout_ms),
         };
@@ -177,13 +180,13 @@ impl ServerSide {
             legacy: is_legacy,
             timeout,
             arrived: turn.now,
-            request_id: frame.request_id,
+            request_id: head.request_id,
             form,
             is_answered: false,
             outbox: outbox.clone(),
             ticket: None,
         };
-        let responder = Responder::new(frame.call_id, context);
+        let responder = Responder::new(head.call_id, context);
         if !has_room {
             return responder.fail(Status::Overloaded, "the server has too many calls in flight");
         }
@@ -201,13 +204,19 @@ impl ServerSide {
 
     /// Lets the service have the call, if there is one and it may be called.
     fn call_service(&mut self, frame: &mut RequestFrame, mut responder: Responder, turn: &mut Turn) {
-        let Some(entry) = find(&self.services, frame.service()) else {
-            let text = format!("there is no service {}", String::from_utf8_lossy(frame.service()));
+        let head = &frame.head;
+        let Some(entry) = find(&self.services, head.service()) else {
+            let text = format!("there is no service {}", String::from_utf8_lossy(head.service()));
             return responder.fail(Status::NoSuchService, &text);
         };
         let CallContext { legacy, timeout, request_id, .. } = *responder.context();
         if legacy && !entry.service.accepts_legacy() {
             return responder.fail(Status::PermissionDenied, "not for clients of the origin");
+        }
+        if let Err(bytes) = frame.body {
+            let max = self.provider.config.args_bytes_max;
+            return responder
+                .fail(Status::BadRequest, &format!("arguments of {bytes} bytes, the maximum is {max}"));
         }
         if !self.provider.config.middleware.is_empty()
             && let Some(Refused { status, text }) =
@@ -217,7 +226,7 @@ impl ServerSide {
         }
         // A program of the origin waits for ever: only its service ends its calls.
         let due = if legacy { NEVER } else { turn.nanos.saturating_add(nanos_in(timeout)) };
-        if !admit(&mut self.in_flight, &mut responder, frame.call_id, due, turn) {
+        if !admit(&mut self.in_flight, &mut responder, head.call_id, due, turn) {
             return responder.fail(Status::Overloaded, "the connection has too many calls in flight");
         }
         // Relaxed: the reactor's thread is the only one to use it.
@@ -225,8 +234,8 @@ impl ServerSide {
             entry.called_in_turn.store(turn.number, Ordering::Relaxed);
             turn.called.push(entry.clone());
         }
-        let args = std::mem::take(&mut frame.args);
-        let call = Call { method: frame.method(), args };
+        let args = std::mem::replace(&mut frame.body, Ok(Bytes::new())).unwrap_or_default();
+        let call = Call { method: head.method(), args };
         let inherited = Inherited { due, request_id };
         let reactor = &self.provider.reactor;
         reactor.shielded("a handler", || inherit::with(inherited, || entry.service.call(call, responder)));
@@ -250,9 +259,9 @@ fn ask_middleware(
 ) -> Option<Refused> {
     let mut observed = Box::new(Observed {
         service: entry.service.name().to_owned(),
-        method: std::str::from_utf8(frame.method()).unwrap_or("?").to_owned(),
-        request_id: frame.request_id,
-        args_bytes: frame.args.len(),
+        method: std::str::from_utf8(frame.head.method()).unwrap_or("?").to_owned(),
+        request_id: frame.head.request_id,
+        args_bytes: frame.body.as_ref().map_or(0, Bytes::len),
         begun: Instant::now(),
         passed: 0,
     });
