@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::client::retry::RetryConfig;
 use crate::middleware::{AuthToken, MiddlewareStack};
+use crate::reactor::outbox::UnsentLimits;
 
 /// Settings of a [`Reactor`](crate::Reactor).
 #[derive(Debug, Clone)]
@@ -35,8 +36,11 @@ impl Default for ReactorConfig {
 /// Settings of an [`RpcProvider`](crate::RpcProvider).
 #[derive(Debug, Clone)]
 pub struct ProviderConfig {
-    /// Largest arguments of a call, in bytes; default 64 MiB. A larger frame ends its connection.
+    /// Largest arguments of a call, in bytes; default 64 MiB. A call with larger ones is answered `BAD_REQUEST`, naming both
+    /// numbers, and they are skipped as they come.
     pub args_bytes_max: usize,
+    /// Largest arguments that are skipped, in bytes; default 256 MiB. A still larger frame ends its connection.
+    pub skipped_bytes_max: usize,
     /// Largest reply, in bytes; default 64 MiB. A larger one is answered `INTERNAL`, naming both numbers.
     pub reply_bytes_max: usize,
     /// Largest reply to a program of the origin, in bytes; default 1,024, which is what its client reads at once. A
@@ -48,8 +52,13 @@ pub struct ProviderConfig {
     pub calls_in_flight_per_connection_max: usize,
     /// Calls of all connections that are not answered yet; default 262,144. A further one is answered `OVERLOADED`.
     pub calls_in_flight_max: usize,
-    /// Reply bytes of one connection that the peer has not taken yet; default 128 MiB. Beyond it the peer is cut.
+    /// Reply bytes of one connection that the peer has not taken yet; default 128 MiB. A further reply is answered
+    /// `INTERNAL` instead, which names the bound; a peer that does not take even that is cut.
     pub unsent_bytes_max: usize,
+    /// Beyond so many of them nothing more is read from the peer, until half of it is left; default 1 MiB.
+    pub unsent_bytes_high_water: usize,
+    /// How long a peer may take none of the replies that wait for it, before it is cut; default 30 s.
+    pub stalled_timeout: Duration,
     /// Time-out told to a handler when the caller named none; default 5 s.
     pub default_timeout: Duration,
     /// How long [`RpcProvider::stop`](crate::RpcProvider::stop) waits for calls in flight, for unsent replies
@@ -65,17 +74,27 @@ impl Default for ProviderConfig {
     fn default() -> Self {
         ProviderConfig {
             args_bytes_max: 64 << 20,
+            skipped_bytes_max: 256 << 20,
             reply_bytes_max: 64 << 20,
             legacy_reply_bytes_max: 1024,
             connections_max: 10_000,
             calls_in_flight_per_connection_max: 65_536,
             calls_in_flight_max: 262_144,
             unsent_bytes_max: 128 << 20,
+            unsent_bytes_high_water: 1 << 20,
+            stalled_timeout: Duration::from_secs(30),
             default_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(1),
             half_closed_timeout: Duration::from_secs(10),
             middleware: MiddlewareStack::default(),
         }
+    }
+}
+
+impl ProviderConfig {
+    pub(crate) fn unsent_limits(&self) -> UnsentLimits {
+        let (max, high_water) = (self.unsent_bytes_max as u64, self.unsent_bytes_high_water as u64);
+        UnsentLimits { max, high_water: high_water.min(max) }
     }
 }
 

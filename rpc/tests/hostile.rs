@@ -10,7 +10,7 @@ use std::net::{Shutdown, TcpStream};
 use common::*;
 use rpc::protocol::encoder::{Names, put_call};
 use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
-use rpc::{ProviderConfig, Status};
+use rpc::{ProviderConfig, RpcError, Status};
 
 fn connect(ends: &Ends) -> TcpStream {
     let stream = TcpStream::connect(ends.address).unwrap();
@@ -170,27 +170,18 @@ fn a_slow_reader_gets_everything_in_order() {
     let ends = Ends::new();
     let mut stream = connect(&ends);
     let text = |id: u64| vec![id as u8; 60_000];
-    // Some megabytes more than the system's buffers hold: the server meets a full socket.
-    for id in 1..=300 {
-        stream.write_all(&request("Echo", id, &text(id))).unwrap();
-    }
+    // Some megabytes more than the system's buffers hold: the server meets a full socket, and reads no more for a while.
+    let mut writer = stream.try_clone().unwrap();
+    let writing = std::thread::spawn(move || {
+        for id in 1..=300 {
+            writer.write_all(&request("Echo", id, &text(id))).unwrap();
+        }
+    });
     for (reply, id) in read_replies(&mut stream, 300).iter().zip(1..) {
         assert_eq!(reply.head.call_id, id);
         assert!(text_of(reply) == Text::new(text(id)), "reply {id}");
     }
-}
-
-#[test]
-fn a_peer_that_never_reads_is_cut_at_its_bound() {
-    let config = ProviderConfig { unsent_bytes_max: 1 << 20, ..ProviderConfig::default() };
-    let ends = Ends::with(config, TestService::default());
-    let mut stream = connect(&ends);
-    stream.set_write_timeout(Some(LONG)).unwrap();
-    let text = vec![1; 60_000];
-    // The system's own buffers take some megabytes first.
-    let is_cut = (1..100_000).any(|id| stream.write_all(&request("Echo", id, &text)).is_err());
-    assert!(is_cut);
-    assert!(call(&ends.channel(), &ECHO, "the others are served").is_ok());
+    writing.join().unwrap();
 }
 
 #[test]
@@ -252,6 +243,32 @@ fn arguments_that_are_no_message_are_a_bad_request() {
     frame.extend([10, 9]);
     stream.write_all(&frame).unwrap();
     assert_eq!(read_replies(&mut stream, 1)[0].head.status, u64::from(Status::BadRequest.code()));
+}
+
+#[test]
+fn arguments_beyond_the_limit_are_refused_with_both_numbers_and_their_connection_lives() {
+    let config =
+        ProviderConfig { args_bytes_max: 1000, skipped_bytes_max: 300_000, ..ProviderConfig::default() };
+    let ends = Ends::with(config, TestService::default());
+    let mut stream = connect(&ends);
+    let large = request("Echo", 1, &[7; 200_000]);
+    let (begin, rest) = large.split_at(100);
+    stream.write_all(begin).unwrap();
+    let refused = &read_replies(&mut stream, 1)[0];
+    assert_eq!((refused.head.call_id, refused.head.status), (1, u64::from(Status::BadRequest.code())));
+    assert_eq!(refused.head.error_text, "arguments of 200004 bytes, the maximum is 1000");
+    stream.write_all(rest).unwrap();
+    stream.write_all(&request("Echo", 2, b"the next")).unwrap();
+    assert_eq!(text_of(&read_replies(&mut stream, 1)[0]), Text::new("the next"));
+    let beyond = request("Echo", 3, &[7; 300_000]);
+    stream.write_all(&beyond[..100]).unwrap();
+    assert_closed(&mut stream);
+
+    let channel = ends.channel();
+    let error = call(&channel, &ECHO, [0; 2000]).unwrap_err();
+    let text = "arguments of 2003 bytes, the maximum is 1000".to_owned();
+    assert_eq!(error, RpcError::Status { status: Status::BadRequest, text });
+    assert!(!error.may_have_run());
 }
 
 #[test]

@@ -108,7 +108,8 @@ fn a_header_length_of_two_bytes_is_a_varint() {
 
 #[test]
 fn what_cannot_be_said_is_a_zero_byte_and_the_connection_lives() {
-    let ends = Ends::new();
+    let config = ProviderConfig { args_bytes_max: 2000, ..ProviderConfig::default() };
+    let ends = Ends::with(config, TestService::default());
     let mut client = OriginClient::connect(&ends);
     let mut bad_args = frame("Echo", "abc");
     let at_length = bad_args.len() - 4;
@@ -118,6 +119,7 @@ fn what_cannot_be_said_is_a_zero_byte_and_the_connection_lives() {
         frame_to("nobody", "Echo", &Text::new("x")),
         bad_args,
         frame("Echo", [7; 1022]),
+        frame("Echo", [7; 2000]),
         frame("Empty", "x"),
         frame("Echo", ""),
         frame("Drop", "x"),

@@ -24,7 +24,7 @@ use crate::reactor::Shared;
 use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox};
+use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox, UnsentLimits};
 
 /// Nanoseconds in a millisecond.
 const MILLISECOND: u64 = 1_000_000;
@@ -313,8 +313,9 @@ impl Core {
             Link::Waiting { .. } | Link::Idle => {}
         }
         state.epoch += 1;
-        let outbox =
-            Arc::new(Outbox::new(self.reactor.clone(), self.config.unsent_bytes_max, None, state.epoch));
+        // What a client sends is held back by its callers.
+        let limits = UnsentLimits { max: self.config.unsent_bytes_max as u64, high_water: u64::MAX };
+        let outbox = Arc::new(Outbox::new(self.reactor.clone(), limits, None, state.epoch));
         state.link = Link::Opening(outbox.clone());
         Ok((outbox, true))
     }

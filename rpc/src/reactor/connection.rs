@@ -176,7 +176,15 @@ impl Connection {
         }
     }
 
-    /// The origin client's call is answered: what is buffered or waits in the socket may go on.
+    /// The socket takes no more replies: from now on it is watched.
+    pub(crate) fn watch_stall(&mut self, turn: &mut Turn) {
+        if let Side::Server(side) = &mut self.side {
+            side.watch_stall(&self.outbox, turn);
+        }
+    }
+
+    /// What is buffered or waits in the socket may go on: the origin client's call is answered, or the peer has taken its
+    /// replies.
     pub(crate) fn resume(&mut self, turn: &mut Turn) -> After {
         let Side::Server(side) = &mut self.side else { return After::Keep };
         match side.dispatch_buffered(&self.outbox, turn) {

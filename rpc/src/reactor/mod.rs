@@ -13,6 +13,7 @@ pub(crate) mod lock;
 pub(crate) mod mailbox;
 pub(crate) mod outbox;
 pub(crate) mod poll_loop;
+mod socket_side;
 mod spare;
 mod stopping;
 mod turn_work;

@@ -5,11 +5,11 @@
 //! go of the socket side while it holds the queue, so a frame is either seen by the holder or its appender becomes the
 //! next one: none is left behind. What the kernel does not take waits for the reactor's writable event.
 //!
-//! It never blocks on a peer: a queue beyond its bound is refused (clients) or ends the connection (servers).
+//! It never blocks on a peer: a queue beyond its bound is refused (clients) or ends the connection (servers). Long before
+//! that a server's connection has reached its high-water mark: it is not read from until half of that is left.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice, Write};
-use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mio::Token;
@@ -18,18 +18,26 @@ use mio::net::TcpStream;
 use super::Shared;
 use super::cork;
 use super::lock::{lock, try_lock};
+use super::mailbox::Command;
+use super::socket_side::{SocketSide, Written};
 use super::spare;
 use crate::server::in_flight::{Stages, Ticket};
 use crate::server::provider::ProviderCore;
 
-/// Above this capacity an empty buffer is given back after a burst, in bytes.
-const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
-
-/// Buffers given to the kernel at a time.
-const SLICES_MAX: usize = 16;
-
 /// Frames from this size on get a buffer of their own, in bytes.
 pub(crate) const LARGE_FRAME_BYTES_MIN: usize = 16 * 1024;
+
+/// What may be appended beyond the bound, in bytes: words that say of a reply that it was beyond.
+const LAST_WORDS_BYTES_MAX: u64 = 1 << 20;
+
+/// How much may wait to leave, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnsentLimits {
+    /// Nothing is appended beyond it.
+    pub(crate) max: u64,
+    /// Nothing more is read from the peer beyond it, until half of it is left.
+    pub(crate) high_water: u64,
+}
 
 /// Why nothing can be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +66,9 @@ pub(crate) struct Outbox {
     pub(crate) server: Option<ServerOwner>,
     /// Numbers the connections of a channel; 0 for a server's.
     pub(crate) epoch: u64,
-    unsent_bytes_max: usize,
+    limits: UnsentLimits,
+    /// The high-water mark has been passed. A hint: who sees it looks under the lock.
+    is_congested: AtomicBool,
     queue: Mutex<Queue>,
     socket: Mutex<SocketSide>,
 }
@@ -89,6 +99,10 @@ struct Queue {
     /// Places of answered calls that the reactor's thread may give away again; never more than there are places.
     released: Vec<u32>,
     legacy: LegacyTurn,
+    /// The reactor does not read until the congestion is over, and wants to be told.
+    awaits_drain: bool,
+    /// The reactor knows that the kernel takes nothing, and watches how long.
+    stall_is_known: bool,
 }
 
 /// Whose turn it is on a connection of an origin client, which may have one call outstanding.
@@ -103,33 +117,17 @@ enum LegacyTurn {
     Awaited,
 }
 
-/// The writing end of the socket, with what the kernel has not taken yet.
-#[derive(Default)]
-struct SocketSide {
-    stream: Option<Arc<TcpStream>>,
-    /// Leave before `sending`.
-    sealed: VecDeque<Vec<u8>>,
-    sending: Vec<u8>,
-    /// Bytes of the first of these that the kernel has taken.
-    sent: usize,
-}
-
-enum Written {
-    All,
-    Blocked,
-    Failed,
-}
-
 impl Outbox {
     /// An outbox without a socket yet: frames are queued until [`Outbox::attach`].
     pub(crate) fn new(
         reactor: Arc<Shared>,
-        unsent_bytes_max: usize,
+        limits: UnsentLimits,
         server: Option<ServerOwner>,
         epoch: u64,
     ) -> Outbox {
         let queue = Mutex::new(Queue { stalled: true, ..Queue::default() });
-        Outbox { reactor, server, epoch, unsent_bytes_max, queue, socket: Mutex::default() }
+        let (is_congested, socket) = (AtomicBool::new(false), Mutex::default());
+        Outbox { reactor, server, epoch, limits, is_congested, queue, socket }
     }
 
     /// Gives the outbox its connected socket. What was queued leaves with the next flush.
@@ -162,7 +160,7 @@ impl Outbox {
     ) -> Result<u64, AppendError> {
         let mut frame = spare::take();
         put(&mut frame);
-        self.append_with(answers, |queue| {
+        self.append_with(answers, self.limits.max, |queue| {
             queue.appended += frame.len() as u64;
             if !queue.bytes.is_empty() {
                 queue.sealed.push_back(std::mem::take(&mut queue.bytes));
@@ -186,16 +184,21 @@ impl Outbox {
         answers: Option<Option<Ticket>>,
         put: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, AppendError> {
-        self.append_with(answers, |queue| {
-            let before = queue.bytes.len();
-            put(&mut queue.bytes);
-            queue.appended += (queue.bytes.len() - before) as u64;
-        })
+        self.append_with(answers, self.limits.max, |queue| queue.append(put))
+    }
+
+    /// Appends the word that a call's answer, which has been counted, was beyond the bound.
+    pub(crate) fn append_last_word(
+        self: &Arc<Self>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<u64, AppendError> {
+        self.append_with(None, self.limits.max + LAST_WORDS_BYTES_MAX, |queue| queue.append(put))
     }
 
     fn append_with(
         self: &Arc<Self>,
         answers: Option<Option<Ticket>>,
+        unsent_bytes_max: u64,
         put: impl FnOnce(&mut Queue),
     ) -> Result<u64, AppendError> {
         let cork = cork::current();
@@ -206,10 +209,13 @@ impl Outbox {
             }
             let result = if queue.closed {
                 Err(AppendError::Closed)
-            } else if queue.unsent() > self.unsent_bytes_max as u64 {
+            } else if queue.unsent() > unsent_bytes_max {
                 Err(AppendError::Full)
             } else {
                 put(&mut queue);
+                if queue.unsent() > self.limits.high_water {
+                    self.is_congested.store(true, Ordering::Relaxed);
+                }
                 Ok(queue.appended)
             };
             let touched_first = cork != 0 && queue.corked_by != cork;
@@ -237,9 +243,14 @@ impl Outbox {
         let mut queue = lock(&self.queue);
         loop {
             if queue.closed || queue.stalled || !queue.leftover && queue.is_empty() {
+                let news = self.news(&mut queue);
                 // NB: in this order. Who appends after the queue is free finds the socket side free, too.
                 drop(side);
                 drop(queue);
+                if let Some(command) = news {
+                    // A reactor that has stopped reads and watches nothing more.
+                    let _ = self.reactor.post(command);
+                }
                 return;
             }
             if queue.leftover {
@@ -268,6 +279,46 @@ impl Outbox {
                 }
             }
         }
+    }
+
+    /// What a flush has brought that the reactor must be told.
+    fn news(&self, queue: &mut Queue) -> Option<Command> {
+        let ServerOwner { token, .. } = self.server.as_ref()?;
+        if queue.awaits_drain && !self.is_above_low_water(queue) {
+            queue.awaits_drain = false;
+            return Some(Command::Resume(*token));
+        }
+        if queue.stalled && !queue.stall_is_known && !queue.closed {
+            queue.stall_is_known = true;
+            return Some(Command::WatchStall(*token));
+        }
+        None
+    }
+
+    fn is_above_low_water(&self, queue: &Queue) -> bool {
+        !queue.closed && queue.unsent() > self.limits.high_water / 2
+    }
+
+    /// Whether the peer must take replies before anything more is read from it; if so, the reactor will be told.
+    pub(crate) fn must_drain(&self) -> bool {
+        // Relaxed: a hint, and what this thread has appended itself it sees.
+        if !self.is_congested.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.flush();
+        let mut queue = lock(&self.queue);
+        queue.awaits_drain = self.is_above_low_water(&queue);
+        if !queue.awaits_drain {
+            self.is_congested.store(false, Ordering::Relaxed);
+        }
+        queue.awaits_drain
+    }
+
+    /// How much the kernel has taken and how much it has not. A stall after which nothing is left is news again.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let mut queue = lock(&self.queue);
+        queue.stall_is_known &= queue.unsent() > 0;
+        (queue.written, queue.unsent())
     }
 
     /// The reactor saw the socket become writable.
@@ -305,6 +356,11 @@ impl Outbox {
     pub(crate) fn may_have_left(&self) -> u64 {
         let queue = lock(&self.queue);
         if queue.writing { queue.appended - queue.waiting_bytes() } else { queue.written }
+    }
+
+    /// What may wait to leave.
+    pub(crate) fn unsent_bytes_max(&self) -> u64 {
+        self.limits.max
     }
 
     /// Bytes that have not left.
@@ -349,6 +405,12 @@ impl Queue {
         self.released.extend(ticket.map(|ticket| ticket.place));
     }
 
+    fn append(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.bytes.len();
+        put(&mut self.bytes);
+        self.appended += (self.bytes.len() - before) as u64;
+    }
+
     fn unsent(&self) -> u64 {
         self.appended - self.written
     }
@@ -361,69 +423,5 @@ impl Queue {
     /// Bytes that the socket side does not hold yet.
     fn waiting_bytes(&self) -> u64 {
         (self.sealed.iter().map(Vec::len).sum::<usize>() + self.bytes.len()) as u64
-    }
-}
-
-impl SocketSide {
-    /// Writes until all is sent or the kernel takes no more. Returns how much it took, too.
-    fn write(&mut self) -> (Written, u64) {
-        let Some(stream) = self.stream.clone() else { return (Written::Blocked, 0) };
-        let mut taken = 0;
-        while !self.sealed.is_empty() || self.sent < self.sending.len() {
-            let result = if self.sealed.is_empty() {
-                (&*stream).write(&self.sending[self.sent..])
-            } else {
-                self.write_sealed(&stream)
-            };
-            match result {
-                Ok(0) => return (Written::Failed, taken),
-                Ok(count) => {
-                    taken += count as u64;
-                    self.advance(count);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return (Written::Blocked, taken),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return (Written::Failed, taken),
-            }
-        }
-        (Written::All, taken)
-    }
-
-    /// Gives the kernel as many buffers as it takes at once.
-    fn write_sealed(&self, mut stream: &TcpStream) -> std::io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let mut count = 0;
-        for (slice, buffer) in slices.iter_mut().zip(self.sealed.iter().chain([&self.sending])) {
-            let sent = if count == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&buffer[sent..]);
-            count += 1;
-        }
-        stream.write_vectored(&slices[..count])
-    }
-
-    /// The kernel has taken `count` more bytes.
-    fn advance(&mut self, count: usize) {
-        self.sent += count;
-        while self.sealed.front().is_some_and(|first| first.len() <= self.sent)
-            && let Some(first) = self.sealed.pop_front()
-        {
-            self.sent -= first.len();
-            spare::give(first);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.sent = 0;
-        self.sending.clear();
-        if self.sending.capacity() > BUFFER_KEPT_BYTES_MAX {
-            self.sending = Vec::new();
-        }
-    }
-
-    fn shut_down(&mut self) {
-        if let Some(stream) = &self.stream {
-            // A socket that is not connected any more is what is wanted.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
     }
 }

@@ -321,7 +321,7 @@ impl PollLoop {
         }
         let stream = Arc::new(stream);
         let owner = ServerOwner { provider: provider.clone(), token, stages: Stages::default() };
-        let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_bytes_max, Some(owner), 0);
+        let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_limits(), Some(owner), 0);
         outbox.attach(stream.clone());
         provider.connection_opened();
         // Relaxed: a number only.

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::clock::{NEVER, nanos_in};
-use super::connection::{Connection, Opening, Side};
+use super::connection::{After, Connection, Opening, Side};
 use super::connector;
 use super::listener::Listener;
 use super::mailbox::Command;
@@ -35,6 +35,12 @@ impl PollLoop {
         match command {
             Command::Flush(outboxes) => outboxes.iter().for_each(|outbox| outbox.flush()),
             Command::Resume(token) => self.visit(token, |connection, turn| connection.resume(turn)),
+            Command::WatchStall(token) => {
+                self.visit(token, |connection, turn| {
+                    connection.watch_stall(turn);
+                    After::Keep
+                });
+            }
             Command::Connect(core) => self.connect(core),
             Command::Resolved(core, Ok(addresses)) => {
                 self.open(Opening { core, due: NEVER, others: addresses.into_iter().rev().collect() }, None);
@@ -165,10 +171,13 @@ impl PollLoop {
         for token in std::mem::take(&mut self.turn.timed) {
             let Some(Entry::Connection(connection)) = self.entry(token) else { continue };
             let Side::Server(side) = &mut connection.side else { continue };
-            let due = side.end_late(now, &connection.outbox);
-            if due != NEVER {
-                self.turn.timed.push(token);
-                next = next.min(due);
+            match side.expire(now, &connection.outbox) {
+                Ok(NEVER) => {}
+                Ok(due) => {
+                    self.turn.timed.push(token);
+                    next = next.min(due);
+                }
+                Err(cause) => self.close(token, cause),
             }
         }
         for token in std::mem::take(&mut self.opening) {

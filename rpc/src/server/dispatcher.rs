@@ -14,10 +14,12 @@ use super::in_flight::InFlight;
 use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
 use super::responder::{ReplyForm, Responder};
 use super::service::{Call, CallContext};
+use super::watch::Watch;
 use crate::inherit::{self, Inherited};
 use crate::middleware::{CallSide, Observed, Refused};
 use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame};
 use crate::protocol::encoder::{put_failure, put_going_away, put_pong};
+use crate::protocol::frames::BodyLimits;
 use crate::protocol::header::Kind;
 use crate::protocol::status::Status;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
@@ -41,11 +43,14 @@ pub(crate) struct ServerSide {
     /// Calls begun on this connection.
     begun: u64,
     in_flight: InFlight,
+    watch: Watch,
 }
 
 impl ServerSide {
     pub(crate) fn new(provider: Arc<ProviderCore>, connection_id: u64, peer: SocketAddr) -> ServerSide {
-        let decoder = RequestDecoder::new(provider.config.args_bytes_max as u64);
+        let kept_max = provider.config.args_bytes_max as u64;
+        let skipped_max = kept_max.max(provider.config.skipped_bytes_max as u64);
+        let decoder = RequestDecoder::with_limits(BodyLimits { kept_max, skipped_max });
         let in_flight = InFlight::new(provider.config.calls_in_flight_per_connection_max);
         ServerSide {
             provider,
@@ -59,6 +64,7 @@ impl ServerSide {
             refused: None,
             begun: 0,
             in_flight,
+            watch: Watch::default(),
         }
     }
 
@@ -98,9 +104,18 @@ impl ServerSide {
         self.decoder.feed(bytes);
     }
 
-    /// Whether nothing may be read now: an origin client's call is outstanding. The reactor is told when it ends.
+    /// Whether nothing may be read now: an origin client's call is outstanding, or the peer does not take its replies. The
+    /// reactor is told when that ends.
     pub(crate) fn must_wait(&self, outbox: &Outbox) -> bool {
-        self.decoder.mode() == Some(Mode::Legacy) && outbox.legacy_is_busy()
+        self.decoder.mode() == Some(Mode::Legacy) && outbox.legacy_is_busy() || outbox.must_drain()
+    }
+
+    /// The socket takes no more replies: if that lasts, the peer is cut.
+    pub(crate) fn watch_stall(&mut self, outbox: &Outbox, turn: &mut Turn) {
+        let Some(ServerOwner { token, .. }) = &outbox.server else { return };
+        let due = turn.nanos.saturating_add(nanos_in(self.provider.config.stalled_timeout));
+        self.watch.watch_stall(outbox.progress().0, due);
+        self.watch.note_due(due, *token, turn, &outbox.reactor);
     }
 
     /// Dispatches all whole frames that are buffered; of an origin client's only as many as may be outstanding.
@@ -132,11 +147,22 @@ impl ServerSide {
     }
 
     /// Answers the calls whose deadline has passed. Returns when to look again.
-    pub(crate) fn end_late(&mut self, now: Nanos, outbox: &Arc<Outbox>) -> Nanos {
-        let Some(ServerOwner { stages, .. }) = &outbox.server else { return NEVER };
-        self.in_flight.end_late(now, stages, |call_id| {
+    ///
+    /// # Errors
+    /// Why the connection must end.
+    pub(crate) fn expire(&mut self, now: Nanos, outbox: &Arc<Outbox>) -> Result<Nanos, &'static str> {
+        let Some(ServerOwner { stages, .. }) = &outbox.server else { return Ok(NEVER) };
+        let mut next = self.in_flight.end_late(now, stages, |call_id| {
             answer_itself(outbox, call_id, Status::DeadlineExceeded, "the caller's time is over");
-        })
+        });
+        let timeout = nanos_in(self.provider.config.stalled_timeout);
+        let Some(due) = self.watch.check_stall(now, timeout, outbox.progress()) else {
+            log::warn!("{} does not read its replies: connection cut", self.peer);
+            return Err("the peer does not read its replies");
+        };
+        next = next.min(due);
+        self.watch.looked(next);
+        Ok(next)
     }
 
     fn dispatch(&mut self, frame: &mut RequestFrame, outbox: &Arc<Outbox>, turn: &mut Turn) {
@@ -226,7 +252,8 @@ impl ServerSide {
         }
         // A program of the origin waits for ever: only its service ends its calls.
         let due = if legacy { NEVER } else { turn.nanos.saturating_add(nanos_in(timeout)) };
-        if !admit(&mut self.in_flight, &mut responder, head.call_id, due, turn) {
+        let places = (&mut self.in_flight, &mut self.watch);
+        if !admit(places, &mut responder, head.call_id, due, turn) {
             return responder.fail(Status::Overloaded, "the connection has too many calls in flight");
         }
         // Relaxed: the reactor's thread is the only one to use it.
@@ -274,7 +301,7 @@ fn ask_middleware(
 
 /// Gives the call a place among those in flight; not if the connection has too many.
 fn admit(
-    in_flight: &mut InFlight,
+    (in_flight, watch): (&mut InFlight, &mut Watch),
     responder: &mut Responder,
     call_id: u64,
     due: Nanos,
@@ -286,11 +313,8 @@ fn admit(
     let Some(ticket) = in_flight.begin(call_id, due, wants_reply, (&context.outbox, stages)) else {
         return false;
     };
-    if let Some(is_first) = in_flight.note_due(due) {
-        if is_first {
-            turn.timed.push(*token);
-        }
-        context.outbox.reactor.arm(due);
+    if in_flight.note_due(due) {
+        watch.note_due(due, *token, turn, &context.outbox.reactor);
     }
     context.ticket = Some(ticket);
     true

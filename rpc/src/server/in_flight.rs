@@ -133,15 +133,11 @@ impl InFlight {
         Some(ticket)
     }
 
-    /// Notes that a call is due then. If that is sooner than anything before, the reactor must be told: the answer is
-    /// whether this is the first thing it hears of this connection.
-    pub(crate) fn note_due(&mut self, due: Nanos) -> Option<bool> {
-        if due >= self.next_due {
-            return None;
-        }
-        let is_first = self.next_due == NEVER;
-        self.next_due = due;
-        Some(is_first)
+    /// Notes that a call is due then. Returns whether that is sooner than anything before, so that the reactor must be told.
+    pub(crate) fn note_due(&mut self, due: Nanos) -> bool {
+        let is_sooner = due < self.next_due;
+        self.next_due = self.next_due.min(due);
+        is_sooner
     }
 
     /// The peer has lost interest in a call. What it names is looked up later, for all such frames of a read at once: a

@@ -5,3 +5,4 @@ pub(crate) mod in_flight;
 pub(crate) mod provider;
 pub(crate) mod responder;
 pub(crate) mod service;
+pub(crate) mod watch;

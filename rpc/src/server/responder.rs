@@ -127,25 +127,34 @@ fn append_framed(
     answer: Result<&dyn Body, (Status, &str)>,
     reply_bytes_max: usize,
 ) -> Result<u64, AppendError> {
-    match answer {
+    let fail = |status: Status, text: &str| {
+        outbox.append_answer(ticket, |buffer| put_failure(buffer, call_id, status, text))
+    };
+    let appended = match answer {
         Ok(body) => {
             let body_bytes = body.body_len();
+            let put = |buffer: &mut Vec<u8>| put_reply(buffer, call_id, body, body_bytes);
             if body_bytes > reply_bytes_max {
                 let text = format!("a reply of {body_bytes} bytes, the maximum is {reply_bytes_max}");
-                return outbox
-                    .append_answer(ticket, |buffer| put_failure(buffer, call_id, Status::Internal, &text));
-            }
-            let put = |buffer: &mut Vec<u8>| put_reply(buffer, call_id, body, body_bytes);
-            if body_bytes < LARGE_FRAME_BYTES_MIN {
+                fail(Status::Internal, &text)
+            } else if body_bytes < LARGE_FRAME_BYTES_MIN {
                 outbox.append_answer(ticket, put)
             } else {
                 outbox.append_large(Some(ticket), put)
             }
         }
-        Err((status, text)) => {
-            outbox.append_answer(ticket, |buffer| put_failure(buffer, call_id, status, text))
-        }
+        Err((status, text)) => fail(status, text),
+    };
+    if appended != Err(AppendError::Full) {
+        return appended;
     }
+    // What the call wanted to say is dropped, the call is not.
+    let status = answer.err().map_or(Status::Internal, |(status, _)| status);
+    let text = format!(
+        "unsent_bytes_max is {}, and the peer has not taken the replies before",
+        outbox.unsent_bytes_max()
+    );
+    outbox.append_last_word(|buffer| put_failure(buffer, call_id, status, &text))
 }
 
 /// NB: never nothing. An origin client waits for ever for a reply of no bytes.

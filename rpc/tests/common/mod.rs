@@ -73,6 +73,10 @@ impl Service for TestService {
             }),
             b"Drop" => drop(responder),
             b"Panic" => panic!("as asked"),
+            b"Bytes" => rpc::dispatch(call, responder, |request: Text, reply| {
+                let bytes = std::str::from_utf8(&request.text).unwrap().parse().unwrap();
+                reply.send(&Text { text: vec![7; bytes].into() });
+            }),
             b"Empty" => responder.send(&Text::default()),
             b"Later" => responder.send_after(Duration::from_millis(30), Text::new("later")),
             b"Wait" => {

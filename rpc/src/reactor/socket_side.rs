@@ -1,0 +1,99 @@
+//! The writing end of a connection's socket, with what the kernel has not taken yet.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+
+use super::spare;
+
+/// Above this capacity an empty buffer is given back after a burst, in bytes.
+const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Buffers given to the kernel at a time.
+const SLICES_MAX: usize = 16;
+
+/// See the module's text.
+#[derive(Default)]
+pub(super) struct SocketSide {
+    pub(super) stream: Option<Arc<TcpStream>>,
+    /// Leave before `sending`.
+    pub(super) sealed: VecDeque<Vec<u8>>,
+    pub(super) sending: Vec<u8>,
+    /// Bytes of the first of these that the kernel has taken.
+    pub(super) sent: usize,
+}
+
+/// How a write ended.
+pub(super) enum Written {
+    All,
+    Blocked,
+    Failed,
+}
+
+impl SocketSide {
+    /// Writes until all is sent or the kernel takes no more. Returns how much it took, too.
+    pub(super) fn write(&mut self) -> (Written, u64) {
+        let Some(stream) = self.stream.clone() else { return (Written::Blocked, 0) };
+        let mut taken = 0;
+        while !self.sealed.is_empty() || self.sent < self.sending.len() {
+            let result = if self.sealed.is_empty() {
+                (&*stream).write(&self.sending[self.sent..])
+            } else {
+                self.write_sealed(&stream)
+            };
+            match result {
+                Ok(0) => return (Written::Failed, taken),
+                Ok(count) => {
+                    taken += count as u64;
+                    self.advance(count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return (Written::Blocked, taken),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return (Written::Failed, taken),
+            }
+        }
+        (Written::All, taken)
+    }
+
+    /// Gives the kernel as many buffers as it takes at once.
+    fn write_sealed(&self, mut stream: &TcpStream) -> std::io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut count = 0;
+        for (slice, buffer) in slices.iter_mut().zip(self.sealed.iter().chain([&self.sending])) {
+            let sent = if count == 0 { self.sent } else { 0 };
+            *slice = IoSlice::new(&buffer[sent..]);
+            count += 1;
+        }
+        stream.write_vectored(&slices[..count])
+    }
+
+    /// The kernel has taken `count` more bytes.
+    fn advance(&mut self, count: usize) {
+        self.sent += count;
+        while self.sealed.front().is_some_and(|first| first.len() <= self.sent)
+            && let Some(first) = self.sealed.pop_front()
+        {
+            self.sent -= first.len();
+            spare::give(first);
+        }
+    }
+
+    /// All has been sent.
+    pub(super) fn clear(&mut self) {
+        self.sent = 0;
+        self.sending.clear();
+        if self.sending.capacity() > BUFFER_KEPT_BYTES_MAX {
+            self.sending = Vec::new();
+        }
+    }
+
+    pub(super) fn shut_down(&mut self) {
+        if let Some(stream) = &self.stream {
+            // A socket that is not connected any more is what is wanted.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
