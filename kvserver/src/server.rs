@@ -16,7 +16,7 @@ use proto::raft_rpc::RaftRpcDispatcher;
 use raft::driver::{Clock, LogWriter, Supervisor, SystemClock, TickTimes, Watched};
 use raft::net::{Admission, Answers, Border, Inbox, PeerTransport, PeerWatch, RaftService};
 use raft::sync::{StopSignal, locked};
-use rpc::{ProviderConfig, Reactor, ReactorConfig, RpcProvider};
+use rpc::{ProviderConfig, Reactor, ReactorConfig, Reserve, RpcProvider};
 
 use crate::config::ServerConfig;
 use crate::error::StartError;
@@ -28,6 +28,19 @@ use crate::snapshotter::{SnapshotDesk, Snapshotter};
 
 /// What a request may have beside one key and one value: a batch of entries or a chunk of a snapshot between nodes.
 const PEER_BYTES: usize = 4 << 20;
+
+/// The service that nodes call each other by.
+const RAFT_SERVICE: &str = "raftRpc";
+
+/// Connections that one other node may need at a time: its channel, the watch over us, a probe, and those of before that
+/// have not ended yet.
+const PEER_CONNECTIONS: usize = 8;
+
+/// Calls in flight that one other node may need at a time.
+const PEER_CALLS: usize = 1024;
+
+/// How long a connection beyond `connections_max` may take to show that it is a node's.
+const FIRST_CALL_TIME: Duration = Duration::from_secs(1);
 
 /// How long the last replies may take to leave when the node stops.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -263,10 +276,21 @@ fn connect_reactor(reactor: &Reactor, parts: &Parts) {
 }
 
 fn provider_config(config: &ServerConfig) -> ProviderConfig {
+    let args_bytes_max = config.key_bytes_max + config.value_bytes_max + PEER_BYTES;
+    let peers = config.members.len().max(1);
+    // Raft's own traffic is never refused because clients are many.
+    let reserve = Reserve {
+        services: vec![RAFT_SERVICE.to_owned()],
+        connections: peers * PEER_CONNECTIONS,
+        first_call_timeout: FIRST_CALL_TIME,
+        calls: peers * PEER_CALLS,
+        unfinished_bytes: peers * args_bytes_max,
+    };
     ProviderConfig {
         connections_max: config.connections_max,
+        reserve,
         calls_in_flight_max: config.calls_in_flight_max,
-        args_bytes_max: config.key_bytes_max + config.value_bytes_max + PEER_BYTES,
+        args_bytes_max,
         ..ProviderConfig::default()
     }
 }

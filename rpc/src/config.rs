@@ -41,13 +41,23 @@ pub struct ProviderConfig {
     pub args_bytes_max: usize,
     /// Largest arguments that are skipped, in bytes; default 256 MiB. A still larger frame ends its connection.
     pub skipped_bytes_max: usize,
+    /// Memory held for requests of all connections together that have come in part, in bytes; default 256 MiB. The call that
+    /// would take more is answered `OVERLOADED`, and its arguments are skipped.
+    pub unfinished_bytes_max: usize,
+    /// How long a frame that has begun to come may take to be whole, or to grow by
+    /// [`ProviderConfig::unfinished_progress_bytes`]; default 10 s. A connection that does neither is cut.
+    pub unfinished_timeout: Duration,
+    /// Bytes that show that a slow peer is slow, not idle; default 4,096 in each such time.
+    pub unfinished_progress_bytes: usize,
     /// Largest reply, in bytes; default 64 MiB. A larger one is answered `INTERNAL`, naming both numbers.
     pub reply_bytes_max: usize,
     /// Largest reply to a program of the origin, in bytes; default 1,024, which is what its client reads at once. A
     /// larger one is the single byte `0x00`.
     pub legacy_reply_bytes_max: usize,
-    /// Connections at a time; default 10,000. Further ones wait in the system's backlog.
+    /// Connections at a time; default 10,000. Further ones wait in the system's backlog, unless there is a reserve.
     pub connections_max: usize,
+    /// What some services have beyond the limits that all share; default nothing.
+    pub reserve: Reserve,
     /// Calls of one connection that are not answered yet; default 65,536. A further one is answered `OVERLOADED`.
     pub calls_in_flight_per_connection_max: usize,
     /// Calls of all connections that are not answered yet; default 262,144. A further one is answered `OVERLOADED`.
@@ -75,9 +85,13 @@ impl Default for ProviderConfig {
         ProviderConfig {
             args_bytes_max: 64 << 20,
             skipped_bytes_max: 256 << 20,
+            unfinished_bytes_max: 256 << 20,
+            unfinished_timeout: Duration::from_secs(10),
+            unfinished_progress_bytes: 4096,
             reply_bytes_max: 64 << 20,
             legacy_reply_bytes_max: 1024,
             connections_max: 10_000,
+            reserve: Reserve::default(),
             calls_in_flight_per_connection_max: 65_536,
             calls_in_flight_max: 262_144,
             unsent_bytes_max: 128 << 20,
@@ -89,6 +103,24 @@ impl Default for ProviderConfig {
             middleware: MiddlewareStack::default(),
         }
     }
+}
+
+/// What a provider keeps for some of its services, so that their callers are never refused because others are many.
+///
+/// A connection beyond [`ProviderConfig::connections_max`] is accepted on a place of the reserve. Its first call shows what it
+/// is for: if that is none of these services, it is answered `OVERLOADED` and the connection ends.
+#[derive(Debug, Clone, Default)]
+pub struct Reserve {
+    /// Short names of the services.
+    pub services: Vec<String>,
+    /// Connections beyond [`ProviderConfig::connections_max`].
+    pub connections: usize,
+    /// How long such a connection may take to make its first call; it is cut then.
+    pub first_call_timeout: Duration,
+    /// Calls in flight beyond [`ProviderConfig::calls_in_flight_max`].
+    pub calls: usize,
+    /// Memory beyond [`ProviderConfig::unfinished_bytes_max`], in bytes.
+    pub unfinished_bytes: usize,
 }
 
 impl ProviderConfig {

@@ -1,58 +1,22 @@
 //! Peers that ask faster than they read: what they cost, and when they are cut.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
-
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::raw::*;
 use common::*;
-use rpc::protocol::encoder::{Names, put_call};
-use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
 use rpc::{ProviderConfig, Status, corked};
-
-fn connect(ends: &Ends) -> TcpStream {
-    let stream = TcpStream::connect(ends.address).unwrap();
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    stream.set_write_timeout(Some(LONG)).unwrap();
-    stream
-}
-
-fn request(method: &str, call_id: u64, text: &str) -> Vec<u8> {
-    let mut buffer = Vec::new();
-    let body = Text::new(text);
-    let body_bytes = prost::Message::encoded_len(&body);
-    put_call(&mut buffer, Names::Plain("test", method), call_id, 60_000, &body, body_bytes);
-    buffer
-}
-
-fn read_replies(stream: &mut TcpStream, count: usize) -> Vec<ReplyFrame> {
-    let mut decoder = ReplyDecoder::new(1 << 30);
-    let mut replies = Vec::new();
-    let mut buffer = vec![0; 65_536];
-    while replies.len() < count {
-        let bytes = stream.read(&mut buffer).unwrap();
-        assert_ne!(bytes, 0, "closed after {} of {count} replies", replies.len());
-        decoder.feed(&buffer[..bytes]);
-        while let Some(mut reply) = decoder.next_frame().unwrap() {
-            // What was in it is not looked at here; keeping it would cost a test hundreds of megabytes.
-            reply.body = Err(reply.body.unwrap().len() as u64);
-            replies.push(reply);
-        }
-    }
-    replies
-}
 
 #[test]
 fn a_peer_that_does_not_read_is_asked_for_nothing_more_until_it_does() {
     let config = ProviderConfig { unsent_bytes_high_water: 64 << 10, ..ProviderConfig::default() };
     let ends = Ends::with(config, TestService::default());
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     // 2,000 calls that ask for 100 KB each: 200 MB, and the bound is 128 MiB.
-    let asked: Vec<u8> = (1..=2_000).flat_map(|id| request("Bytes", id, "100000")).collect();
+    let asked: Vec<u8> = (1..=2_000).flat_map(|id| request("Bytes", id, b"100000")).collect();
     stream.write_all(&asked).unwrap();
     let channel = ends.channel();
     let others = 200;
@@ -73,9 +37,9 @@ fn replies_beyond_the_bound_are_said_to_be_and_the_connection_lives() {
     let ends = Ends::with(config, TestService::default());
     let (sender, kept) = std::sync::mpsc::channel();
     *ends.service.on_keep.lock().unwrap() = Some(sender);
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     for id in 1..=100 {
-        stream.write_all(&request("Keep", id, "x")).unwrap();
+        stream.write_all(&request("Keep", id, b"x")).unwrap();
         kept.recv_timeout(LONG).unwrap();
     }
     // Nothing leaves before the scope ends.
@@ -92,7 +56,7 @@ fn replies_beyond_the_bound_are_said_to_be_and_the_connection_lives() {
         let text = String::from_utf8_lossy(&reply.head.error_text);
         assert!(text.contains("unsent_bytes_max is 1000000"), "{text}");
     }
-    stream.write_all(&request("Echo", 101, "still there")).unwrap();
+    stream.write_all(&request("Echo", 101, b"still there")).unwrap();
     assert_eq!(read_replies(&mut stream, 1)[0].head.call_id, 101);
 }
 
@@ -102,8 +66,8 @@ fn a_peer_that_takes_no_replies_is_cut_after_its_time() {
     let ends = Ends::with(config, TestService::default());
     // One that asks again and again, and one whose single reply is more than the system's buffers hold.
     for (calls, bytes) in [(100_000, "60000"), (1, "30000000")] {
-        let mut stream = connect(&ends);
-        let is_cut = (1..=calls).any(|id| stream.write_all(&request("Bytes", id, bytes)).is_err());
+        let mut stream = connect(ends.address);
+        let is_cut = (1..=calls).any(|id| stream.write_all(&request("Bytes", id, bytes.as_bytes())).is_err());
         let ping = [4, 0x20, 7, 0x30, 2];
         assert!(is_cut || (0..10_000_000).any(|_| stream.write_all(&ping).is_err()), "{calls} calls");
         assert!(call(&ends.channel(), &ECHO, "the others are served").is_ok());

@@ -1,70 +1,18 @@
 //! Peers that do what they should not, over raw sockets: at worst their own connection closes.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
-
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 
+use common::raw::*;
 use common::*;
-use rpc::protocol::encoder::{Names, put_call};
-use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
 use rpc::{ProviderConfig, RpcError, Status};
-
-fn connect(ends: &Ends) -> TcpStream {
-    let stream = TcpStream::connect(ends.address).unwrap();
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
-}
-
-fn request(method: &str, call_id: u64, text: &[u8]) -> Vec<u8> {
-    let mut buffer = Vec::new();
-    let body = Text::new(text);
-    put_call(
-        &mut buffer,
-        Names::Plain("test", method),
-        call_id,
-        1000,
-        &body,
-        prost::Message::encoded_len(&body),
-    );
-    buffer
-}
-
-/// Reads until `count` replies have come.
-fn read_replies(stream: &mut TcpStream, count: usize) -> Vec<ReplyFrame> {
-    let mut decoder = ReplyDecoder::new(1 << 30);
-    let mut replies = Vec::new();
-    let mut buffer = vec![0; 65_536];
-    while replies.len() < count {
-        let bytes = stream.read(&mut buffer).unwrap();
-        assert_ne!(bytes, 0, "closed after {} of {count} replies", replies.len());
-        decoder.feed(&buffer[..bytes]);
-        while let Some(reply) = decoder.next_frame().unwrap() {
-            replies.push(reply);
-        }
-    }
-    replies
-}
-
-fn text_of(reply: &ReplyFrame) -> Text {
-    prost::Message::decode(reply.body.clone().unwrap()).unwrap()
-}
-
-/// Waits for the server to close.
-fn assert_closed(stream: &mut TcpStream) {
-    match stream.read_to_end(&mut Vec::new()) {
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-    }
-}
 
 #[test]
 fn requests_glued_together_are_all_answered() {
     let ends = Ends::new();
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     let glued: Vec<u8> = (1..=500).flat_map(|id| request("Echo", id, format!("{id}").as_bytes())).collect();
     stream.write_all(&glued).unwrap();
     for (reply, id) in read_replies(&mut stream, 500).iter().zip(1..) {
@@ -75,7 +23,7 @@ fn requests_glued_together_are_all_answered() {
 #[test]
 fn a_request_one_byte_at_a_time_is_answered() {
     let ends = Ends::new();
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     for byte in request("Echo", 9, b"slowly") {
         stream.write_all(&[byte]).unwrap();
     }
@@ -106,7 +54,7 @@ fn garbage_closes_its_connection_and_nothing_else() {
         &claim_of_4_gib,
         &claim_of_args,
     ] {
-        let mut stream = connect(&ends);
+        let mut stream = connect(ends.address);
         stream.write_all(garbage).unwrap();
         assert_closed(&mut stream);
         assert!(call(&channel, &ECHO, "after").is_ok());
@@ -116,7 +64,7 @@ fn garbage_closes_its_connection_and_nothing_else() {
 #[test]
 fn what_came_before_garbage_is_answered() {
     let ends = Ends::new();
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     let mut bytes = request("Echo", 1, b"fine");
     bytes.extend([0xff; 100]);
     stream.write_all(&bytes).unwrap();
@@ -129,7 +77,7 @@ fn half_a_frame_and_then_the_end_harms_nobody() {
     let ends = Ends::new();
     let whole = request("Echo", 1, b"never");
     for cut in 0..whole.len() {
-        let mut stream = connect(&ends);
+        let mut stream = connect(ends.address);
         stream.write_all(&whole[..cut]).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         assert_closed(&mut stream);
@@ -141,7 +89,7 @@ fn half_a_frame_and_then_the_end_harms_nobody() {
 #[test]
 fn a_peer_that_has_stopped_sending_still_gets_its_late_reply() {
     let ends = Ends::new();
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     stream.write_all(&request("Later", 3, b"")).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(text_of(&read_replies(&mut stream, 1)[0]), Text::new("later"));
@@ -151,7 +99,7 @@ fn a_peer_that_has_stopped_sending_still_gets_its_late_reply() {
 #[test]
 fn pings_are_answered_unknown_kinds_refused_cancels_and_one_way_calls_silent() {
     let ends = Ends::new();
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     let ping = [4, 0x20, 7, 0x30, 2];
     let end_of_stream = [4, 0x20, 8, 0x30, 6];
     let cancel = [4, 0x20, 99, 0x30, 1];
@@ -168,7 +116,7 @@ fn pings_are_answered_unknown_kinds_refused_cancels_and_one_way_calls_silent() {
 #[test]
 fn a_slow_reader_gets_everything_in_order() {
     let ends = Ends::new();
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     let text = |id: u64| vec![id as u8; 60_000];
     // Some megabytes more than the system's buffers hold: the server meets a full socket, and reads no more for a while.
     let mut writer = stream.try_clone().unwrap();
@@ -188,7 +136,7 @@ fn a_slow_reader_gets_everything_in_order() {
 fn too_many_calls_are_refused_at_once() {
     let config = ProviderConfig { calls_in_flight_per_connection_max: 3, ..ProviderConfig::default() };
     let ends = Ends::with(config, TestService::default());
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     let glued: Vec<u8> = (1..=5).flat_map(|id| request("Keep", id, b"")).collect();
     stream.write_all(&glued).unwrap();
     for reply in read_replies(&mut stream, 2) {
@@ -207,7 +155,7 @@ fn too_many_calls_are_refused_at_once() {
 fn calls_of_all_connections_are_limited_together() {
     let config = ProviderConfig { calls_in_flight_max: 2, ..ProviderConfig::default() };
     let ends = Ends::with(config, TestService::default());
-    let (mut first, mut second) = (connect(&ends), connect(&ends));
+    let (mut first, mut second) = (connect(ends.address), connect(ends.address));
     first
         .write_all(&[request("Keep", 1, b""), request("Keep", 2, b""), request("Keep", 3, b"")].concat())
         .unwrap();
@@ -220,7 +168,8 @@ fn calls_of_all_connections_are_limited_together() {
 fn connections_beyond_the_limit_wait_until_one_ends() {
     let config = ProviderConfig { connections_max: 2, ..ProviderConfig::default() };
     let ends = Ends::with(config, TestService::default());
-    let (mut first, mut second, mut third) = (connect(&ends), connect(&ends), connect(&ends));
+    let (mut first, mut second, mut third) =
+        (connect(ends.address), connect(ends.address), connect(ends.address));
     for stream in [&mut first, &mut second, &mut third] {
         stream.write_all(&request("Echo", 1, b"me")).unwrap();
     }
@@ -236,7 +185,7 @@ fn connections_beyond_the_limit_wait_until_one_ends() {
 #[test]
 fn arguments_that_are_no_message_are_a_bad_request() {
     let ends = Ends::new();
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     // Text's field cut short: the frame is whole, the message is not.
     let mut frame = vec![18, 10, 4, b't', b'e', b's', b't', 18, 4, b'E', b'c', b'h', b'o', 0x18, 2, 0x20, 1];
     frame[0] = (frame.len() - 1) as u8;
@@ -250,7 +199,7 @@ fn arguments_beyond_the_limit_are_refused_with_both_numbers_and_their_connection
     let config =
         ProviderConfig { args_bytes_max: 1000, skipped_bytes_max: 300_000, ..ProviderConfig::default() };
     let ends = Ends::with(config, TestService::default());
-    let mut stream = connect(&ends);
+    let mut stream = connect(ends.address);
     let large = request("Echo", 1, &[7; 200_000]);
     let (begin, rest) = large.split_at(100);
     stream.write_all(begin).unwrap();

@@ -93,5 +93,5 @@ fn memory_is_taken_as_bytes_come_not_as_a_header_claims() {
     decoder.feed(&[&[claim.len() as u8], &claim[..]].concat());
     assert_eq!(decoder.next_frame(), Ok(None));
     let room = decoder.room().expect("a large body has begun");
-    assert!(room.capacity() <= 256 * 1024, "{} bytes for a claim", room.capacity());
+    assert!(room.capacity() <= 64 * 1024, "{} bytes for a claim", room.capacity());
 }

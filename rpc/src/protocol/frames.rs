@@ -109,6 +109,36 @@ impl<H: Head> FrameDecoder<H> {
         self.expects_large
     }
 
+    /// Whether a frame has begun to come that is not whole, or a body that is not kept; to be asked when there is no next
+    /// frame.
+    pub fn is_unfinished(&self) -> bool {
+        self.head.is_some() || self.to_skip > 0 || !self.buffer.is_empty()
+    }
+
+    /// Memory that is held for a body which is not whole, in bytes. A header that is not whole takes no more than its limit.
+    pub fn unfinished_bytes(&self) -> usize {
+        match (&self.large, &self.head) {
+            (Some(large), _) => large.capacity(),
+            (None, Some(_)) => self.buffer.len(),
+            (None, None) => 0,
+        }
+    }
+
+    /// What the frame is whose body is not whole.
+    pub fn unfinished_head(&self) -> Option<&H> {
+        self.head.as_ref().map(|(head, _)| head)
+    }
+
+    /// Hands out the frame whose body is not whole, without its body, and frees the memory of that: the rest of it will
+    /// be skipped. To be called when there is no next frame.
+    pub fn give_up(&mut self) -> Option<Frame<H>> {
+        let (head, body_bytes) = self.head.take()?;
+        let come = self.large.take().map_or(self.buffer.len(), |large| large.come());
+        self.buffer = BytesMut::new();
+        self.to_skip = body_bytes.saturating_sub(come) as u64;
+        Some(Frame { head, body: Err(body_bytes as u64) })
+    }
+
     /// Takes received bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         let skipped = self.to_skip.min(bytes.len() as u64);
@@ -173,7 +203,7 @@ impl<H: Head> FrameDecoder<H> {
         Ok(Some((head, size)))
     }
 
-    /// Whether the body is there as a whole; if not, makes room for it.
+    /// Whether the body is there as a whole; if it is large and not, it gets memory of its own.
     fn has_body(&mut self, body_bytes: usize) -> bool {
         if let Some(large) = &self.large {
             return large.is_whole();
@@ -184,8 +214,6 @@ impl<H: Head> FrameDecoder<H> {
         if body_bytes >= LARGE_BYTES_MIN {
             self.large = Some(LargeBody::new(body_bytes, &self.buffer));
             self.buffer.clear();
-        } else {
-            self.buffer.reserve(body_bytes - self.buffer.len());
         }
         false
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 pub(super) const LARGE_BYTES_MIN: usize = 16 * 1024;
 
 /// Memory taken at a time for a body of which less has come, in bytes.
-const CLAIM_BYTES_MAX: usize = 256 * 1024;
+const CLAIM_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -23,6 +23,15 @@ impl LargeBody {
         let mut bytes = Vec::with_capacity(size.min(CLAIM_BYTES_MAX.max(come.len())));
         bytes.extend_from_slice(come);
         LargeBody { bytes, size }
+    }
+
+    /// Memory taken so far, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub(super) fn come(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(super) fn is_whole(&self) -> bool {

@@ -161,15 +161,8 @@ impl Connection {
     fn take(&mut self, count: usize, turn: &mut Turn) -> Result<(), String> {
         match &mut self.side {
             Side::Server(side) => {
-                if self.is_direct {
-                    side.received();
-                } else {
-                    side.feed(&turn.scratch[..count]);
-                }
-                side.dispatch_buffered(&self.outbox, turn).map_err(|refusal| {
-                    log::warn!("{}: {refusal}; connection closed", side.peer());
-                    refusal.to_string()
-                })
+                side.take(count, (!self.is_direct).then(|| &turn.scratch[..count]));
+                side.dispatch_buffered(&self.outbox, turn)
             }
             Side::Client(side) => side.take((!self.is_direct).then_some(count), &self.outbox, turn),
             Side::Opening(_) => Ok(()),
@@ -189,7 +182,7 @@ impl Connection {
         let Side::Server(side) = &mut self.side else { return After::Keep };
         match side.dispatch_buffered(&self.outbox, turn) {
             Ok(()) => self.read(turn),
-            Err(refusal) => After::Close(refusal.to_string()),
+            Err(cause) => After::Close(cause),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 
 use super::clock::{Nanos, nanos_in};
-use crate::server::provider::ProviderCore;
+use crate::server::provider::{ProviderCore, Standing};
 
 /// How long a listener rests when the system has no descriptors or no memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -31,7 +31,7 @@ pub(crate) struct Listener {
 /// What one visit brought.
 pub(crate) enum Accepted {
     /// A connection.
-    Connection(TcpStream, SocketAddr),
+    Connection(TcpStream, SocketAddr, Standing),
     /// Nothing now: none is waiting, or none may be taken.
     Nothing,
     /// Nothing before this moment.
@@ -45,15 +45,16 @@ impl Listener {
 
     /// Takes one connection, if it may.
     pub(crate) fn accept(&mut self, now: Nanos) -> Accepted {
-        if !self.is_ready || now < self.resting_until || self.provider.is_full() {
+        if !self.is_ready || now < self.resting_until {
             return Accepted::Nothing;
         }
+        let Some(standing) = self.provider.next_standing(now) else { return Accepted::Nothing };
         self.resting_until = 0;
         loop {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
                     self.has_warned = false;
-                    return Accepted::Connection(stream, peer);
+                    return Accepted::Connection(stream, peer, standing);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.is_ready = false;

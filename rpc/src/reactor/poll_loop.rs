@@ -30,7 +30,7 @@ use crate::client::pending_call::Answered;
 use crate::protocol::reply_decoder::ReplyFrame;
 use crate::server::dispatcher::ServerSide;
 use crate::server::in_flight::Stages;
-use crate::server::provider::{ProviderCore, ServiceEntry};
+use crate::server::provider::{ProviderCore, ServiceEntry, Standing};
 
 /// The waker's name among the sockets.
 const WAKER: Token = Token(usize::MAX);
@@ -274,8 +274,8 @@ impl PollLoop {
             let _ = self.poll.registry().deregister(&mut stream);
         }
         match side {
-            Side::Server(side) => {
-                side.provider.connection_closed();
+            Side::Server(mut side) => {
+                side.on_closed();
                 log::debug!("{}: {cause}", side.peer());
                 self.accept_again();
             }
@@ -294,7 +294,9 @@ impl PollLoop {
             let Some(Entry::Listener(listener)) = self.entry(token) else { return };
             let provider = listener.provider.clone();
             match listener.accept(nanos) {
-                Accepted::Connection(stream, peer) => self.serve(stream, peer, provider),
+                Accepted::Connection(stream, peer, standing) => {
+                    self.serve((stream, peer), provider, standing)
+                }
                 Accepted::Nothing => return,
                 Accepted::RestUntil(moment) => return self.shared.arm(moment),
             }
@@ -311,7 +313,12 @@ impl PollLoop {
     }
 
     /// Begins to serve an accepted connection.
-    pub(super) fn serve(&mut self, mut stream: TcpStream, peer: SocketAddr, provider: Arc<ProviderCore>) {
+    fn serve(
+        &mut self,
+        (mut stream, peer): (TcpStream, SocketAddr),
+        provider: Arc<ProviderCore>,
+        standing: Standing,
+    ) {
         // Without it small replies wait for acknowledgements; failing that they are merely late.
         let _ = stream.set_nodelay(true);
         let token = self.next_token();
@@ -323,10 +330,12 @@ impl PollLoop {
         let owner = ServerOwner { provider: provider.clone(), token, stages: Stages::default() };
         let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_limits(), Some(owner), 0);
         outbox.attach(stream.clone());
-        provider.connection_opened();
+        provider.connection_opened(standing);
         // Relaxed: a number only.
         let connection_id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        let side = Side::Server(ServerSide::new(provider, connection_id, peer));
+        let mut side = ServerSide::new(provider, connection_id, (peer, standing));
+        side.await_first_call(token, &mut self.turn);
+        let side = Side::Server(side);
         let connection = Connection::new(token, stream, Arc::new(outbox), side);
         self.insert(token, Entry::Connection(Box::new(connection)));
     }

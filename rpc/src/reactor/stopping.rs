@@ -125,10 +125,10 @@ impl PollLoop {
             }
         }
         for slot in std::mem::take(&mut self.slots) {
-            if let Entry::Connection(connection) = slot.1.entry {
+            if let Entry::Connection(mut connection) = slot.1.entry {
                 connection.outbox.close();
-                if let Side::Server(side) = &connection.side {
-                    side.provider.connection_closed();
+                if let Side::Server(side) = &mut connection.side {
+                    side.on_closed();
                 }
             }
         }

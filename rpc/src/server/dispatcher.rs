@@ -6,17 +6,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::entrance::{admit, answer_itself, ask_middleware, find, not_kept, shielded};
 use super::in_flight::InFlight;
-use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
+use super::provider::{ProviderCore, ServiceTable, Standing};
 use super::responder::{ReplyForm, Responder};
 use super::service::{Call, CallContext};
-use super::watch::Watch;
+use super::watch::{Received, Watch};
+use crate::config::ProviderConfig;
 use crate::inherit::{self, Inherited};
-use crate::middleware::{CallSide, Observed, Refused};
+use crate::middleware::Refused;
 use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame};
 use crate::protocol::encoder::{put_failure, put_going_away, put_pong};
 use crate::protocol::frames::BodyLimits;
@@ -31,6 +33,7 @@ pub(crate) struct ServerSide {
     pub(crate) provider: Arc<ProviderCore>,
     connection_id: u64,
     peer: SocketAddr,
+    standing: Standing,
     decoder: RequestDecoder,
     services: ServiceTable,
     services_version: u64,
@@ -40,14 +43,25 @@ pub(crate) struct ServerSide {
     refused: Option<Box<Refused>>,
     /// The peer knows that the provider is stopping and sends its calls elsewhere. Those that were on their way are served.
     is_told_to_leave: bool,
+    /// The connection ends, since its first call had no right to its place.
+    has_no_place: bool,
     /// Calls begun on this connection.
     begun: u64,
     in_flight: InFlight,
     watch: Watch,
+    received: Received,
+    /// Memory that the provider knows to be held for a request that has come in part, in bytes.
+    held_bytes: u64,
+    /// On a place of the reserve: when the first call must have come.
+    first_call_due: Nanos,
 }
 
 impl ServerSide {
-    pub(crate) fn new(provider: Arc<ProviderCore>, connection_id: u64, peer: SocketAddr) -> ServerSide {
+    pub(crate) fn new(
+        provider: Arc<ProviderCore>,
+        connection_id: u64,
+        (peer, standing): (SocketAddr, Standing),
+    ) -> ServerSide {
         let kept_max = provider.config.args_bytes_max as u64;
         let skipped_max = kept_max.max(provider.config.skipped_bytes_max as u64);
         let decoder = RequestDecoder::with_limits(BodyLimits { kept_max, skipped_max });
@@ -56,15 +70,20 @@ impl ServerSide {
             provider,
             connection_id,
             peer,
+            standing,
             decoder,
             services: ServiceTable::default(),
             services_version: 0,
             is_known: false,
             is_told_to_leave: false,
+            has_no_place: false,
             refused: None,
             begun: 0,
             in_flight,
             watch: Watch::default(),
+            received: Received::default(),
+            held_bytes: 0,
+            first_call_due: NEVER,
         }
     }
 
@@ -90,18 +109,34 @@ impl ServerSide {
         self.is_told_to_leave
     }
 
+    /// A connection on a place of the reserve has been accepted: its first call must come soon.
+    pub(crate) fn await_first_call(&mut self, token: mio::Token, turn: &mut Turn) {
+        if self.standing == Standing::Unproven {
+            let timeout = nanos_in(self.provider.config.reserve.first_call_timeout);
+            self.first_call_due = turn.nanos.saturating_add(timeout);
+            self.watch.note_due(self.first_call_due, token, turn, &self.provider.reactor);
+        }
+    }
+
     /// Where to receive next: see [`RequestDecoder::room`] and [`RequestDecoder::expects_large`].
     pub(crate) fn room(&mut self) -> (Option<&mut Vec<u8>>, bool) {
         let expects_large = self.decoder.expects_large();
         (self.decoder.room(), expects_large)
     }
 
-    pub(crate) fn received(&mut self) {
-        self.decoder.received();
+    /// Takes `count` received bytes: these, or what was received into the room.
+    pub(crate) fn take(&mut self, count: usize, bytes: Option<&[u8]>) {
+        self.received.bytes += count as u64;
+        match bytes {
+            Some(bytes) => self.decoder.feed(bytes),
+            None => self.decoder.received(),
+        }
     }
 
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.decoder.feed(bytes);
+    /// The connection has ended.
+    pub(crate) fn on_closed(&mut self) {
+        self.provider.connection_closed(self.standing);
+        self.provider.note_unfinished(std::mem::take(&mut self.held_bytes), 0);
     }
 
     /// Whether nothing may be read now: an origin client's call is outstanding, or the peer does not take its replies. The
@@ -121,17 +156,53 @@ impl ServerSide {
     /// Dispatches all whole frames that are buffered; of an origin client's only as many as may be outstanding.
     ///
     /// # Errors
-    /// When the stream is refused.
-    pub(crate) fn dispatch_buffered(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), Refusal> {
+    /// Why the connection must end.
+    pub(crate) fn dispatch_buffered(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), String> {
         if let Some(services) = self.provider.services_since(&mut self.services_version) {
             self.services = services;
         }
         let outcome = self.dispatch_frames(outbox, turn);
-        let Some(ServerOwner { stages, .. }) = &outbox.server else { return outcome };
-        self.in_flight.end_cancelled(stages, |call_id| {
-            answer_itself(outbox, call_id, Status::Cancelled, "cancelled by its caller");
-        });
-        outcome
+        if let Some(ServerOwner { stages, .. }) = &outbox.server {
+            self.in_flight.end_cancelled(stages, |call_id| {
+                answer_itself(outbox, call_id, Status::Cancelled, "cancelled by its caller");
+            });
+        }
+        if let Err(refusal) = outcome {
+            let text = || format!("{}: {refusal}; connection closed", self.peer);
+            self.provider.warnings.refused.warn(turn.nanos, text);
+            return Err(refusal.to_string());
+        }
+        if self.has_no_place {
+            return Err("there is no place for it".to_owned());
+        }
+        if self.held_bytes > 0 || self.decoder.is_unfinished() {
+            self.account(outbox, turn);
+        }
+        Ok(())
+    }
+
+    /// A frame has come in part, or its rest has: what is held of it is counted, or given up if all connections together
+    /// hold too much.
+    fn account(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) {
+        let held_bytes = self.decoder.unfinished_bytes() as u64;
+        let total = self.provider.note_unfinished(self.held_bytes, held_bytes);
+        let has_grown = held_bytes > self.held_bytes;
+        self.held_bytes = held_bytes;
+        if has_grown
+            && total > self.unfinished_bytes_max()
+            && let Some(mut frame) = self.decoder.give_up()
+        {
+            self.provider.note_unfinished(std::mem::take(&mut self.held_bytes), 0);
+            self.received.frames += 1;
+            self.dispatch(&mut frame, outbox, turn);
+        }
+        let due = turn.nanos.saturating_add(nanos_in(self.provider.config.unfinished_timeout));
+        if self.decoder.is_unfinished()
+            && self.watch.watch_unfinished(self.received, due)
+            && let Some(ServerOwner { token, .. }) = &outbox.server
+        {
+            self.watch.note_due(due, *token, turn, &outbox.reactor);
+        }
     }
 
     fn dispatch_frames(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), Refusal> {
@@ -141,9 +212,46 @@ impl ServerSide {
             }
             let Some(mut frame) = self.decoder.next_frame()? else { return Ok(()) };
             turn.has_dispatched = true;
+            self.received.frames += 1;
             self.dispatch(&mut frame, outbox, turn);
+            if self.has_no_place {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Whether a service may use the provider's reserve.
+    fn is_reserved(&self, service: &[u8]) -> bool {
+        find(&self.services, service).is_some_and(|entry| entry.is_reserved)
+    }
+
+    /// Why a call may not even be looked at: what its provider has is given away.
+    fn lack(&mut self, service: &[u8], beyond: u64) -> Option<String> {
+        let config = &self.provider.config;
+        if self.standing == Standing::Unproven {
+            if !self.is_reserved(service) {
+                self.has_no_place = true;
+                return Some(format!(
+                    "the server has {} connections, connections_max",
+                    config.connections_max
+                ));
+            }
+            self.standing = Standing::Reserved;
+            self.first_call_due = NEVER;
+        }
+        let config = &self.provider.config;
+        let is_within = beyond == 0 || beyond <= config.reserve.calls as u64 && self.is_reserved(service);
+        let max = config.calls_in_flight_max;
+        (!is_within).then(|| format!("the server has too many calls in flight, calls_in_flight_max is {max}"))
+    }
+
+    /// What all connections together may hold when this one wants more.
+    fn unfinished_bytes_max(&self) -> u64 {
+        let ProviderConfig { unfinished_bytes_max, reserve, .. } = &self.provider.config;
+        let may_use_reserve =
+            self.decoder.unfinished_head().is_some_and(|head| self.is_reserved(head.service()));
+        (unfinished_bytes_max + if may_use_reserve { reserve.unfinished_bytes } else { 0 }) as u64
     }
 
     /// Answers the calls whose deadline has passed. Returns when to look again.
@@ -155,12 +263,25 @@ impl ServerSide {
         let mut next = self.in_flight.end_late(now, stages, |call_id| {
             answer_itself(outbox, call_id, Status::DeadlineExceeded, "the caller's time is over");
         });
-        let timeout = nanos_in(self.provider.config.stalled_timeout);
+        let (config, warnings) = (&self.provider.config, &self.provider.warnings);
+        let timeout = nanos_in(config.stalled_timeout);
         let Some(due) = self.watch.check_stall(now, timeout, outbox.progress()) else {
-            log::warn!("{} does not read its replies: connection cut", self.peer);
+            warnings.unread.warn(now, || format!("{} does not read its replies: connection cut", self.peer));
             return Err("the peer does not read its replies");
         };
         next = next.min(due);
+        let limits = (nanos_in(config.unfinished_timeout), config.unfinished_progress_bytes as u64);
+        let state = (self.decoder.is_unfinished(), self.must_wait(outbox));
+        let Some(due) = self.watch.check_unfinished(now, limits, self.received, state) else {
+            warnings
+                .unfinished
+                .warn(now, || format!("{} does not finish its frame: connection cut", self.peer));
+            return Err("the peer does not finish its frame");
+        };
+        if self.first_call_due <= now {
+            return Err("its first call did not come");
+        }
+        next = next.min(due).min(self.first_call_due);
         self.watch.looked(next);
         Ok(next)
     }
@@ -195,7 +316,7 @@ impl ServerSide {
             outbox.legacy_begin();
         }
         self.begun += 1;
-        let has_room = self.provider.call_begun();
+        let beyond = self.provider.call_begun();
         let timeout = match head.timeout_ms {
             0 => self.provider.default_timeout(),
             timeout_ms => Duration::from_millis(timeout_ms),
@@ -213,8 +334,10 @@ impl ServerSide {
             ticket: None,
         };
         let responder = Responder::new(head.call_id, context);
-        if !has_room {
-            return responder.fail(Status::Overloaded, "the server has too many calls in flight");
+        if (beyond > 0 || self.standing == Standing::Unproven)
+            && let Some(text) = self.lack(head.service(), beyond)
+        {
+            return responder.fail(Status::Overloaded, &text);
         }
         if let Some(refused) = &self.refused {
             return responder.fail(refused.status, &refused.text);
@@ -240,9 +363,8 @@ impl ServerSide {
             return responder.fail(Status::PermissionDenied, "not for clients of the origin");
         }
         if let Err(bytes) = frame.body {
-            let max = self.provider.config.args_bytes_max;
-            return responder
-                .fail(Status::BadRequest, &format!("arguments of {bytes} bytes, the maximum is {max}"));
+            let (status, text) = not_kept(bytes, &self.provider.config);
+            return responder.fail(status, &text);
         }
         if !self.provider.config.middleware.is_empty()
             && let Some(Refused { status, text }) =
@@ -267,66 +389,4 @@ impl ServerSide {
         let reactor = &self.provider.reactor;
         reactor.shielded("a handler", || inherit::with(inherited, || entry.service.call(call, responder)));
     }
-}
-
-/// Asks a middleware. One that panics refuses.
-fn shielded(provider: &ProviderCore, ask: impl FnOnce() -> Option<Refused>) -> Option<Refused> {
-    let text = "a middleware of the server panicked".to_owned();
-    let mut refused = Some(Refused { status: Status::Internal, text });
-    provider.reactor.shielded("a middleware", || refused = ask());
-    refused
-}
-
-/// Asks the provider's middleware; its end will be told to those who let the call pass.
-fn ask_middleware(
-    provider: &ProviderCore,
-    entry: &ServiceEntry,
-    frame: &RequestFrame,
-    responder: &mut Responder,
-) -> Option<Refused> {
-    let mut observed = Box::new(Observed {
-        service: entry.service.name().to_owned(),
-        method: std::str::from_utf8(frame.head.method()).unwrap_or("?").to_owned(),
-        request_id: frame.head.request_id,
-        args_bytes: frame.body.as_ref().map_or(0, Bytes::len),
-        begun: Instant::now(),
-        passed: 0,
-    });
-    let info = observed.info(CallSide::Server, &responder.context().peer);
-    let (passed, refused) = provider.config.middleware.before(&info);
-    observed.passed = passed;
-    responder.observe(observed);
-    refused
-}
-
-/// Gives the call a place among those in flight; not if the connection has too many.
-fn admit(
-    (in_flight, watch): (&mut InFlight, &mut Watch),
-    responder: &mut Responder,
-    call_id: u64,
-    due: Nanos,
-    turn: &mut Turn,
-) -> bool {
-    let wants_reply = responder.wants_reply();
-    let context = responder.context_mut();
-    let Some(ServerOwner { stages, token, .. }) = &context.outbox.server else { return false };
-    let Some(ticket) = in_flight.begin(call_id, due, wants_reply, (&context.outbox, stages)) else {
-        return false;
-    };
-    if in_flight.note_due(due) {
-        watch.note_due(due, *token, turn, &context.outbox.reactor);
-    }
-    context.ticket = Some(ticket);
-    true
-}
-
-/// Answers a call in its handler's place.
-fn answer_itself(outbox: &Arc<Outbox>, call_id: u64, status: Status, text: &str) {
-    // A peer that takes nothing is cut by the replies that it does not take.
-    let _ = outbox.append(|buffer| put_failure(buffer, call_id, status, text));
-    outbox.finish();
-}
-
-fn find<'a>(services: &'a ServiceTable, name: &[u8]) -> Option<&'a Arc<ServiceEntry>> {
-    services.iter().find(|entry| entry.name == name)
 }

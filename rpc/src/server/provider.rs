@@ -10,6 +10,7 @@ use mio::net::TcpListener;
 use super::service::Service;
 use crate::config::ProviderConfig;
 use crate::error::RpcError;
+use crate::log_gate::LogGate;
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::{Reactor, Shared, clock, connector};
@@ -22,12 +23,25 @@ pub struct RpcProvider {
     core: Arc<ProviderCore>,
 }
 
+/// What a connection counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// One of [`ProviderConfig::connections_max`].
+    Ordinary,
+    /// One of the reserve; its first call has not shown yet that it may be.
+    Unproven,
+    /// One of the reserve.
+    Reserved,
+}
+
 /// A registered service.
 pub(crate) struct ServiceEntry {
     pub(crate) name: Vec<u8>,
     pub(crate) service: Arc<dyn Service>,
     /// The latest turn in which the service was called; the reactor's thread alone uses it.
     pub(crate) called_in_turn: AtomicU64,
+    /// Whether it may use the provider's reserve.
+    pub(crate) is_reserved: bool,
 }
 
 /// All services, replaced as a whole when one is added.
@@ -40,7 +54,13 @@ pub(crate) struct ProviderCore {
     services: Mutex<ServiceTable>,
     /// Counts the replacements of `services`.
     services_version: AtomicU64,
+    /// Connections on ordinary places.
     connections: AtomicUsize,
+    /// Connections on places of the reserve.
+    reserved: AtomicUsize,
+    /// Memory held for requests that have come in part; written by the reactor's thread only.
+    unfinished_bytes: AtomicU64,
+    pub(crate) warnings: Warnings,
     /// Calls begun; written by the reactor's thread only.
     begun: AtomicU64,
     answered: AtomicU64,
@@ -48,6 +68,19 @@ pub(crate) struct ProviderCore {
     /// Whether all is closed.
     stopped: Mutex<bool>,
     has_stopped: Condvar,
+}
+
+/// What is said of peers, each kind not too often.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    /// Bytes that make no sense.
+    pub(crate) refused: LogGate,
+    /// Replies that are not taken.
+    pub(crate) unread: LogGate,
+    /// Frames that do not become whole.
+    pub(crate) unfinished: LogGate,
+    /// No further connection is taken.
+    pub(crate) full: LogGate,
 }
 
 impl RpcProvider {
@@ -59,6 +92,9 @@ impl RpcProvider {
             services: Mutex::default(),
             services_version: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
+            unfinished_bytes: AtomicU64::new(0),
+            warnings: Warnings::default(),
             begun: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
@@ -81,7 +117,9 @@ impl RpcProvider {
         if services.iter().any(|entry| entry.name == name.as_bytes()) {
             return Err(RpcError::NameTaken { name });
         }
-        let entry = ServiceEntry { name: name.into_bytes(), service, called_in_turn: AtomicU64::new(0) };
+        let is_reserved = self.core.config.reserve.services.contains(&name);
+        let called_in_turn = AtomicU64::new(0);
+        let entry = ServiceEntry { name: name.into_bytes(), service, called_in_turn, is_reserved };
         let mut table = services.as_ref().clone();
         table.push(Arc::new(entry));
         *services = Arc::new(table);
@@ -169,28 +207,63 @@ impl ProviderCore {
         self.has_stopped.notify_all();
     }
 
+    /// The place that the next connection gets; `None` when no further one may be taken.
+    fn free_standing(&self) -> Option<Standing> {
+        if self.connections.load(Ordering::Relaxed) < self.config.connections_max {
+            Some(Standing::Ordinary)
+        } else {
+            let is_free = self.reserved.load(Ordering::Relaxed) < self.config.reserve.connections;
+            is_free.then_some(Standing::Unproven)
+        }
+    }
+
+    /// Like [`ProviderCore::free_standing`], when a connection may be waiting for it: that it must is logged.
+    pub(crate) fn next_standing(&self, now: clock::Nanos) -> Option<Standing> {
+        let standing = self.free_standing();
+        if standing != Some(Standing::Ordinary) {
+            let max = self.config.connections_max;
+            self.warnings
+                .full
+                .warn(now, || format!("connections_max is reached: {max} connections are served"));
+        }
+        standing
+    }
+
     /// Whether no further connection may be taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.connections.load(Ordering::Relaxed) >= self.config.connections_max
+        self.free_standing().is_none()
     }
 
-    pub(crate) fn connection_opened(&self) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
+    fn count_of(&self, standing: Standing) -> &AtomicUsize {
+        if standing == Standing::Ordinary { &self.connections } else { &self.reserved }
     }
 
-    pub(crate) fn connection_closed(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn connection_opened(&self, standing: Standing) {
+        self.count_of(standing).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection_closed(&self, standing: Standing) {
+        self.count_of(standing).fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        self.connections.load(Ordering::Relaxed) + self.reserved.load(Ordering::Relaxed)
     }
 
-    /// Counts a call. Returns whether the limit of calls in flight leaves room for it.
-    pub(crate) fn call_begun(&self) -> bool {
+    /// A connection holds `now` bytes of an unfinished request, where it held `before`. Returns what all hold together.
+    pub(crate) fn note_unfinished(&self, before: u64, now: u64) -> u64 {
+        // Relaxed: the reactor's thread is the only one to use it.
+        let total = self.unfinished_bytes.load(Ordering::Relaxed) + now - before;
+        self.unfinished_bytes.store(total, Ordering::Relaxed);
+        total
+    }
+
+    /// Counts a call. Returns by how many the calls in flight are beyond their limit.
+    pub(crate) fn call_begun(&self) -> u64 {
         let begun = self.begun.load(Ordering::Relaxed) + 1;
         self.begun.store(begun, Ordering::Relaxed);
-        begun - self.answered.load(Ordering::Relaxed) <= self.config.calls_in_flight_max as u64
+        let in_flight = begun - self.answered.load(Ordering::Relaxed);
+        in_flight.saturating_sub(self.config.calls_in_flight_max as u64)
     }
 
     pub(crate) fn call_answered(&self) {

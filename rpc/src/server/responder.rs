@@ -11,6 +11,7 @@ use super::service::CallContext;
 use crate::middleware::{CallSide, Ended, Observed};
 use crate::protocol::encoder::{Body, put_failure, put_reply};
 use crate::protocol::status::Status;
+use crate::reactor::clock::now_nanos;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox, ServerOwner};
 
@@ -110,7 +111,9 @@ impl Responder {
             // The caller has gone: nobody is left to be told.
             Err(AppendError::Closed) => {}
             Err(AppendError::Full) => {
-                log::warn!("{} does not read its replies: connection cut", self.context.peer);
+                let peer = self.context.peer;
+                let text = || format!("{peer} does not read its replies: connection cut");
+                provider.warnings.unread.warn(now_nanos(), text);
                 outbox.cut();
             }
         }

@@ -1,7 +1,8 @@
-//! What the clock decides about a server's connection besides its calls' deadlines: a peer that takes no replies is cut.
+//! What the clock decides about a server's connection besides its calls' deadlines: a peer that takes no replies is cut, and
+//! one that never finishes what it has begun to send.
 //!
-//! Nothing of this costs a call anything: the reactor is told only when a socket takes no more, and looks again when
-//! that has lasted.
+//! Nothing of this costs a call anything: the reactor is told when a socket takes no more, or when a frame comes in part
+//! that is not watched yet, and looks again when the time is over.
 
 use crate::reactor::Shared;
 use crate::reactor::clock::{NEVER, Nanos};
@@ -20,8 +21,21 @@ struct Progress {
 pub(crate) struct Watch {
     /// The reactor looks after this connection when something is due.
     is_timed: bool,
-    /// Replies that the peer does not take.
+    /// Replies that the peer does not take, in bytes taken.
     stall: Option<Progress>,
+    /// A frame that has come in part, in bytes received.
+    unfinished: Option<Progress>,
+    /// How many frames had come before it.
+    unfinished_frame: u64,
+}
+
+/// How much has come from a peer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Received {
+    /// Bytes in all.
+    pub(crate) bytes: u64,
+    /// Whole frames.
+    pub(crate) frames: u64,
 }
 
 impl Watch {
@@ -66,9 +80,67 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// A frame has come in part: by `due` it must be whole or have grown. Returns whether that is news.
+    pub(crate) fn watch_unfinished(&mut self, received: Received, due: Nanos) -> bool {
+        let is_news = self.unfinished.is_none();
+        if is_news {
+            self.unfinished = Some(Progress { from: received.bytes, due });
+            self.unfinished_frame = received.frames;
+        }
+        is_news
+    }
+
+    /// Whether the same frame has been coming for too long, too slowly; or else when to look again. `is_excused` if it could
+    /// not come.
+    pub(crate) fn check_unfinished(
+        &mut self,
+        now: Nanos,
+        (timeout, bytes_min): (Nanos, u64),
+        received: Received,
+        (is_unfinished, is_excused): (bool, bool),
+    ) -> Option<Nanos> {
+        let Some(watched) = &mut self.unfinished else { return Some(NEVER) };
+        if watched.due > now {
+            return Some(watched.due);
+        }
+        if !is_unfinished {
+            self.unfinished = None;
+            return Some(NEVER);
+        }
+        let has_grown = received.bytes - watched.from >= bytes_min;
+        if received.frames == self.unfinished_frame && !has_grown && !is_excused {
+            return None;
+        }
+        *watched = Progress { from: received.bytes, due: now.saturating_add(timeout) };
+        self.unfinished_frame = received.frames;
+        Some(watched.due)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slow_upload_is_kept_a_drip_is_not() {
+        let limits = (10, 100);
+        let at = |bytes, frames| Received { bytes, frames };
+        let mut watch = Watch::default();
+        assert_eq!(watch.check_unfinished(5, limits, at(1, 0), (true, false)), Some(NEVER), "not watched");
+        assert!(watch.watch_unfinished(at(50, 3), 10) && !watch.watch_unfinished(at(60, 3), 12));
+        assert_eq!(watch.check_unfinished(9, limits, at(60, 3), (true, false)), Some(10));
+        assert_eq!(watch.check_unfinished(10, limits, at(150, 3), (true, false)), Some(20), "it has grown");
+        assert_eq!(watch.check_unfinished(20, limits, at(151, 9), (true, false)), Some(30), "another frame");
+        assert_eq!(watch.check_unfinished(30, limits, at(151, 9), (true, true)), Some(40), "it was not read");
+        assert_eq!(watch.check_unfinished(40, limits, at(250, 9), (true, false)), None, "a drip");
+        assert_eq!(
+            watch.check_unfinished(50, limits, at(260, 10), (false, false)),
+            Some(NEVER),
+            "it is whole"
+        );
+        assert!(watch.watch_unfinished(at(270, 10), 70), "the next one is news");
+    }
 
     #[test]
     fn a_peer_that_takes_little_is_kept_and_one_that_takes_nothing_is_not() {

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file includes this and uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
 
+pub mod raw;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;

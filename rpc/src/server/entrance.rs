@@ -1,0 +1,91 @@
+//! What stands before a service: who may enter, which place a call gets, what is said to those who may not.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::in_flight::InFlight;
+use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
+use super::responder::Responder;
+use super::watch::Watch;
+use crate::config::ProviderConfig;
+use crate::middleware::{CallSide, Observed, Refused};
+use crate::protocol::decoder::RequestFrame;
+use crate::protocol::encoder::put_failure;
+use crate::protocol::status::Status;
+use crate::reactor::clock::Nanos;
+use crate::reactor::outbox::{Outbox, ServerOwner};
+use crate::reactor::poll_loop::Turn;
+
+/// Why arguments of that size were not kept.
+pub(super) fn not_kept(bytes: u64, config: &ProviderConfig) -> (Status, String) {
+    if bytes > config.args_bytes_max as u64 {
+        let max = config.args_bytes_max;
+        return (Status::BadRequest, format!("arguments of {bytes} bytes, the maximum is {max}"));
+    }
+    let max = config.unfinished_bytes_max;
+    (Status::Overloaded, format!("no room for arguments of {bytes} bytes: unfinished_bytes_max is {max}"))
+}
+
+/// Asks a middleware. One that panics refuses.
+pub(super) fn shielded(provider: &ProviderCore, ask: impl FnOnce() -> Option<Refused>) -> Option<Refused> {
+    let text = "a middleware of the server panicked".to_owned();
+    let mut refused = Some(Refused { status: Status::Internal, text });
+    provider.reactor.shielded("a middleware", || refused = ask());
+    refused
+}
+
+/// Asks the provider's middleware; its end will be told to those who let the call pass.
+pub(super) fn ask_middleware(
+    provider: &ProviderCore,
+    entry: &ServiceEntry,
+    frame: &RequestFrame,
+    responder: &mut Responder,
+) -> Option<Refused> {
+    let mut observed = Box::new(Observed {
+        service: entry.service.name().to_owned(),
+        method: std::str::from_utf8(frame.head.method()).unwrap_or("?").to_owned(),
+        request_id: frame.head.request_id,
+        args_bytes: frame.body.as_ref().map_or(0, Bytes::len),
+        begun: Instant::now(),
+        passed: 0,
+    });
+    let info = observed.info(CallSide::Server, &responder.context().peer);
+    let (passed, refused) = provider.config.middleware.before(&info);
+    observed.passed = passed;
+    responder.observe(observed);
+    refused
+}
+
+/// Gives the call a place among those in flight; not if the connection has too many.
+pub(super) fn admit(
+    (in_flight, watch): (&mut InFlight, &mut Watch),
+    responder: &mut Responder,
+    call_id: u64,
+    due: Nanos,
+    turn: &mut Turn,
+) -> bool {
+    let wants_reply = responder.wants_reply();
+    let context = responder.context_mut();
+    let Some(ServerOwner { stages, token, .. }) = &context.outbox.server else { return false };
+    let Some(ticket) = in_flight.begin(call_id, due, wants_reply, (&context.outbox, stages)) else {
+        return false;
+    };
+    if in_flight.note_due(due) {
+        watch.note_due(due, *token, turn, &context.outbox.reactor);
+    }
+    context.ticket = Some(ticket);
+    true
+}
+
+/// Answers a call in its handler's place.
+pub(super) fn answer_itself(outbox: &Arc<Outbox>, call_id: u64, status: Status, text: &str) {
+    // A peer that takes nothing is cut by the replies that it does not take.
+    let _ = outbox.append(|buffer| put_failure(buffer, call_id, status, text));
+    outbox.finish();
+}
+
+pub(super) fn find<'a>(services: &'a ServiceTable, name: &[u8]) -> Option<&'a Arc<ServiceEntry>> {
+    services.iter().find(|entry| entry.name == name)
+}
