@@ -192,18 +192,19 @@ impl Server {
             admission.join();
         }
         let Shared { parts, raft_service, desk, running, .. } = &*self.shared;
-        raft_service.say_farewell();
         let threads = locked(running).take().map(|running| {
             running.supervisor.stop();
             (running.apply_loop, running.snapshotter)
         });
+        // The last that peers hear: a heartbeat after it would make them believe in this leader again.
+        parts.node.stop();
+        raft_service.say_farewell();
         parts.queue.close();
         desk.close();
         if let Some((apply_loop, snapshotter)) = threads {
             apply_loop.join();
             snapshotter.join();
         }
-        parts.node.stop();
         parts.shut_down();
         raft_service.refuse_waiting();
         self.provider.stop();

@@ -59,7 +59,8 @@ impl RaftService {
         self.answers.refuse_all();
     }
 
-    /// Tells the peers that this node stops, so that they need not find out.
+    /// Tells the peers that this node has stopped, so that they need not find out. To be said when it says nothing else
+    /// any more.
     pub fn say_farewell(&self) {
         for (watcher, reply) in std::mem::take(&mut *locked(&self.watchers)) {
             reply.send(&WatchReply { envelope: Some(self.border.envelope(watcher)) });
