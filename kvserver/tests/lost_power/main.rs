@@ -11,6 +11,8 @@
 
 mod clients;
 mod cluster;
+#[path = "../virtual_node/mod.rs"]
+mod virtual_node;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,282 @@
+//! A cluster in one thread on a virtual clock: messages take time, are lost and overtake each other, links are cut,
+//! nodes crash, sleep and come back, all from one seed.
+//!
+//! Time goes in small steps. In each, every node that is awake does what its threads would do: takes what arrived, ticks
+//! when a tick is due, and gives each of its rooms a turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kvserver::Intake;
+use raft::core::{RawNode, Status};
+use raft::net::Inbox;
+use raft::storage::memory::{MemoryFiles, Unsynced};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use crate::virtual_node::{Network, Parcel, Settings, VirtualNode};
+
+/// One step of time.
+pub(crate) const STEP_US: u64 = 200;
+
+/// What a node's tickers wait for.
+const ELECTION_TICK_US: u64 = 10_000;
+const HEARTBEAT_US: u64 = 25_000;
+
+/// Turns of each room in a step.
+const TURNS: usize = 2;
+
+/// One machine: its disk, and the node that lives on it.
+struct Machine {
+    files: MemoryFiles,
+    node: Option<VirtualNode>,
+    lives: u64,
+    /// The process is stopped: nothing of it moves.
+    is_paused: bool,
+}
+
+/// The cluster.
+pub(crate) struct Cluster {
+    settings: Settings,
+    machines: BTreeMap<u64, Machine>,
+    /// Where the nodes leave what they send.
+    network: Network,
+    /// What is on its way, by when it arrives.
+    on_the_way: BTreeMap<(u64, u64), Parcel>,
+    sent: u64,
+    /// Who cannot reach whom.
+    cut: BTreeSet<(u64, u64)>,
+    /// Lost, in a thousand.
+    pub(crate) loss_permille: u64,
+    /// The shortest and the longest way of a message.
+    pub(crate) delay_us: (u64, u64),
+    /// Whether the tickers tick.
+    pub(crate) ticks: bool,
+    now_us: u64,
+    pub(crate) random: ChaCha8Rng,
+}
+
+/// The settings that most cases run with.
+pub(crate) fn settings(nodes: u64, seed: u64) -> Settings {
+    Settings {
+        nodes,
+        snapshot_log_bytes: 4_000,
+        trailing_entries: 4,
+        segment_bytes: 4 << 10,
+        election_ms: (150, 300),
+        seed,
+    }
+}
+
+impl Cluster {
+    pub(crate) fn start(settings: Settings) -> Cluster {
+        println!("seed {}", settings.seed);
+        let machine = |id| {
+            let files = MemoryFiles::new();
+            (id, Machine { files, node: None, lives: 0, is_paused: false })
+        };
+        let mut cluster = Cluster {
+            machines: (0..settings.nodes).map(machine).collect(),
+            random: ChaCha8Rng::seed_from_u64(settings.seed),
+            settings,
+            network: Network::default(),
+            on_the_way: BTreeMap::new(),
+            sent: 0,
+            cut: BTreeSet::new(),
+            loss_permille: 0,
+            delay_us: (100, 400),
+            ticks: true,
+            now_us: 0,
+        };
+        cluster.ids().into_iter().for_each(|id| cluster.restart(id));
+        cluster
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.machines.keys().copied().collect()
+    }
+
+    /// The rooms of a node that is up.
+    pub(crate) fn node(&self, id: u64) -> Option<&VirtualNode> {
+        self.machines[&id].node.as_ref()
+    }
+
+    pub(crate) fn intake(&self, id: u64) -> Option<Arc<Intake>> {
+        self.node(id).map(|node| Arc::clone(&node.parts.intake))
+    }
+
+    pub(crate) fn status(&self, id: u64) -> Option<Status> {
+        self.node(id)?.parts.node.with_core(|core| core.status()).ok()
+    }
+
+    /// The node that leads in the latest term, if one does.
+    pub(crate) fn leader(&self) -> Option<u64> {
+        let leads =
+            |id: &u64| self.status(*id).filter(|status| status.leader.map(|leader| leader.0) == Some(*id));
+        let leaders = self.ids().into_iter().filter_map(|id| leads(&id).map(|status| (status.term, id)));
+        leaders.max().map(|(_, id)| id)
+    }
+
+    /// The sizes of a node's files, logs and snapshots apart, in bytes.
+    pub(crate) fn disk_bytes(&self, id: u64, beginning: &str) -> usize {
+        let contents = self.machines[&id].files.contents().into_iter();
+        contents.filter(|(file, _)| file.as_str().starts_with(beginning)).map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    /// Lets time pass until `is_so`. Panics when that takes longer than `us`.
+    pub(crate) fn until(&mut self, us: u64, what: &str, mut is_so: impl FnMut(&mut Cluster) -> bool) {
+        let end = self.now_us + us;
+        while !is_so(self) {
+            assert!(self.now_us < end, "{what}: not within {us} µs");
+            self.step();
+        }
+    }
+
+    pub(crate) fn wait_for_leader(&mut self) -> u64 {
+        let mut leader = None;
+        self.until(3_000_000, "a leader", |cluster| {
+            leader = cluster.leader();
+            leader.is_some_and(|id| cluster.status(id).is_some_and(|status| status.commit_index.0 > 0))
+        });
+        leader.expect("there is one")
+    }
+
+    pub(crate) fn pass(&mut self, us: u64) {
+        let end = self.now_us + us;
+        while self.now_us < end {
+            self.step();
+        }
+    }
+
+    /// Cuts the cluster in two: nobody of one side reaches anybody of the other.
+    pub(crate) fn partition(&mut self, side: &[u64]) {
+        self.heal();
+        for from in self.ids() {
+            for to in self.ids() {
+                if side.contains(&from) != side.contains(&to) {
+                    self.cut.insert((from, to));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// The power of this node fails; what was not synced is lost.
+    pub(crate) fn crash(&mut self, id: u64) {
+        let machine = self.machine(id);
+        machine.node = None;
+        machine.files.lose_power(Unsynced::Lost, 0);
+        self.on_the_way.retain(|_, parcel| !concerns(parcel, id));
+        self.network.lock().unwrap().retain(|parcel| !concerns(parcel, id));
+    }
+
+    pub(crate) fn restart(&mut self, id: u64) {
+        let (settings, network) = (self.settings.clone(), Arc::clone(&self.network));
+        let machine = self.machine(id);
+        machine.lives += 1;
+        machine.node = Some(VirtualNode::start(id, machine.lives, &settings, &machine.files, &network));
+    }
+
+    pub(crate) fn pause(&mut self, id: u64, is_paused: bool) {
+        self.machine(id).is_paused = is_paused;
+    }
+
+    fn machine(&mut self, id: u64) -> &mut Machine {
+        self.machines.get_mut(&id).expect("every id has its machine")
+    }
+
+    /// One step of time.
+    pub(crate) fn step(&mut self) {
+        self.now_us += STEP_US;
+        self.deliver();
+        let (now, ticks) = (self.now_us, self.ticks);
+        for machine in self.machines.values_mut().filter(|machine| !machine.is_paused) {
+            let Some(node) = &mut machine.node else { continue };
+            if ticks && now.is_multiple_of(ELECTION_TICK_US) {
+                node.parts.node.with_core(RawNode::tick_election).expect("no node stops");
+            }
+            if ticks && now.is_multiple_of(HEARTBEAT_US) {
+                node.parts.node.with_core(RawNode::tick_heartbeat).expect("no node stops");
+            }
+            node.parts.intake.end_of_turn();
+            for _ in 0..TURNS {
+                node.step_writer();
+                node.parts.applier.turn();
+                node.step_apply_loop();
+            }
+            node.step_snapshotter();
+        }
+        self.send();
+    }
+
+    /// Sends what the nodes left: it may be lost, it takes its time.
+    fn send(&mut self) {
+        let parcels = std::mem::take(&mut *self.network.lock().unwrap());
+        for parcel in parcels {
+            let is_lost = self.random.random_range(0..1_000) < self.loss_permille;
+            if is_lost || self.cut.contains(&ends(&parcel)) {
+                lose(parcel);
+                continue;
+            }
+            let at = self.now_us + self.random.random_range(self.delay_us.0..=self.delay_us.1);
+            self.sent += 1;
+            self.on_the_way.insert((at, self.sent), parcel);
+        }
+    }
+
+    fn deliver(&mut self) {
+        let later = self.on_the_way.split_off(&(self.now_us + 1, 0));
+        for (key, parcel) in std::mem::replace(&mut self.on_the_way, later) {
+            let (from, to) = ends(&parcel);
+            let Some(machine) = self.machines.get(&to).filter(|_| !self.cut.contains(&(from, to))) else {
+                lose(parcel);
+                continue;
+            };
+            if machine.is_paused {
+                // It waits in the socket.
+                self.on_the_way.insert((self.now_us + STEP_US, key.1), parcel);
+                continue;
+            }
+            match (&machine.node, parcel) {
+                (None, parcel) => lose(parcel),
+                (Some(node), Parcel::Raft(message)) => node.parts.node.receive(message),
+                (Some(node), Parcel::Chunk { from, to, request, done }) => {
+                    let network = Arc::clone(&self.network);
+                    let answer = Box::new(move |answer| {
+                        let parcel = Parcel::ChunkAnswer { from: to, to: from, done, answer };
+                        network.lock().unwrap().push(parcel);
+                    });
+                    node.receive_chunk(from, request, answer);
+                }
+                (Some(_), Parcel::ChunkAnswer { done, answer, .. }) => done(Some(answer)),
+            }
+        }
+    }
+}
+
+/// Who sends it, to whom.
+fn ends(parcel: &Parcel) -> (u64, u64) {
+    match parcel {
+        Parcel::Raft(message) => (message.from.0, message.to.0),
+        Parcel::Chunk { from, to, .. } | Parcel::ChunkAnswer { from, to, .. } => (from.0, to.0),
+    }
+}
+
+fn concerns(parcel: &Parcel, id: u64) -> bool {
+    let (from, to) = ends(parcel);
+    from == id || to == id
+}
+
+/// It will not arrive. Who sends a chunk learns that, as the network layer tells it.
+fn lose(parcel: Parcel) {
+    if let Parcel::Chunk { done, .. } | Parcel::ChunkAnswer { done, .. } = parcel {
+        done(None);
+    }
+}
