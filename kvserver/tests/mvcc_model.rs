@@ -3,14 +3,18 @@
 //! Random writes, floors, pins and their release, over keys chosen to hurt (empty, each other's beginnings, zeros and
 //! 0xFF at the end). Every read that may be asked is compared, and what is held in memory is counted.
 
+#![expect(clippy::print_stdout, reason = "a failed test prints its seed")]
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use kvserver::mvcc::{PINS_MAX, Pin, Store, Version};
+use kvserver::mvcc::{KEY_BYTES_MAX, PINS_MAX, Pin, Store, Version};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -225,6 +229,78 @@ proptest! {
             prop_assert_eq!(found, model.scan(&from, to.as_deref(), version, limit));
         }
     }
+}
+
+/// Keys of one nasty family, numbered.
+fn family_key(family: u64, number: u64) -> Vec<u8> {
+    let number_bytes = number.to_be_bytes();
+    match family {
+        0 => number_bytes.to_vec(),
+        1 => (u64::MAX - number).to_be_bytes().to_vec(),
+        // Every new key falls between two that are there already.
+        2 => number.reverse_bits().to_be_bytes().to_vec(),
+        // Each is the beginning of the next.
+        3 => vec![0; number as usize % 700],
+        4 => vec![0xff; number as usize % 700],
+        // They agree for as long as keys may, and differ in the last bytes.
+        5 => [&vec![b'p'; KEY_BYTES_MAX - 2][..], &number_bytes[6..]].concat(),
+        // They differ in the first byte and agree from there on.
+        6 => [&number_bytes[7..], &[b's'; 300][..]].concat(),
+        _ => number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes().to_vec(),
+    }
+}
+
+/// A family's keys in the order of their numbers, then again at random: written, deleted, read in ranges, compacted.
+fn run_family(family: u64, seed: u64, keys: u64, steps: u64) {
+    println!("family {family}, seed {seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let (mut store, mut model) = (Store::new(), Model::default());
+    for step in 0..steps {
+        let number = if step < keys { step } else { random.random_range(0..keys) };
+        let key = family_key(family, number);
+        model.last += 1;
+        if step < keys || random.random_range(0..3) > 0 {
+            let value = step.to_le_bytes();
+            store.put(&key, &value, Version(model.last));
+            model.written.insert((key, Reverse(model.last)), Some(value.to_vec()));
+        } else {
+            let exists = model.at(&key, model.last).is_some();
+            assert_eq!(store.delete(&key, Version(model.last)), exists);
+            if exists {
+                model.written.insert((key, Reverse(model.last)), None);
+            }
+        }
+        if random.random_range(0..20) == 0 {
+            model.floor = random.random_range(model.floor..=model.last);
+            store.compact_before(Version(model.floor));
+        }
+        if step % (steps / 12) == 0 {
+            let version = random.random_range(model.floor..=model.last);
+            let mut ends = [(); 2].map(|()| family_key(family, random.random_range(0..keys)));
+            ends.sort();
+            let found = store.scan(&ends[0], Some(&ends[1]), Version(version), 500);
+            let found: Vec<_> = found.map(|(key, value, at)| (key.to_vec(), value.to_vec(), at.0)).collect();
+            assert!(found == model.scan(&ends[0], Some(&ends[1]), version, 500), "at step {step}");
+        }
+    }
+    for version in [model.floor, model.floor.midpoint(model.last), model.last] {
+        compare(&store, &model, version);
+    }
+    store.compact_before(Version(model.last + 1));
+    while store.reclaim(1_000) {}
+    let alive = model.scan(b"", None, model.last, usize::MAX).len();
+    assert_eq!((store.keys(), store.revisions_held()), (alive, alive));
+}
+
+#[test]
+fn keys_chosen_to_hurt_are_kept_as_a_map_keeps_them() {
+    for family in [0, 1, 2, 6, 7] {
+        run_family(family, 100 + family, 3_000, 9_000);
+    }
+    for family in [3, 4] {
+        run_family(family, 100 + family, 700, 3_000);
+    }
+    run_family(5, 105, 60, 600);
 }
 
 #[test]

@@ -3,7 +3,10 @@
 
 mod state_machine_support;
 
-use kvserver::state_machine::{LegacyOp, StateMachine, StreamId, limits};
+use kvserver::state_machine::{LegacyOp, Restore, StateMachine, StreamId, limits};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use state_machine_support::{Copying, Entry, LegacyEntry, Log, Model, Random, apply, snapshot_of};
 
 fn compare(state: &StateMachine, model: &Model) {
@@ -88,6 +91,91 @@ fn replicas_agree_however_they_were_restored() {
         }
         let held: Vec<_> = replicas.iter().map(|replica| replica.store().revisions_held()).collect();
         assert!(held.windows(2).all(|pair| pair[0] == pair[1]), "seed {seed}: memory held: {held:?}");
+    }
+}
+
+/// What a replica does between two chunks of its input.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    Nothing,
+    /// Frees some of what nobody asks for any more.
+    Reclaim(usize),
+    /// Freezes an instant and lets it go again.
+    Freeze,
+    /// Stops and starts again from a snapshot of some earlier instant, written and read in pieces of these sizes, and
+    /// the log behind it.
+    Restart {
+        back: usize,
+        written: usize,
+        read: usize,
+    },
+}
+
+fn between() -> impl Strategy<Value = Between> {
+    prop_oneof![
+        3 => Just(Between::Nothing),
+        1 => (0..50usize).prop_map(Between::Reclaim),
+        1 => Just(Between::Freeze),
+        2 => (0..60usize, 1..4000usize, 1..4000usize)
+            .prop_map(|(back, written, read)| Between::Restart { back, written, read }),
+    ]
+}
+
+/// A replica that went through the first `upto` entries, stopped at a snapshot `back` entries earlier.
+fn restarted(log: &[Entry], back: usize, written: usize, read: usize) -> StateMachine {
+    let (before, after) = log.split_at(log.len().saturating_sub(back));
+    let mut stopped = StateMachine::new();
+    for entry in before {
+        apply(&mut stopped, entry);
+    }
+    let mut restore = Restore::new();
+    snapshot_of(&mut stopped, written)
+        .chunks(read)
+        .for_each(|piece| restore.feed(piece).expect("our own bytes"));
+    let mut started = restore.finish().expect("our own bytes");
+    for entry in after {
+        apply(&mut started, entry);
+    }
+    started
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 150,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(2026),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn two_replicas_that_get_their_input_in_other_chunks_and_restart_have_equal_hashes(
+        seed in any::<u64>(),
+        chunks in vec((1..70usize, between()), 1..25),
+    ) {
+        let mut draw = Log::new(seed, 30);
+        let length = chunks.iter().map(|(length, _)| length).sum();
+        let log: Vec<Entry> = (0..length).map(|_| draw.entry()).collect();
+        let (mut steady, mut restless) = (StateMachine::new(), StateMachine::new());
+        let mut done = 0;
+        for (length, between) in chunks {
+            for entry in &log[done..done + length] {
+                prop_assert_eq!(apply(&mut steady, entry), apply(&mut restless, entry));
+            }
+            done += length;
+            match between {
+                Between::Nothing => {}
+                Between::Reclaim(lines) => drop(restless.reclaim(lines)),
+                Between::Freeze => {
+                    let frozen = restless.freeze(restless.applied(), 1).unwrap();
+                    restless.unpin(frozen);
+                }
+                Between::Restart { back, written, read } => {
+                    restless = restarted(&log[..done], back, written, read);
+                }
+            }
+            prop_assert_eq!(steady.state_hash(), restless.state_hash());
+        }
+        prop_assert!(snapshot_of(&mut steady, 777) == snapshot_of(&mut restless, 50), "snapshots differ");
     }
 }
 
