@@ -1,0 +1,5 @@
+//! Compiles the echo service.
+
+fn main() {
+    rpc_codegen::compile(&["proto/echo.proto"]);
+}
