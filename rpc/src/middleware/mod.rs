@@ -10,8 +10,8 @@ mod metrics;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 pub use auth::{AUTH_TOKEN_BYTES_MAX, AuthToken, TokenAuth};
@@ -166,7 +166,9 @@ impl Observed {
 /// A request's number that no other client of this machine is likely to have: the process in the upper half, counted in
 /// the lower.
 pub(crate) fn fresh_request_id() -> u64 {
+    // Asking for the id is a system call: once, not at every call.
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| u64::from(std::process::id()) << 32);
     static NEXT: AtomicU64 = AtomicU64::new(1);
     // Relaxed: a number only.
-    u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed) & u64::from(u32::MAX)
+    *PROCESS | NEXT.fetch_add(1, Ordering::Relaxed) & u64::from(u32::MAX)
 }
