@@ -78,8 +78,10 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else {
             unreachable!("only a leader's messages are routed here");
         };
+        // Only who answers this leader shows that it reaches them. Those it does not reach ask for votes.
+        let answers = matches!(message.body, Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. });
         let now = leader.ticks;
-        if let Some(peer) = leader.peer(message.from) {
+        if let Some(peer) = leader.peer(message.from).filter(|_| answers) {
             peer.progress.heard(now);
         }
         match message.body {

@@ -155,6 +155,25 @@ fn after_the_shortest_timeout_without_a_leader_votes_are_given_again() {
 }
 
 #[test]
+fn a_leader_that_hears_a_majority_only_ask_for_votes_steps_down() {
+    let mut core = restarted(1, vec![]);
+    let term = elect_and_commit(&mut core);
+    drain(&mut core);
+    let ask = Body::RequestVote { pre_vote: true, transfer: false, last: id(term.0, 1) };
+    for _ in 0..50 {
+        core.step(to_me(2, term.0 + 1, ask.clone()));
+        core.step(to_me(3, term.0 + 1, ask.clone()));
+        core.tick_election();
+        drain(&mut core);
+    }
+    assert_eq!(
+        core.status().role,
+        RoleKind::Follower,
+        "they do not hear it: it may be in the way of another"
+    );
+}
+
+#[test]
 fn a_leader_that_hears_no_majority_for_an_election_timeout_steps_down() {
     let mut core = restarted(1, vec![]);
     elect_and_commit(&mut core);
