@@ -109,9 +109,14 @@ fn a_missing_file_is_noticed() {
     let newest = model.states.len() - 1;
     let segments: Vec<FileName> = names(&files, "wal");
     assert!(segments.len() >= 4, "{segments:?}");
-    for (place, file) in segments.iter().enumerate().take(segments.len() - 1) {
+    for (place, file) in segments.iter().enumerate() {
         match without(&files, file) {
-            Err(StorageError::Wal(WalError::MissingSegment { file: missing })) if missing == *file => {}
+            Err(StorageError::Wal(WalError::MissingSegment { file: missing, told_by }))
+                if missing == *file =>
+            {
+                let neighbour = segments.get(place + 1).unwrap_or(&segments[segments.len() - 2]);
+                assert_eq!(told_by, *neighbour);
+            }
             // The first one missing shows only as a hole between snapshot and log, if it does not lie below both.
             Err(StorageError::Gap { .. } | StorageError::SnapshotLost { .. }) if place == 0 => {}
             Ok(recovery) if place == 0 => assert_eq!(model.find(&recovery, newest), newest),
@@ -128,6 +133,28 @@ fn a_missing_file_is_noticed() {
 }
 
 #[test]
+fn a_last_segment_without_its_beginning_is_refused_although_nothing_in_it_says_so() {
+    let files = MemoryFiles::new();
+    let mut run = Run::begin(&files, 25, false).unwrap();
+    let begun = names(&files, "wal").len();
+    // The run ends where the newest segment holds nothing but the batch that began it.
+    while names(&files, "wal").len() == begun {
+        run.append_one().unwrap();
+    }
+    let last = names(&files, "wal").pop().unwrap();
+    let newest = run.model.states.len() - 1;
+    assert_eq!(run.model.find(&open(&files.fork()).unwrap(), newest), newest);
+    for bytes in [0, 1, 64, 100, 200] {
+        let files = files.fork();
+        let mut disk = MemoryDisk::new(&files);
+        disk.run(DiskOp::Truncate { file: last.clone(), bytes }).unwrap();
+        let refused = open(&files).unwrap_err();
+        let is_named = matches!(&refused, StorageError::Wal(WalError::Damaged { file, .. }) if *file == last);
+        assert!(is_named, "cut to {bytes} bytes: {refused}");
+    }
+}
+
+#[test]
 fn a_log_that_must_be_there_is_never_begun_anew() {
     let (files, _) = long_run(24);
     let mut disk = MemoryDisk::new(&files);
@@ -136,7 +163,7 @@ fn a_log_that_must_be_there_is_never_begun_anew() {
     }
     for _ in 0..2 {
         let refused = open(&files).unwrap_err();
-        assert!(matches!(refused, StorageError::Wal(WalError::MissingSegment { .. })), "{refused}");
+        assert!(matches!(refused, StorageError::Wal(WalError::NoSegments)), "{refused}");
     }
 }
 

@@ -6,8 +6,9 @@
 mod crash_support;
 
 use crash_support::{Model, Run, check_snapshot_content, entry, open};
+use raft::storage::disk::DiskOp;
 use raft::storage::memory::Unsynced;
-use raft::storage::{MemoryDisk, MemoryFiles, Recovery};
+use raft::storage::{Disk, FileName, MemoryDisk, MemoryFiles, Recovery, StorageError, WalError};
 use raft_core::{EntryId, HardState, Persist, Restored};
 
 const STEPS: usize = 55;
@@ -47,6 +48,20 @@ fn recovered(files: &MemoryFiles, model: &Model, context: &str) -> (Recovery, us
     (recovery, place)
 }
 
+/// The newest segment gone from a log that has more is never taken for a log that ends before it.
+fn never_ends_early(files: &MemoryFiles, context: &str) {
+    let files = files.fork();
+    let names = files.contents().into_iter().map(|(file, _)| file);
+    let segments: Vec<FileName> = names.filter(|file| file.as_str().starts_with("wal-")).collect();
+    let [.., before, last] = &segments[..] else { return };
+    MemoryDisk::new(&files).run(DiskOp::Remove { file: last.clone() }).unwrap();
+    let expected = WalError::MissingSegment { file: last.clone(), told_by: before.clone() };
+    match open(&files) {
+        Err(refused) => assert_eq!(refused, StorageError::Wal(expected), "{context}"),
+        Ok(_) => panic!("{context}: {last} is gone, and nobody notices"),
+    }
+}
+
 /// Goes on after a recovery: what is appended then comes back too, and nothing else has changed.
 fn goes_on(files: &MemoryFiles, recovery: Recovery, context: &str) {
     let Recovery { mut wal, restored, .. } = recovery;
@@ -82,7 +97,9 @@ fn every_prefix(seed: u64, is_held: bool) {
             survived.lose_power(Unsynced::Lost, 0);
             let (second, _) = recovered(&survived, &model, &context);
             assert_eq!(first.restored, second.restored, "{context}");
+            never_ends_early(&survived, &context);
             goes_on(&survived, second, &context);
+            never_ends_early(&survived, &context);
         }
         // The process alone dies: what it wrote can be read, but is not safe before the recovery made it so.
         let context = format!("seed {seed}, killed at {prefixes}");
@@ -91,6 +108,7 @@ fn every_prefix(seed: u64, is_held: bool) {
         files.lose_power(Unsynced::Lost, 0);
         let (second, _) = recovered(&files, &model, &context);
         assert_eq!(first.restored, second.restored, "{context}");
+        never_ends_early(&files, &context);
         prefixes += 1;
     }
     assert!(prefixes > 100, "the run has {prefixes} operations only");

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use raft::storage::disk::read_file;
+use raft::storage::disk::{Disk, DiskOp, read_file};
 use raft::storage::wal::{
     HeaderRead, LogBuilder, Record, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader, Wal, WalConfig,
     segment_name,
@@ -202,6 +202,42 @@ fn a_record_does_not_fit_behind_any_other_batch_than_its_own() {
     let mixed = [&segments[0][..ends[0]], &segments[1][ends[0]..]].concat();
     let entries = read_all(&mixed).into_iter().filter(|record| matches!(record, Record::Entry(_))).count();
     assert_eq!(entries, 2);
+}
+
+#[test]
+fn a_log_whose_segments_do_not_say_that_they_are_continued_is_read_too() {
+    let files = MemoryFiles::new();
+    let (mut wal, _) = open(&files, 1_024);
+    let mut disk = MemoryDisk::new(&files);
+    for index in 1..=20 {
+        wal.append(&Persist { hard_state: None, snapshot: None, entries: vec![entry(0, index, 100)] });
+        wal.submit(&mut disk).unwrap();
+        wal.finish(&mut disk).unwrap();
+    }
+    let (wal, expected) = open(&files, 1_024);
+    assert!(wal.segments() > 2 && expected.entries.len() == 20);
+    for sequence in 1..wal.segments() as u64 {
+        let (file, next) = (segment_name(sequence), segment_name(sequence + 1));
+        let segment = read_file(&mut disk, &file, 0, 1_024).unwrap();
+        let mut reader = SegmentReader::new(&segment, SEED, sequence);
+        let (end, chain) = loop {
+            let (end, chain) = (reader.position().offset, reader.chain());
+            if let Record::Continued(place) = reader.next_record().unwrap() {
+                assert_eq!(place.segment, sequence + 1);
+                break (end, chain);
+            }
+        };
+        assert!(reader.position().offset <= 1_024, "there is room to say so");
+        let header = SegmentHeader::decode(&read_file(&mut disk, &next, 0, 64).unwrap());
+        let HeaderRead::Header(header) = header else { panic!("{header:?}") };
+        let header = SegmentHeader { previous_end: end, previous_chain: chain, ..header };
+        for (file, offset, bytes) in [(file, end, vec![0; 32]), (next, 0, header.encode().to_vec())] {
+            disk.run(DiskOp::Write { file, offset, bytes, sync: true }).unwrap();
+        }
+    }
+    for _ in 0..2 {
+        assert_eq!(open(&files, 1_024).1, expected);
+    }
 }
 
 /// Where entry `index` ends in a segment.

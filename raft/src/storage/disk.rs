@@ -219,7 +219,8 @@ pub enum DiskError {
 /// One data directory, as one thread sees it.
 pub trait Disk: Send {
     /// Takes an operation. Operations take effect and are answered in the order they were submitted. A disk may work on
-    /// several writes at once, but begins nothing that was submitted after a `SyncDirectory` before that is done.
+    /// several writes at once, but begins a `SyncDirectory` only when everything before it is done, and nothing
+    /// behind it before that is done.
     fn submit(&mut self, op: DiskOp) -> OpId;
 
     /// The next completion, in the order of submission, if it is there.

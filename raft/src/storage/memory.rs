@@ -50,7 +50,8 @@ impl MemoryFiles {
     }
 
     /// The power goes off in the middle of the operation of this number (the first is 0): it is carried out as far as
-    /// the page cache, and nothing is answered any more until `lose_power`.
+    /// the page cache, as is what comes behind it up to a sync of the directory, and nothing is answered any more until
+    /// `lose_power`.
     pub fn switch_off_at(&self, operation: u64) {
         self.lock().off_at = Some(operation);
     }
@@ -168,11 +169,14 @@ impl MemoryDisk {
     }
 
     fn execute(&mut self, op: DiskOp) -> Result<Outcome, DiskError> {
+        let mut state = self.files.lock();
         if let Some(first) = &self.poisoned {
+            if state.is_off {
+                state.begin(op);
+            }
             return Err(DiskError::Poisoned { first: Arc::clone(first) });
         }
         let changes = op.changes();
-        let mut state = self.files.lock();
         assert_eq!(state.life, self.life, "a process that died goes on using its disk");
         let result = state.execute(op);
         if let Err(error) = &result

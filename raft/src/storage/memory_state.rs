@@ -71,7 +71,9 @@ impl State {
         let number = self.operations;
         self.operations += 1;
         if self.is_off {
-            return Err(io_error(&op, "the power is off"));
+            let error = io_error(&op, "the power is off");
+            self.begin(op);
+            return Err(error);
         }
         let goes_off = self.off_at == Some(number);
         if goes_off || self.fail_at == Some(number) {

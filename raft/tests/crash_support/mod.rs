@@ -175,8 +175,7 @@ impl Run {
     pub(crate) fn short(&mut self) -> Result<(), StorageError> {
         for _ in 0..2 {
             for _ in 0..6 {
-                self.append();
-                self.settle()?;
+                self.append_one()?;
             }
             self.local_snapshot()?;
         }
@@ -185,6 +184,12 @@ impl Run {
         self.two_in_one_batch();
         self.settle()?;
         self.spare()
+    }
+
+    /// Appends a batch and waits for it.
+    pub(crate) fn append_one(&mut self) -> Result<(), StorageError> {
+        self.append();
+        self.settle()
     }
 
     /// Waits for everything and seals.

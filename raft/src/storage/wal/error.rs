@@ -23,12 +23,21 @@ pub enum WalError {
         /// What is wrong there.
         reason: String,
     },
-    /// A segment between two others, or the first one needed, is not there.
-    #[error("{file} is missing from the log although later parts of the log stand on it")]
+    /// A segment before or behind another is not there.
+    #[error(
+        "{file} is missing although {told_by} shows that it was part of the log; put it back as the node left it"
+    )]
     MissingSegment {
         /// The name it should have.
         file: FileName,
+        /// A segment that stands on it, or that says that the log goes on in it.
+        told_by: FileName,
     },
+    /// No segment is there where one must be.
+    #[error(
+        "the log is missing: there is no file wal-*.log although this directory has been in use; put the log back as the node left it"
+    )]
+    NoSegments,
     /// A segment of a format this version does not read.
     #[error("{file} has log format version {version}; this program reads version {known}")]
     UnknownVersion {

@@ -3,13 +3,14 @@
 //! A new segment is a spare file renamed: zero-filled by another thread ahead of time, or a compacted segment used
 //! again. Only when there is none is a file made and filled here, in the writer's way. A segment opens with all that
 //! its predecessors said apart from entries, so that they can go. Old segments go oldest first, each made durable
-//! before the next, so that a crash never leaves a hole. A segment must never go before its successor is durable.
+//! before the next, so that a crash never leaves a hole. A segment must never go before its successor is durable, which
+//! is when the segment itself says so (`segment` has the order of the steps).
 
 use raft_core::Index;
 
 use super::super::disk::{Disk, DiskError, DiskOp, FileName, Outcome};
-use super::record::{self, BATCH_HEAD_BYTES};
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, spare_name};
+use super::record::{self, BATCH_HEAD_BYTES, CONTINUED_BYTES};
+use super::segment::{Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, spare_name};
 use super::{ActiveSegment, ClosedSegment, LogState, Role, Wal, WalConfig};
 
 /// Zeros of a spare that are synced at once, in bytes.
@@ -48,6 +49,16 @@ pub struct SparePlan {
 #[derive(Debug)]
 pub struct Spare {
     file: FileName,
+}
+
+/// What begins a segment.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// The first write: the segment's header and its first batch, still unsealed, which repeats the state of the log so
+    /// far before it goes on.
+    pub(super) bytes: Vec<u8>,
+    /// What ties the segment to the log once that write is done, in this order; the batch counts only afterwards.
+    pub(super) links: Vec<DiskOp>,
 }
 
 impl SparePlan {
@@ -135,19 +146,31 @@ impl Wal {
         self.pend(disk, DiskOp::SyncDirectory, Role::Housekeeping);
     }
 
-    /// Makes the next segment the active one. Returns the whole first write: the segment's header and its first batch,
-    /// still unsealed, which repeats the state of the log so far and then holds `records`.
-    pub(super) fn begin_segment(&mut self, disk: &mut dyn Disk, records: &[u8]) -> Vec<u8> {
-        let header = SegmentHeader {
+    /// Makes the next segment the active one.
+    pub(super) fn begin_segment(&mut self, disk: &mut dyn Disk, records: &[u8]) -> Opening {
+        let sequence = self.active.sequence + 1;
+        let mut header = SegmentHeader {
             seed: self.config.seed,
-            sequence: self.active.sequence + 1,
+            sequence,
             previous_end: self.active.end,
             previous_chain: self.active.chain,
             last_index_before: self.submitted.last_index,
         };
-        let opening = opening(&header, &self.submitted, records);
-        let file = segment_name(header.sequence);
-        let file_bytes = self.config.segment_bytes.max(opening.len() as u64);
+        let mut bytes = opening(&self.submitted, records);
+        let mut links = vec![DiskOp::SyncDirectory];
+        // Sequence 0 stands for "no segment yet".
+        if self.active.sequence > 0 {
+            let place = Position { segment: sequence, offset: bytes.len() as u64 };
+            let (record, chain) = record::continued(place, self.active.chain);
+            header.previous_end += record.len() as u64;
+            header.previous_chain = chain;
+            let (file, offset) = (self.active.file.clone(), self.active.end);
+            links.push(DiskOp::Write { file, offset, bytes: record, sync: true });
+        }
+        bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.encode());
+
+        let file = segment_name(sequence);
+        let file_bytes = self.config.segment_bytes.max((bytes.len() + CONTINUED_BYTES) as u64);
         let spare = if file_bytes == self.config.segment_bytes { self.spares.files.pop() } else { None };
         let op = match spare {
             Some(spare) => DiskOp::Rename { from: spare, to: file.clone() },
@@ -158,23 +181,21 @@ impl Wal {
             },
         };
         self.pend(disk, op, Role::Housekeeping);
-        self.pend(disk, DiskOp::SyncDirectory, Role::Housekeeping);
 
         let next = ActiveSegment {
             file,
-            sequence: header.sequence,
+            sequence,
             file_bytes,
             end: SEGMENT_HEADER_BYTES as u64,
-            chain: record::first_chain(self.config.seed, header.sequence),
+            chain: record::first_chain(self.config.seed, sequence),
             index_max: Index::ZERO,
         };
         let full = std::mem::replace(&mut self.active, next);
-        // Sequence 0 stands for "no segment yet".
         if full.sequence > 0 {
             let ActiveSegment { file, file_bytes, index_max, .. } = full;
             self.closed.push_back(ClosedSegment { file, file_bytes, index_max });
         }
-        opening
+        Opening { bytes, links }
     }
 }
 
@@ -182,9 +203,10 @@ fn zeros_ahead(config: &WalConfig, file_bytes: u64) -> u64 {
     if file_bytes == config.segment_bytes { file_bytes } else { 0 }
 }
 
-fn opening(header: &SegmentHeader, state: &LogState, records: &[u8]) -> Vec<u8> {
+/// Room for a header, then a batch which repeats `state` and goes on with `records`.
+fn opening(state: &LogState, records: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES + 4 * BATCH_HEAD_BYTES + records.len());
-    bytes.extend_from_slice(&header.encode());
+    bytes.resize(SEGMENT_HEADER_BYTES, 0);
     record::stage_batch_head(&mut bytes);
     record::stage_hard_state(&mut bytes, &state.hard_state);
     if let Some(meta) = &state.snapshot {

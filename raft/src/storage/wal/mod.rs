@@ -36,7 +36,8 @@ pub use segment::{
     segment_sequence,
 };
 
-use record::BATCH_HEAD_BYTES;
+use files::Opening;
+use record::{BATCH_HEAD_BYTES, CONTINUED_BYTES};
 
 /// A segment must at least hold its opening and something to follow.
 const SEGMENT_BYTES_MIN: u64 = 1024;
@@ -149,9 +150,9 @@ struct LogState {
 /// What a pending operation was for.
 #[derive(Debug)]
 enum Role {
-    /// The write of a batch which ends here.
+    /// The last operation that a batch which ends here needs.
     Batch(BatchTicket, Position),
-    /// The care of files; it only has to succeed.
+    /// Whatever comes before that, and the care of files; it only has to succeed.
     Housekeeping,
 }
 
@@ -282,10 +283,11 @@ impl Wal {
     fn submit_batch(&mut self, disk: &mut dyn Disk) -> BatchTicket {
         let next_buffer = self.buffers.pop().unwrap_or_default();
         let mut bytes = std::mem::replace(&mut self.staged.batch, next_buffer);
-        let mut batch_start = 0;
-        if self.active.end + bytes.len() as u64 > self.active.file_bytes {
+        let (mut batch_start, mut links) = (0, Vec::new());
+        // A segment that ends must have room to say so.
+        if self.active.end + (bytes.len() + CONTINUED_BYTES) as u64 > self.active.file_bytes {
             let batch = bytes;
-            bytes = self.begin_segment(disk, &batch[BATCH_HEAD_BYTES..]);
+            Opening { bytes, links } = self.begin_segment(disk, &batch[BATCH_HEAD_BYTES..]);
             batch_start = SEGMENT_HEADER_BYTES;
             self.keep_buffer(batch);
         }
@@ -304,7 +306,11 @@ impl Wal {
         let role = Role::Batch(ticket, Position { segment: sequence, offset: self.active.end });
         let file = self.active.file.clone();
         let offset = position.offset - batch_start as u64;
-        self.pend(disk, DiskOp::Write { file, offset, bytes, sync: true }, role);
+        let mut op = DiskOp::Write { file, offset, bytes, sync: true };
+        for link in links {
+            self.pend(disk, std::mem::replace(&mut op, link), Role::Housekeeping);
+        }
+        self.pend(disk, op, role);
         ticket
     }
 

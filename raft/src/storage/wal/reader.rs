@@ -162,7 +162,7 @@ impl LogBuilder {
     /// Plays one record; says what is wrong if it cannot follow those before.
     pub fn apply(&mut self, record: Record) -> Result<(), String> {
         match record {
-            Record::Batch(_) => Ok(()),
+            Record::Batch(_) | Record::Continued(_) => Ok(()),
             Record::HardState(hard_state) => {
                 if hard_state.term < self.hard_state.term {
                     return Err(format!("term {} follows term {}", hard_state.term, self.hard_state.term));

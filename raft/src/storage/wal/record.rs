@@ -14,6 +14,8 @@
 //!    3  snapshot marker: index u64 · term u64 · the voters, u64 each
 //!    4  entry without a payload (no-op): term u64 · index u64
 //!    5  entry with a command: term u64 · index u64 · the command's bytes
+//!    6  continued: segment u64 · offset u64 of a place in the next segment. A segment's last record, in no batch: the
+//!       next segment's file exists, and everything before that place, which ends its first batch, is durable
 //! ```
 //!
 //! The checksum of a record stands on all records before it, back to the segment's own number, so bytes which an
@@ -40,6 +42,9 @@ pub(super) const RECORD_ALIGNMENT: usize = 8;
 /// A whole batch head.
 pub(super) const BATCH_HEAD_BYTES: usize = 64;
 
+/// A whole record that says where the log goes on.
+pub(super) const CONTINUED_BYTES: usize = 32;
+
 /// Opens the body of every batch head; chosen by dice.
 const BATCH_MARK: u64 = 0x9C5A_E1B2_7D03_F648;
 
@@ -49,6 +54,7 @@ const KIND_HARD_STATE: u8 = 2;
 const KIND_SNAPSHOT: u8 = 3;
 const KIND_NOOP: u8 = 4;
 const KIND_COMMAND: u8 = 5;
+const KIND_CONTINUED: u8 = 6;
 
 /// What one record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +67,8 @@ pub enum Record {
     Snapshot(SnapshotMeta),
     /// An entry; everything behind its index that was there before is replaced.
     Entry(Entry),
+    /// The segment ends, and the log goes on in the next one, durable up to here.
+    Continued(Position),
 }
 
 /// What stands at the head of a batch.
@@ -139,6 +147,17 @@ pub(super) fn stage_batch_head(buffer: &mut Vec<u8>) {
     stage(buffer, KIND_BATCH, &[0; BATCH_BODY_BYTES], &[]);
 }
 
+/// The record that ends a segment whose checksum chain is `chain`: the log is durable up to `place`, in the next segment.
+/// With it the chain behind it.
+pub(super) fn continued(place: Position, chain: u32) -> (Vec<u8>, u32) {
+    let mut body = [0; 16];
+    LittleEndian::write_u64_into(&[place.segment, place.offset], &mut body);
+    let mut record = Vec::with_capacity(CONTINUED_BYTES);
+    stage(&mut record, KIND_CONTINUED, &body, &[]);
+    let chain = chain_records(&mut record, chain);
+    (record, chain)
+}
+
 fn stage(buffer: &mut Vec<u8>, kind: u8, fixed: &[u8], rest: &[u8]) {
     let body_bytes = fixed.len() + rest.len();
     let length = u32::try_from(body_bytes).expect("an entry is far below four gigabytes");
@@ -169,17 +188,20 @@ pub(super) fn seal_batch(
     LittleEndian::write_u64_into(&words, &mut body[..48]);
     let own = head_check(seed, &body[..48]);
     LittleEndian::write_u32(&mut body[48..], own);
+    chain_records(batch, chain)
+}
 
-    let mut chain = chain;
+/// Fills in the checksums of whole records, each continuing the one before, the first `chain`. The new chain.
+fn chain_records(records: &mut [u8], mut chain: u32) -> u32 {
     let mut at = 0;
-    while at < batch.len() {
-        let length = LittleEndian::read_u32(&batch[at..]) as usize;
+    while at < records.len() {
+        let length = LittleEndian::read_u32(&records[at..]) as usize;
         let end = at + record_bytes(length);
-        chain = checksum(chain, &batch[at..end]);
-        LittleEndian::write_u32(&mut batch[at + 4..], chain);
+        chain = checksum(chain, &records[at..end]);
+        LittleEndian::write_u32(&mut records[at + 4..], chain);
         at = end;
     }
-    assert_eq!(at, batch.len(), "records fill their batch exactly");
+    assert_eq!(at, records.len(), "records are whole");
     chain
 }
 
@@ -212,6 +234,7 @@ pub(super) fn decode(bytes: &[u8], chain: u32) -> Result<(Record, usize, u32), R
         (KIND_COMMAND, 16..) => {
             Record::Entry(decode_entry(body, Payload::Command(Bytes::copy_from_slice(&body[16..]))))
         }
+        (KIND_CONTINUED, 16) => Record::Continued(decode_place(body)),
         // Zeros, whose checksum fits once in four billion places.
         (0, _) => return Err(RecordFault::NotARecord("there is no kind 0")),
         (kind, _) => return Err(RecordFault::UnknownKind(kind)),
@@ -257,6 +280,10 @@ fn decode_batch_head(body: &[u8]) -> BatchHead {
         synced_to: Position { segment: synced_segment, offset: synced_offset },
         batch_bytes,
     }
+}
+
+fn decode_place(body: &[u8]) -> Position {
+    Position { segment: LittleEndian::read_u64(body), offset: LittleEndian::read_u64(&body[8..]) }
 }
 
 fn decode_hard_state(body: &[u8]) -> HardState {

@@ -15,7 +15,7 @@ use super::super::disk::{Disk, DiskOp, FileEntry, list_files, read_file};
 use super::files::Spares;
 use super::reader::LogBuilder;
 use super::record;
-use super::scan::{FIRST_SEQUENCE, Scanned, Walked, scan};
+use super::scan::{FIRST_SEQUENCE, Scanned, UNREADABLE_HEADER, Walked, damaged, scan};
 use super::segment::{Position, segment_name, segment_sequence, spare_number};
 use super::segment_file::SegmentFile;
 use super::{ActiveSegment, ClosedSegment, LogState, Staged, Wal, WalConfig, WalError};
@@ -51,7 +51,10 @@ pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recov
 
     let scanned = scan(disk, &config, &files)?;
     if scanned.walked.is_empty() && config.must_exist {
-        return Err(WalError::MissingSegment { file: segment_name(FIRST_SEQUENCE) });
+        return Err(match files.into_iter().next() {
+            None => WalError::NoSegments,
+            Some((_, first)) => damaged(&first.file, 0, UNREADABLE_HEADER.to_owned()),
+        });
     }
     repair(disk, &config, &scanned)?;
     let spares = remove_spares(disk, spares)?;

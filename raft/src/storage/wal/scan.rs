@@ -2,8 +2,9 @@
 //!
 //! The walk goes from segment to segment as long as checksums and headers continue each other. Where that ends, one
 //! question decides: does any batch that can still be recognised behind that place say that the place had been durable
-//! (`synced_to`)? Then it is damage, and the node must not start. If none does, nobody was ever told that these bytes
-//! are safe: they are a torn tail. Nothing here changes the disk.
+//! (`synced_to`)? Or does the segment before say that the log is durable beyond it ("continued")? Then it is damage, and
+//! the node must not start. If neither, nobody was ever told that these bytes are safe: they are a torn tail. Nothing
+//! here changes the disk.
 
 use raft_core::Index;
 
@@ -16,6 +17,9 @@ use super::{WalConfig, WalError};
 
 /// The number of a directory's first segment.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
+
+/// What is wrong with a segment that does not begin as one.
+pub(super) const UNREADABLE_HEADER: &str = "the segment's header cannot be read";
 
 /// What the walk found.
 #[derive(Debug)]
@@ -61,6 +65,9 @@ struct Scan<'a> {
     walked: Vec<Walked>,
     log: LogBuilder,
     synced_to: Position,
+    /// Where a segment that is continued says the log goes on to. Unlike `synced_to` it does not say that the record
+    /// itself is durable.
+    continued_to: Position,
 }
 
 /// Walks the segments `files`, which are in order of their numbers.
@@ -69,8 +76,9 @@ pub(super) fn scan(
     config: &WalConfig,
     files: &[(u64, FileEntry)],
 ) -> Result<Scanned, WalError> {
-    let (log, synced_to) = (LogBuilder::new(Index::ZERO), Position::default());
-    let mut scan = Scan { disk, config, files, walked: Vec::new(), log, synced_to };
+    let log = LogBuilder::new(Index::ZERO);
+    let (synced_to, continued_to) = Default::default();
+    let mut scan = Scan { disk, config, files, walked: Vec::new(), log, synced_to, continued_to };
     let torn_tail = scan.walk_all()?;
     let Scan { walked, log, synced_to, .. } = scan;
     let kept = walked.last().map_or(0, |walked| walked.sequence);
@@ -116,6 +124,7 @@ impl Scan<'_> {
             match &record {
                 Record::Batch(head) => self.synced_to = self.synced_to.max(head.synced_to),
                 Record::Entry(entry) => index_max = index_max.max(entry.index),
+                Record::Continued(place) => self.continued_to = *place,
                 Record::HardState(_) | Record::Snapshot(_) => {}
             }
             // A record with a sound checksum that makes no sense was written so; that is never a torn write.
@@ -128,7 +137,10 @@ impl Scan<'_> {
         }
         // Whether this is where the segment should end, the next one's header says.
         let is_last = self.files.last().is_some_and(|(last, _)| *last == sequence);
-        Ok(is_last.then(|| Break::at(position, &entry.file, fault.reason().to_owned())))
+        Ok(is_last.then(|| match self.continued_to.segment {
+            next if next > sequence => Break { position, error: missing(next, &entry.file) },
+            _ => Break::at(position, &entry.file, fault.reason().to_owned()),
+        }))
     }
 
     /// The segment's header if it continues the segment before; else the break.
@@ -142,7 +154,7 @@ impl Scan<'_> {
         if let Some(previous) = self.walked.last()
             && sequence != previous.sequence + 1
         {
-            let error = WalError::MissingSegment { file: segment_name(previous.sequence + 1) };
+            let error = missing(previous.sequence + 1, file);
             return Ok(Err(Break { position: previous.end_position(), error }));
         }
         let header = match header {
@@ -151,7 +163,7 @@ impl Scan<'_> {
                 return Err(WalError::UnknownVersion { file, version, known: WAL_FORMAT_VERSION });
             }
             HeaderRead::Unreadable => {
-                return Ok(Err(Break::at(start, file, "the segment's header cannot be read".to_owned())));
+                return Ok(Err(Break::at(start, file, UNREADABLE_HEADER.to_owned())));
             }
             HeaderRead::Header(header) => header,
         };
@@ -172,8 +184,11 @@ impl Scan<'_> {
         }
     }
 
-    /// Tells a torn tail from damage: damage if anything behind the break says that the break had been durable.
+    /// Tells a torn tail from damage: damage if anything before or behind the break says that the break had been durable.
     fn judge(&mut self, broken: Break, place: usize) -> Result<(), WalError> {
+        if self.continued_to > broken.position {
+            return Err(broken.error);
+        }
         // The log may end before the break: in the segment before, where a header that cannot be read says nothing.
         let end = self.walked.last().map_or(Position::default(), Walked::end_position);
         let mut furthest = None;
@@ -229,6 +244,11 @@ impl Break {
     }
 }
 
-fn damaged(file: &FileName, offset: u64, reason: String) -> WalError {
+/// Segment `sequence` is missing, of which `told_by` knows.
+fn missing(sequence: u64, told_by: &FileName) -> WalError {
+    WalError::MissingSegment { file: segment_name(sequence), told_by: told_by.clone() }
+}
+
+pub(super) fn damaged(file: &FileName, offset: u64, reason: String) -> WalError {
     WalError::Damaged { file: file.clone(), offset, reason }
 }

@@ -9,12 +9,25 @@
 //!     12      4  size of this header
 //!     16      8  the seed of the data directory
 //!     24      8  the sequence number, as in the name
-//!     32      8  where the log ended in the segment before; 0 in a directory's first segment
+//!     32      8  where the segment before ends, its record "continued" included; 0 in a directory's first segment
 //!     40      4  the checksum chain at that place
 //!     44      8  index of the log's last entry when this segment was begun
 //!     52      8  zeros
 //!     60      4  CRC32 of all of the above
 //! ```
+//!
+//! The last thing written to a segment says that the log is continued in the next one (`record`): nothing else would
+//! show that a successor is lost. Room for it is kept free at the segment's end. The order is this:
+//!
+//! 1. the next file gets its name, and its header and first batch are written and synced;
+//! 2. the directory is synced;
+//! 3. "continued" is written behind the last record of the segment before, and synced;
+//! 4. only then is that first batch acknowledged, or named as `synced_to`.
+//!
+//! So a segment that is continued has a successor that reads back at least to the end of its first batch; anything else
+//! is damage. A crash between 1 and 3 leaves a file whose header names an end that the segment before does not reach:
+//! recovery drops it, since nobody was told of it. Logs written without "continued" are read too: their headers name the
+//! end as it is.
 //!
 //! Sequence numbers rise by one. The checksums of the records stand on them, so a file must never become the segment of a
 //! number whose records it has held before: segments that recovery drops and spares of earlier lives are removed, never
@@ -49,7 +62,7 @@ pub struct SegmentHeader {
     pub seed: u64,
     /// The segment's sequence number.
     pub sequence: u64,
-    /// Where the log ended in the segment before.
+    /// Where the segment before ends.
     pub previous_end: u64,
     /// The checksum chain at that end.
     pub previous_chain: u32,
