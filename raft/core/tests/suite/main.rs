@@ -11,9 +11,11 @@ mod weather;
 
 mod election;
 mod face;
+mod figure_2;
 mod reads;
 mod replaced_leaders;
 mod replication;
 mod safety;
 mod scripts;
+mod section_5;
 mod snapshots;
