@@ -262,7 +262,8 @@ impl Cluster {
 
     pub(crate) fn crash(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).expect("a member");
-        node.crash(&mut self.rng);
+        let rng = &mut self.rng;
+        node.crash(|under_way| rng.random_range(0..=under_way));
         // Whoever sent it a snapshot hears that the connection broke.
         let owed: Vec<_> = self.owed_reports.extract_if(.., |(to, _), _| *to == id).collect();
         for ((about, _), (to, term)) in owed {

@@ -1,13 +1,15 @@
 //! The core's tests, in one program so that they share the cluster they run on.
 //!
 //! `node` is a node with a simulated disk, `cluster` is several of them on a virtual clock and network in some `weather`,
-//! watched by `promises`; `rig` is one core fed by hand. The rest are the cases, each named as a sentence.
+//! watched by `promises`; `world` is several that stand still until a script moves them; `rig` is one core fed by hand.
+//! The rest are the cases, each named as a sentence.
 
 mod cluster;
 mod node;
 mod promises;
 mod rig;
 mod weather;
+mod world;
 
 mod election;
 mod face;

@@ -9,8 +9,8 @@ use raft_core::{
     Config, Entry, EntryId, HardState, Index, Membership, Message, Payload, Persist, RawNode, ReadState,
     Ready, Restored, SnapshotMeta, Term,
 };
+use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
 
 /// A state machine: a chain of hashes over what was applied, so that equal state is one comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,13 +158,13 @@ impl Node {
         self.core = Some(RawNode::new(self.config.clone(), restored, rng));
     }
 
-    /// Goes down. Of what was being written any prefix has reached the disk.
-    pub(crate) fn crash(&mut self, rng: &mut ChaCha8Rng) {
+    /// Goes down. Of what was being written a prefix has reached the disk; `survivors` says how much of so much.
+    pub(crate) fn crash(&mut self, survivors: impl FnOnce(usize) -> usize) {
         self.core = None;
         self.queue.clear();
         self.backlog.clear();
         if let Some((_, batch)) = self.writing.take() {
-            let survivors = rng.random_range(0..=batch.len());
+            let survivors = survivors(batch.len());
             for work in batch.into_iter().take(survivors) {
                 if let Some(persist) = work.persist {
                     self.disk.write(persist);
