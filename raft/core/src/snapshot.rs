@@ -103,7 +103,6 @@ impl Raft {
         true
     }
 
-    /// The last entry that nobody needs, given a snapshot up to `snapshot`.
     /// The log on disk reaches back further than the entries kept in memory behind a snapshot: those would count
     /// against `log_bytes_max` until the next one.
     pub(crate) fn trim_restored(&mut self) {
@@ -112,6 +111,7 @@ impl Raft {
         self.state.log.compact_to(meta, keep_after);
     }
 
+    /// The last entry that nobody needs, given a snapshot up to `snapshot`.
     fn keep_after(&self, snapshot: Index) -> Index {
         let (log, config) = (&self.state.log, &self.state.config);
         let mut keep_after = snapshot.saturating_minus(config.trailing_entries);
