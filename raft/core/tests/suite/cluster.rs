@@ -20,6 +20,9 @@ pub(crate) use crate::weather::Weather;
 /// One election tick, in milliseconds.
 pub(crate) const TICK_MS: u64 = 10;
 
+/// What a message weighs beside its entries, in bytes; more than headers and fields take on the wire.
+const MESSAGE_OVERHEAD_BYTES: u64 = 100;
+
 /// Something on its way.
 #[derive(Clone, Debug)]
 enum Parcel {
@@ -40,9 +43,9 @@ pub(crate) struct Cluster {
     sent: u64,
     /// Directed pairs that cannot talk.
     cut: BTreeSet<(NodeId, NodeId)>,
-    /// Requests that were sent, and bytes of entries in them.
+    /// Requests that were sent, and the bytes of these and of their answers.
     pub(crate) requests: u64,
-    pub(crate) entry_bytes: u64,
+    pub(crate) bytes: u64,
     /// Whatever was sent since the test cleared it, if it wants to know.
     pub(crate) trace: Option<Vec<Message>>,
     pub(crate) promises: Promises,
@@ -75,7 +78,7 @@ impl Cluster {
             sent: 0,
             cut: BTreeSet::new(),
             requests: 0,
-            entry_bytes: 0,
+            bytes: 0,
             trace: None,
             promises: Promises::default(),
             owed_reports: BTreeMap::new(),
@@ -204,8 +207,9 @@ impl Cluster {
         if message.body.is_request() {
             self.requests += 1;
         }
+        self.bytes += MESSAGE_OVERHEAD_BYTES;
         if let Body::AppendEntries { entries, .. } = &message.body {
-            self.entry_bytes += entries.iter().map(raft_core::Entry::weight_bytes).sum::<u64>();
+            self.bytes += entries.iter().map(raft_core::Entry::weight_bytes).sum::<u64>();
         }
         if let Some(trace) = &mut self.trace {
             trace.push(message.clone());

@@ -14,6 +14,7 @@ mod world;
 mod election;
 mod face;
 mod figure_2;
+mod partitions;
 mod reads;
 mod replaced_leaders;
 mod replication;

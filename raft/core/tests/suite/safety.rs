@@ -166,14 +166,16 @@ fn figure_8_on_a_network_that_reorders() {
 }
 
 #[test]
-fn what_was_seen_committed_is_in_the_final_log_though_servers_come_and_go() {
+fn what_was_seen_committed_is_in_the_final_log_though_servers_crash_restart_and_are_cut() {
     let mut cluster = Cluster::new(5, 12);
-    cluster.weather = Weather { lost_percent: 10, delay_ms_max: 20, ..Weather::stormy() };
-    for round in 0..200 {
+    cluster.weather = Weather::unreliable();
+    for round in 0..400 {
         let id = NodeId(cluster.rng.random_range(1..=5));
-        match (cluster.percent(20), cluster.is_up(id)) {
-            (true, true) => cluster.crash(id),
-            (true, false) => cluster.start(id),
+        match (cluster.rng.random_range(0..20), cluster.is_up(id)) {
+            (0..2, true) => cluster.crash(id),
+            (0..5, false) => cluster.start(id),
+            (5, _) => cluster.isolate(id),
+            (6..8, _) => cluster.heal(),
             _ => {}
         }
         if let Some(leader) = cluster.leader() {

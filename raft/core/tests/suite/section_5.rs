@@ -265,6 +265,9 @@ fn a_new_entry_costs_one_append_each_and_no_slow_follower_delays_it() {
         assert!(cluster.run_until(5, applied), "there and back, and two syncs");
         let sent = cluster.trace.take().unwrap();
         assert_eq!(sent.iter().filter(|message| message.body.is_request()).count(), 2, "{sent:?}");
+        assert!(cluster.read(leader));
+        cluster.run(3);
+        assert_eq!(cluster.promises.reads_confirmed, number + 1, "nor does a read wait for a heartbeat");
     }
     assert!(cluster.status(slow).persisted_index < cluster.status(leader).applied_index, "it is slow");
 }

@@ -267,6 +267,89 @@ fn a_follower_that_missed_the_log_gets_the_snapshot_on_a_bad_network_too() {
 }
 
 #[test]
+fn with_a_snapshot_every_ten_entries_the_log_stays_short_though_a_minority_is_down() {
+    let mut cluster = Cluster::with_config(5, 4, |config| config.trailing_entries = 5);
+    let leader = cluster.settle();
+    let away = [1, 2].map(|step| NodeId((leader.0 + step - 1) % 5 + 1));
+    away.iter().for_each(|id| cluster.crash(*id));
+    // The leader keeps what they need for as long as it takes them for alive.
+    cluster.run(600);
+    for number in 0..300 {
+        cluster.put(leader, &format!("{number}"));
+        cluster.run(10);
+        for node in cluster.nodes.values_mut().filter(|node| node.core.is_some()) {
+            if node.machine.last.index.distance_from(node.disk.snapshot_index()) >= 10 {
+                assert!(node.snapshot());
+            }
+        }
+        for status in cluster.statuses() {
+            let kept = status.last.index.distance_from(status.first_index.previous());
+            assert!(kept <= 8 * 10, "node {} keeps {kept} entries", status.node);
+        }
+    }
+    away.iter().for_each(|id| cluster.start(*id));
+    cluster.wait_applied(Index(301));
+}
+
+/// A cluster of three in which node `away` was down while the others compacted all that it lacks.
+fn one_behind_a_snapshot(seed: u64) -> (Cluster, NodeId, NodeId) {
+    let mut cluster = Cluster::with_config(3, seed, |config| config.trailing_entries = 0);
+    let leader = cluster.settle();
+    let away = NodeId(leader.0 % 3 + 1);
+    cluster.crash(away);
+    for number in 0..20 {
+        cluster.put(leader, &format!("{number}"));
+    }
+    cluster.run(800);
+    for node in cluster.nodes.values_mut().filter(|node| node.core.is_some()) {
+        assert!(node.snapshot());
+    }
+    cluster.put(leader, "behind the snapshot");
+    cluster.run(100);
+    cluster.start(away);
+    (cluster, leader, away)
+}
+
+#[test]
+fn a_crash_of_either_end_at_any_moment_of_a_snapshot_only_delays_it() {
+    for moment in 0..150 {
+        for receiver in [true, false] {
+            let (mut cluster, leader, away) = one_behind_a_snapshot(moment);
+            cluster.weather.disk_ms_max = 10;
+            cluster.run(moment);
+            let crashed = if receiver { away } else { leader };
+            cluster.crash(crashed);
+            cluster.run(30);
+            cluster.start(crashed);
+            let leader = cluster.settle();
+            let last = cluster.put(leader, "after the crash").index;
+            cluster.wait_applied(last);
+            assert!(cluster.status(away).snapshot_index >= Index(21), "at {moment}");
+            cluster.check_log_matching();
+        }
+    }
+}
+
+#[test]
+fn reads_and_writes_of_the_others_go_on_while_one_receives_a_snapshot() {
+    let (mut cluster, leader, away) = one_behind_a_snapshot(3);
+    // Its disk takes so long that the snapshot is under way all the time.
+    cluster.weather.own_disk_ms_max.insert(away, 20_000);
+    let is_given_one = |cluster: &Cluster| {
+        cluster.status(leader).peers.iter().any(|peer| peer.progress == ProgressKind::Snapshot)
+    };
+    assert!(cluster.run_until(1000, is_given_one));
+    for number in 0..50 {
+        let index = cluster.put(leader, &format!("meanwhile {number}")).index;
+        assert!(cluster.read(leader));
+        cluster.run(20);
+        assert_eq!(cluster.status(leader).applied_index, index);
+        assert_eq!(cluster.promises.reads_confirmed, number + 1);
+    }
+    assert!(is_given_one(&cluster), "it is still under way");
+}
+
+#[test]
 fn restarts_of_all_of_the_leader_and_of_the_followers_lose_nothing() {
     let mut cluster = Cluster::new(3, 9);
     let mut last = Index(0);
