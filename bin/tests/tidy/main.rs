@@ -263,6 +263,41 @@ fn the_core_is_pure_and_only_rpc_knows_sockets() {
     hold("sockets belong to rpc", sockets);
 }
 
+/// The words in backquotes that are sentences: names of tests, some with their module before them.
+fn named_tests(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(|word| !word.contains([' ', '/', '.']) && word.matches('_').count() >= 3).collect()
+}
+
+/// Whether such a test, or such a script, exists: a module is the file of that name.
+fn is_a_test(name: &str, all: &[Source], scripts: &[String]) -> bool {
+    let (module, function) = name.rsplit_once("::").unwrap_or(("", name));
+    let in_module = |source: &&Source| module.is_empty() || source.name.ends_with(&format!("/{module}.rs"));
+    let is_there = all
+        .iter()
+        .filter(in_module)
+        .any(|source| source.functions().iter().any(|known| known.name == function));
+    is_there || scripts.iter().any(|script| script == name)
+}
+
+#[test]
+fn the_tables_of_the_cores_tests_name_only_tests_that_exist() {
+    let folder = root().join("raft/core/tests");
+    let scripts = fs::read_dir(folder.join("scripts")).unwrap();
+    let scripts: Vec<String> =
+        scripts.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let all = sources();
+    let text = fs::read_to_string(folder.join("README.md")).unwrap();
+    let named = named_tests(&text);
+    assert!(named.len() > 100, "only {} tests found: the reading is broken", named.len());
+    let unknown = named.into_iter().filter(|name| !is_a_test(name, &all, &scripts)).map(str::to_owned);
+    verdict("raft/core/tests/README.md names a test that is not there", &unknown.collect::<Vec<_>>());
+    let known = [Source::new("raft/core/tests/suite/a.rs", "fn one_two_three_four() {}\n")];
+    let is_known = |name| is_a_test(name, &known, &["five_six_seven_eight".to_owned()]);
+    assert!(is_known("a::one_two_three_four") && is_known("five_six_seven_eight"));
+    assert!(!is_known("b::one_two_three_four") && !is_known("a::one_two_three_five"));
+}
+
 #[test]
 fn the_rules_find_what_they_forbid() {
     let offending =
