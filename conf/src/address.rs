@@ -12,6 +12,10 @@ pub const NODES_MAX: usize = 7;
 /// The longest host name that is accepted, in bytes (RFC 1035 allows 253).
 const HOST_BYTES_MAX: usize = 253;
 
+/// The names by which a machine calls itself. Which of the two addresses the name stands for is known there only, so that
+/// nodes told apart by nothing else may be one.
+const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
 /// One node of the cluster, from its `nodeNip`, `nodeNport` and `nodeNlisten` lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeAddress {
@@ -51,9 +55,13 @@ impl NodeAddress {
 }
 
 fn canonical_host(host: &str) -> String {
-    match host.parse::<IpAddr>() {
+    let one_spelling = match host.parse::<IpAddr>() {
         Ok(ip) => ip.to_canonical().to_string(),
         Err(_) => host.to_ascii_lowercase(),
+    };
+    match THIS_MACHINE.contains(&one_spelling.as_str()) {
+        true => THIS_MACHINE[0].to_owned(),
+        false => one_spelling,
     }
 }
 
@@ -158,6 +166,14 @@ mod tests {
         assert_eq!(node("LocalHost", 1).canonical(), node("localhost", 1).canonical());
         assert_eq!(node("::ffff:127.0.0.1", 1).canonical(), node("127.0.0.1", 1).canonical());
         assert_ne!(node("127.0.0.1", 1).canonical(), node("127.0.0.1", 2).canonical());
+    }
+
+    #[test]
+    fn the_names_of_this_machine_are_one_and_its_other_loopback_addresses_are_not() {
+        for host in ["LOCALHOST", "127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(node(host, 1).canonical(), node("localhost", 1).canonical(), "{host}");
+        }
+        assert_ne!(node("127.0.0.2", 1).canonical(), node("127.0.0.1", 1).canonical());
     }
 
     #[test]

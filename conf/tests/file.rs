@@ -1,7 +1,9 @@
 //! The configuration file as its user sees it: what is accepted, and the one sentence that answers what is not.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
 
 use conf::{Config, NodeAddress, SETTINGS, write_nodes};
 
@@ -133,6 +135,10 @@ fn two_nodes_of_one_host_cannot_listen_on_the_same_and_two_hosts_can() {
         refusal(&file(["127.0.0.1", "127.0.0.1"], same)),
         "test.conf, line 6: node1 listens on 0.0.0.0:29000 as node0 of the same host does (line 3); give it another port"
     );
+    assert!(
+        refusal("node0ip=127.0.0.1\nnode0port=29016\nnode1ip=localhost\nnode1port=29016\n")
+            .starts_with("test.conf, line 3: node1 has the address localhost:29016 of node0 (line 1)")
+    );
     assert!(refusal(&file(["a", "A"], ["[::1]:1", "[0:0:0:0:0:0:0:1]:1"])).contains("line 6: node1 listens"));
     assert!(Config::parse(&file(["10.0.0.1", "10.0.0.2"], same), "test.conf").is_ok());
     assert!(Config::parse(&file(["a", "a"], ["0.0.0.0:1", "0.0.0.0:2"]), "test.conf").is_ok());
@@ -165,8 +171,9 @@ fn written_nodes_are_read_back_and_a_new_file_gets_a_cluster_id() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.conf");
     let nodes: Vec<NodeAddress> = (0..3).map(|id| loopback(id, 20000 + id as u16)).collect();
-    write_nodes(&path, &nodes, "c-1").unwrap();
+    let written = write_nodes(&path, &nodes, "c-1").unwrap();
     let config = Config::load(&path).unwrap();
+    assert_eq!(config, written);
     assert_eq!(config.nodes, nodes);
     assert_eq!(config.cluster_id, "c-1");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left behind");
@@ -186,14 +193,86 @@ fn settings_comments_and_line_ends_of_a_file_without_nodes_are_kept() {
 }
 
 #[test]
-fn nodes_that_are_there_are_never_replaced_and_a_broken_file_is_never_touched() {
+fn nodes_that_are_there_are_given_back_and_neither_they_nor_a_broken_file_are_touched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.conf");
     for text in [THREE, "heartbeet_ms=1\n"] {
         fs::write(&path, text).unwrap();
-        assert!(write_nodes(&path, &[loopback(0, 20000)], "c").is_err());
+        let outcome = write_nodes(&path, &[loopback(0, 20000)], "c").ok();
+        assert_eq!(outcome, Config::parse(text, "test.conf").ok());
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left behind");
     }
+}
+
+#[test]
+fn of_several_that_write_at_the_same_time_one_is_followed_by_all() {
+    const WRITERS: u16 = 8;
+    for round in 0..50 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.conf");
+        if round % 2 == 1 {
+            fs::write(&path, "heartbeat_ms=20\n").unwrap();
+        }
+        let begin = Barrier::new(usize::from(WRITERS));
+        let write = |writer: u16| {
+            let nodes = [loopback(0, 20000 + writer), loopback(1, 21000 + writer)];
+            begin.wait();
+            write_nodes(&path, &nodes, &format!("cluster-{writer}")).unwrap()
+        };
+        let seen: Vec<Config> = thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        let stands = Config::load(&path).unwrap();
+        assert!(seen.iter().all(|config| *config == stands), "round {round}: {stands:?} is not in {seen:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left behind");
+    }
+}
+
+#[test]
+fn who_comes_while_another_writes_waits_and_takes_what_that_one_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.conf");
+    // A writer at work: it holds the file that is going to be renamed.
+    let draft_path = folder.path().join(".test.conf.tmp");
+    let draft = File::create(&draft_path).unwrap();
+    draft.lock().unwrap();
+    let config = thread::scope(|scope| {
+        let second = scope.spawn(|| write_nodes(&path, &[loopback(0, 20000)], "second").unwrap());
+        fs::write(&draft_path, THREE).unwrap();
+        fs::rename(&draft_path, &path).unwrap();
+        drop(draft);
+        second.join().unwrap()
+    });
+    assert_eq!(config, Config::parse(THREE, "test.conf").unwrap());
+    assert_eq!(fs::read_to_string(&path).unwrap(), THREE);
+}
+
+#[test]
+fn what_a_crash_left_of_an_earlier_attempt_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.conf");
+    fs::write(folder.path().join(".test.conf.tmp"), "x".repeat(10_000)).unwrap();
+    let written = write_nodes(&path, &[loopback(0, 20000)], "c").unwrap();
+    assert_eq!(Config::load(&path).unwrap(), written);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_link_to_a_file_that_is_not_there_yet_is_kept_and_the_file_is_made() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first.conf"), folder.path().join("second.conf"));
+    fs::create_dir(folder.path().join("etc")).unwrap();
+    symlink("second.conf", &first).unwrap();
+    symlink("etc/real.conf", &second).unwrap();
+    write_nodes(&first, &[loopback(0, 20000)], "c").unwrap();
+    for link in [&first, &second] {
+        assert!(fs::symlink_metadata(link).unwrap().file_type().is_symlink());
+        assert_eq!(Config::load(link).unwrap().nodes.len(), 1);
+    }
+    assert!(fs::symlink_metadata(folder.path().join("etc/real.conf")).unwrap().is_file());
 }
 
 #[test]

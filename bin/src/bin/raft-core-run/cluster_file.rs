@@ -38,8 +38,10 @@ pub(crate) fn open_or_create(file: &Path, nodes: Option<u64>) -> Result<Config, 
         .map_err(|error| Failure::Runtime(format!("no {count} free ports from 10000 to 29999: {error}")))?;
     let node = |(id, port)| NodeAddress { id, host: "127.0.0.1".to_owned(), port, listen: None };
     let chosen: Vec<NodeAddress> = (0..).zip(ports).map(node).collect();
-    write_nodes(file, &chosen, &format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64()))?;
-    Ok(Config::load(file)?)
+    // Another launcher may have been quicker: then its cluster is the file's.
+    let config = write_nodes(file, &chosen, &format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64()))?;
+    check_count(&config, file, nodes)?;
+    Ok(config)
 }
 
 /// The configuration for one node of it: here nothing is chosen, since every host must say the same.
