@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::cluster::{free_ports, take_turn};
-use crate::support::process::{Process, children_of, is_alive, raft_core_run, send};
+use crate::support::process::{Process, children_of, is_alive, raft_core_run, send, threads_are_stopped};
 use crate::support::wait::{LONG, eventually, until};
 
 /// A launcher in a folder of its own.
@@ -149,7 +149,57 @@ fn a_signal_to_all_processes_at_once_is_one_order_to_stop() {
     launched.wait_for_leader(1);
     launched.children(3).into_iter().for_each(|pid| send(pid, Signal::TERM));
     launched.stop(Signal::TERM);
-    assert!(!launched.process.log().contains("ended with"), "{}", launched.process.log());
+    assert!(!launched.process.log().contains("did not stop in order"), "{}", launched.process.log());
+}
+
+/// Sends signals to a process in a way that it receives them all at the same time, as from `timeout`, which signals its
+/// child and then the child's group.
+fn send_at_once(process: &Process, signals: [Signal; 2]) {
+    process.signal(Signal::STOP);
+    until("the process sleeps", LONG, || threads_are_stopped(process.pid()));
+    signals.into_iter().for_each(|signal| process.signal(signal));
+    process.signal(Signal::CONT);
+}
+
+#[test]
+fn two_signals_at_the_same_time_are_one_order_to_stop() {
+    let _turn = take_turn();
+    let mut launched = Launched::start(&["-n", "3"]);
+    launched.wait_for_leader(1);
+    let children = launched.children(3);
+    send_at_once(&launched.process, [Signal::TERM, Signal::HUP]);
+    let status = launched.process.ended(LONG);
+    assert!(status.success(), "{status}: {}", launched.process.log());
+    assert_gone(&children);
+    assert!(launched.process.log().contains("all nodes have stopped"), "{}", launched.process.log());
+}
+
+#[test]
+fn several_launchers_started_at_once_make_one_cluster_and_the_late_ones_say_so() {
+    let _turn = take_turn();
+    let folder = tempfile::tempdir().unwrap();
+    let start = |number: usize| {
+        let mut command = raft_core_run();
+        command.args(["-n", "3"]).current_dir(folder.path());
+        Process::start(command, &folder.path().join(format!("launcher{number}.log")))
+    };
+    let mut launchers: Vec<Process> = (0..4).map(start).collect();
+    until("all but one have ended", LONG, || {
+        launchers.iter_mut().map(Process::has_ended).filter(|has_ended| !has_ended).count() == 1
+    });
+    let place = launchers.iter_mut().position(|launcher| !launcher.has_ended()).unwrap();
+    let mut first = launchers.remove(place);
+    for mut late in launchers {
+        assert_eq!(late.ended(LONG).code(), Some(1), "{}", late.log());
+        let log = late.log();
+        let expected = "raft-core-run: the data directory test-data is in use by another launcher; stop that one first \
+                        or choose another --data-dir\n";
+        assert_eq!(log, expected);
+    }
+    until("the launcher announces a leader", LONG, || first.log().contains(" leads in term "));
+    assert_eq!(children_of(first.pid()).len(), 3);
+    first.signal(Signal::TERM);
+    assert!(first.ended(LONG).success(), "{}", first.log());
 }
 
 /// A pipe that is full and that nobody reads: whoever writes to it waits until the reader is dropped.
@@ -199,6 +249,19 @@ fn a_node_that_dies_is_reported_with_how_and_the_rest_is_kept() {
     send(children[2], Signal::KILL);
     assert_eq!(launched.process.ended(LONG).code(), Some(1), "nothing is left to watch");
     assert!(launched.process.log().contains("no node is left"));
+}
+
+#[test]
+fn a_node_that_is_stopped_in_order_has_stopped_and_not_died() {
+    let _turn = take_turn();
+    let mut launched = Launched::start(&["-n", "3"]);
+    launched.wait_for_leader(1);
+    send(launched.children(3)[2], Signal::TERM);
+    until("the stop is reported", LONG, || {
+        launched.process.log().contains("has stopped as it was asked to; 2 of 3 nodes are left")
+    });
+    assert!(!launched.process.log().contains("has died"), "{}", launched.process.log());
+    launched.stop(Signal::TERM);
 }
 
 #[test]

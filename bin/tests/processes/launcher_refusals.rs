@@ -104,7 +104,9 @@ fn a_port_in_use_ends_the_start_with_the_address_and_leaves_nothing_running() {
     let output = run(program(folder.path(), &[]), LONG);
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("node 1 did not start (exit code 1, its reason is above)"), "{text}");
+    let said = sentences(&text);
+    assert!(said.len() == 1 && !text.contains("] raft-core-run: "), "not one sentence: {text}");
+    assert!(said[0].starts_with("node 1 did not start, so none is kept running: cannot listen on"), "{text}");
     assert!(
         text.contains("each of the others can be run by") && text.contains("--node I -f test.conf"),
         "{text}"

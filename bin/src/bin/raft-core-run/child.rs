@@ -1,14 +1,14 @@
 //! One node's process as its launcher sees it: started, listened to, signalled, and its end described.
 //!
 //! Two threads per child carry its output: `stderr-I` hands its log lines on, each in one piece and with the node's
-//! prefix, `stdout-I` waits for the one word a node says there once it serves. Both end with the process.
+//! prefix, `stdout-I` takes what a node says to its launcher alone: that it serves, and why it cannot. Both end with the
+//! process.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +20,8 @@ use crate::signals;
 
 /// What a node writes to its standard output when it has started.
 pub(crate) const STARTED: &str = "started";
+/// What it writes there before its reason when it cannot start or go on.
+const FAILED: &str = "failed: ";
 /// A longer line of a node's log is handed on in pieces of this size, bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -27,14 +29,26 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 pub(crate) struct ChildNode {
     pub(crate) id: u64,
     process: Child,
-    has_started: Arc<AtomicBool>,
+    words: Arc<Words>,
     readers: Vec<JoinHandle<()>>,
+}
+
+/// What a child told its launcher.
+#[derive(Default)]
+struct Words {
+    has_started: OnceLock<()>,
+    failure: OnceLock<String>,
 }
 
 /// How a child ended.
 pub(crate) struct End {
-    pub(crate) has_started: bool,
+    words: Arc<Words>,
     status: ExitStatus,
+}
+
+/// How a child tells its launcher why it cannot start or go on.
+pub(crate) fn failed_line(failure: &Failure) -> String {
+    format!("{FAILED}{}", failure.to_string().replace('\n', " "))
 }
 
 impl ChildNode {
@@ -52,9 +66,9 @@ impl ChildNode {
         let mut process = command.spawn().map_err(failed)?;
         let stdout = process.stdout.take().expect("the child was started with a pipe");
         let stderr = process.stderr.take().expect("the child was started with a pipe");
-        let has_started = Arc::new(AtomicBool::new(false));
-        let mut child = ChildNode { id, process, has_started: has_started.clone(), readers: Vec::new() };
-        child.read(format!("stdout-{id}"), move || note_start(stdout, &has_started)).map_err(failed)?;
+        let words = Arc::new(Words::default());
+        let mut child = ChildNode { id, process, words: words.clone(), readers: Vec::new() };
+        child.read(format!("stdout-{id}"), move || note(stdout, &words)).map_err(failed)?;
         child.read(format!("stderr-{id}"), move || hand_on_log(id, stderr, &outlet)).map_err(failed)?;
         Ok(child)
     }
@@ -69,7 +83,7 @@ impl ChildNode {
         // An error would mean that the child is not ours to wait for: as good as gone.
         let status = self.process.try_wait().unwrap_or(Some(ExitStatus::from_raw(0)))?;
         self.join_readers();
-        Some(End { has_started: self.has_started.load(Ordering::Acquire), status })
+        Some(End { words: self.words.clone(), status })
     }
 
     /// Asks the node to stop; a stopped process (SIGSTOP) is woken so that it can hear.
@@ -102,9 +116,9 @@ impl Drop for ChildNode {
 }
 
 impl End {
-    /// Whether the node itself said why it cannot run, as opposed to being killed.
+    /// Whether the node never served and said itself why it cannot, as opposed to being killed.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self.status.code(), Some(1 | 2))
+        self.words.has_started.get().is_none() && matches!(self.status.code(), Some(1 | 2))
     }
 
     /// Whether the node's configuration was the reason.
@@ -116,35 +130,42 @@ impl End {
         self.status.success()
     }
 
-    /// `exit code 1`, `killed by SIGKILL`.
+    /// The node's own reason, else `exit code 101`, `killed by SIGKILL`.
     pub(crate) fn describe(&self) -> String {
-        match (self.status.code(), self.status.signal()) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, Some(signal)) => format!("killed by {}", signals::name(signal)),
-            (None, None) => self.status.to_string(),
+        match (self.words.failure.get(), self.status.code(), self.status.signal()) {
+            (Some(reason), ..) => reason.clone(),
+            (None, Some(code), _) => format!("exit code {code}"),
+            (None, None, Some(signal)) => format!("killed by {}", signals::name(signal)),
+            (None, None, None) => self.status.to_string(),
         }
     }
 }
 
-fn note_start(stdout: ChildStdout, has_started: &AtomicBool) {
-    let mut reader = BufReader::new(stdout);
-    let mut line = String::new();
-    let first = reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut line);
-    if first.is_ok() && line.trim_end() == STARTED {
-        has_started.store(true, Ordering::Release);
-    }
-    // What follows means nothing, but a full pipe would stop the node.
-    let _ = io::copy(&mut reader, &mut io::sink());
+fn note(stdout: ChildStdout, words: &Words) {
+    for_each_line(stdout, |line| {
+        let line = String::from_utf8_lossy(&line);
+        // Each is said once; what else may stand there means nothing, but must be read: a full pipe would stop the node.
+        if let Some(reason) = line.trim_end().strip_prefix(FAILED) {
+            let _ = words.failure.set(reason.to_owned());
+        } else if line.trim_end() == STARTED {
+            let _ = words.has_started.set(());
+        }
+    });
 }
 
 fn hand_on_log(id: u64, stderr: ChildStderr, outlet: &Outlet) {
     let prefix = format!("[node {id}] ");
-    let mut reader = BufReader::new(stderr);
+    for_each_line(stderr, |line| outlet.put(whole_line(&prefix, line)));
+}
+
+/// Until the other end is closed.
+fn for_each_line(pipe: impl Read, mut take: impl FnMut(Vec<u8>)) {
+    let mut reader = BufReader::new(pipe);
     loop {
         let mut line = Vec::new();
         match reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
-            Ok(_) => outlet.put(whole_line(&prefix, line)),
+            Ok(_) => take(line),
         }
     }
 }

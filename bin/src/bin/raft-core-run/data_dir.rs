@@ -1,11 +1,17 @@
 //! Where the nodes keep their data: one folder of the cluster, one folder per node in it, for the owner only.
+//!
+//! A launcher locks the cluster's folder, so that of two the second says so instead of taking half of the nodes. A node
+//! that is run by hand beside its launcher has the lock of its own folder.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+
+/// Held by the launcher for as long as it runs.
+const LOCK_FILE: &str = "launcher.lock";
 
 /// The cluster's folder: the flag, else the file's `data_dir`, else beside the file and named after it.
 pub(crate) fn base(flag: Option<&Path>, setting: Option<&Path>, file: &Path) -> PathBuf {
@@ -26,9 +32,31 @@ pub(crate) fn base(flag: Option<&Path>, setting: Option<&Path>, file: &Path) -> 
 /// The folder of one node, made if it is not there, readable by nobody else.
 pub(crate) fn create_for_node(base: &Path, id: u64) -> Result<PathBuf, Failure> {
     let folder = base.join(format!("node{id}"));
-    match DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
-        Ok(()) => Ok(folder),
-        Err(error) => Err(Failure::Runtime(refusal(&folder, &error))),
+    create(&folder)?;
+    Ok(folder)
+}
+
+fn create(folder: &Path) -> Result<(), Failure> {
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    created.map_err(|error| Failure::Runtime(refusal(folder, &error)))
+}
+
+/// Makes the cluster's folder this launcher's, for as long as the file that is returned is open.
+pub(crate) fn lock(base: &Path) -> Result<File, Failure> {
+    create(base)?;
+    let failed = |error: io::Error| {
+        Failure::Runtime(format!("the data directory {} cannot be locked: {error}", base.display()))
+    };
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(base.join(LOCK_FILE)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::Runtime(format!(
+            "the data directory {} is in use by another launcher; stop that one first or choose another --data-dir",
+            base.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
@@ -64,6 +92,18 @@ mod tests {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
         }
         assert_eq!(create_for_node(&base, 2).unwrap(), made);
+    }
+
+    #[test]
+    fn a_clusters_folder_is_one_launchers_until_that_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("data");
+        let held = lock(&base).unwrap();
+        assert_eq!(fs::metadata(&base).unwrap().permissions().mode() & 0o777, 0o700);
+        let refusal = lock(&base).unwrap_err().to_string();
+        assert!(refusal.contains("in use by another launcher"), "{refusal}");
+        drop(held);
+        assert!(lock(&base).is_ok());
     }
 
     #[test]

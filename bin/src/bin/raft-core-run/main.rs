@@ -43,7 +43,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say_last(format!("raft-core-run: {failure}"));
+            match arguments.parent_pid {
+                Some(_) => say_last(child::failed_line(&failure), std::io::stdout()),
+                None => say_last(format!("raft-core-run: {failure}"), std::io::stderr()),
+            }
             failure.exit_code()
         }
     }
@@ -52,12 +55,12 @@ fn main() -> ExitCode {
 /// How long the last sentence waits for a reader.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(1);
 
-/// Writes a line to standard error, by a thread of its own: a pipe that nobody empties must not keep the process.
-fn say_last(line: String) {
+/// Writes a line, by a thread of its own: a pipe that nobody empties must not keep the process.
+fn say_last(line: String, mut target: impl Write + Send + 'static) {
     let (done, written) = mpsc::channel();
     let body = move || {
         // Nobody is left to tell if even this cannot be written.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        let _ = writeln!(target, "{line}");
         let _ = done.send(());
     };
     if thread::Builder::new().spawn(body).is_ok() {

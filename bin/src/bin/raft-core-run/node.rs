@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use crate::Outcome;
 use crate::arguments::Arguments;
 use crate::child::STARTED;
 use crate::failure::Failure;
+use crate::signals::{Order, StopOrders};
 use crate::{cluster_file, data_dir, logging, orphan, resources, server_adapter, signals};
 
 /// Runs node `id` until a signal stops it, its launcher is gone, or it cannot go on.
@@ -48,13 +50,13 @@ struct StopState {
 }
 
 impl StopOrder {
-    /// Gives the order; whether it had been given before.
-    fn give(&self) -> bool {
+    /// Gives the order; again, if it was given before.
+    fn give(&self) {
         let mut state = self.lock();
         if let Some(stop) = &state.stop {
             stop();
         }
-        std::mem::replace(&mut state.is_given, true)
+        state.is_given = true;
     }
 
     /// Says how to obey, which happens at once if the order has been given.
@@ -73,20 +75,25 @@ impl StopOrder {
 
 fn stop_on_signals(order: &Arc<StopOrder>, is_child: bool) -> Outcome {
     let order = Arc::clone(order);
+    let mut orders = StopOrders::default();
     signals::forward(&signals::STOP_SIGNALS, move |signal| {
         // Ctrl-C and a closing terminal reach the whole group; a child leaves the order of stopping to its launcher.
         if is_child && signal != signal_hook::consts::SIGTERM {
             return;
         }
         let name = signals::name(signal);
-        let was_given = order.give();
-        if !was_given {
-            log::info!("{name}: stopping");
-        } else if !is_child {
+        match orders.receive(Instant::now()) {
+            Order::Stop => {
+                order.give();
+                log::info!("{name}: stopping");
+            }
             // A child's launcher has SIGKILL for that; and a service manager signals every process, and the launcher
             // then signals its children, which is no second order.
-            log::warn!("{name} again: ending without further order");
-            std::process::exit(1);
+            Order::StopNow if !is_child => {
+                log::warn!("{name}: asked a second time, ending at once");
+                std::process::exit(1);
+            }
+            Order::StopNow | Order::Repeated => {}
         }
     })
 }

@@ -4,11 +4,13 @@
 //! nothing a node needs: a node that dies is reported and the others go on, as they would on hosts of their own. A
 //! node that refuses to start ends the whole start, since what it says wants reading before anything runs.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use conf::Config;
+use log::Level;
 use signal_hook::consts::SIGCHLD;
 
 use crate::Outcome;
@@ -18,6 +20,7 @@ use crate::child::{ChildNode, End};
 use crate::failure::Failure;
 use crate::leader_watch::{LeaderNews, LeaderWatch};
 use crate::outlet::Outlet;
+use crate::signals::{Order, StopOrders};
 use crate::{cluster_file, data_dir, logging, resources, signals};
 
 /// How long the nodes have to stop in order before they are killed.
@@ -29,8 +32,12 @@ const EVENTS_MAX: usize = 64;
 
 /// What wakes the launcher.
 pub(crate) enum Event {
-    /// A signal arrived; SIGCHLD says that some child ended.
-    Signal(i32),
+    /// Some child ended.
+    ChildEnded,
+    /// This signal asks to stop.
+    Stop(i32),
+    /// This signal asks a second time.
+    StopNow(i32),
     /// The leader changed.
     Leader(LeaderNews),
 }
@@ -70,8 +77,19 @@ fn advise(nodes: usize) {
 fn forward_signals(events: SyncSender<Event>) -> Outcome {
     let mut wanted = signals::STOP_SIGNALS.to_vec();
     wanted.push(SIGCHLD);
-    // The queue is gone only when the launcher is about to end.
-    signals::forward(&wanted, move |signal| drop(events.send(Event::Signal(signal))))
+    let mut orders = StopOrders::default();
+    signals::forward(&wanted, move |signal| {
+        let event = match signal {
+            SIGCHLD => Event::ChildEnded,
+            _ => match orders.receive(Instant::now()) {
+                Order::Stop => Event::Stop(signal),
+                Order::Repeated => return,
+                Order::StopNow => Event::StopNow(signal),
+            },
+        };
+        // The queue is gone only when the launcher is about to end.
+        let _ = events.send(event);
+    })
 }
 
 struct Parent {
@@ -80,6 +98,8 @@ struct Parent {
     file: PathBuf,
     by_hand: RunByHand,
     nodes: usize,
+    /// Open for as long as the launcher has nodes to look after; see [`data_dir::lock`].
+    _lock: File,
 }
 
 impl Parent {
@@ -91,6 +111,7 @@ impl Parent {
     ) -> Result<Parent, Failure> {
         let file = arguments.file.clone();
         let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &file);
+        let lock = data_dir::lock(&base)?;
         let mut children = Vec::new();
         for node in &config.nodes {
             children.push(ChildNode::start(node.id, &file, &base, outlet.clone())?);
@@ -98,7 +119,7 @@ impl Parent {
         let nodes = children.len();
         let noun = if nodes == 1 { "node" } else { "nodes" };
         log::info!("{nodes} {noun} of {} started, data in {}", file.display(), base.display());
-        Ok(Parent { nodes, children, events, file, by_hand: RunByHand::new(arguments) })
+        Ok(Parent { nodes, children, events, file, by_hand: RunByHand::new(arguments), _lock: lock })
     }
 
     /// Until a signal says stop (Ok) or there is nothing left to watch (Err).
@@ -106,7 +127,7 @@ impl Parent {
         loop {
             // Both senders live as long as this loop: the signal thread for ever, the watch until it is stopped.
             match self.events.recv().expect("the signal thread holds a sender") {
-                Event::Signal(SIGCHLD) => {
+                Event::ChildEnded => {
                     for (id, end) in self.reap() {
                         self.report(id, &end)?;
                         watch.look_now();
@@ -115,7 +136,7 @@ impl Parent {
                         return Err(Failure::Runtime("no node is left".to_owned()));
                     }
                 }
-                Event::Signal(signal) => {
+                Event::Stop(signal) | Event::StopNow(signal) => {
                     log::info!("{}: stopping all nodes", signals::name(signal));
                     return Ok(());
                 }
@@ -138,10 +159,8 @@ impl Parent {
     }
 
     fn report(&self, id: u64, end: &End) -> Outcome {
-        let how = end.describe();
-        if !end.has_started && end.is_refusal() {
-            let mut text =
-                format!("node {id} did not start ({how}, its reason is above), so none is kept running");
+        if end.is_refusal() {
+            let mut text = format!("node {id} did not start, so none is kept running: {}", end.describe());
             if self.nodes > 1 && !end.is_usage() {
                 let command = self.by_hand.command("I");
                 text.push_str(&format!(
@@ -154,8 +173,13 @@ impl Parent {
         let enough = if left > nodes / 2 { "which is enough to go on" } else { "too few to go on" };
         let are = if left == 1 { "is" } else { "are" };
         let command = self.by_hand.command(&id.to_string());
-        log::error!(
-            "node {id} has died: {how}; {left} of {nodes} nodes {are} left, {enough}; start it again with `{command}`"
+        let (level, what) = match end.is_clean() {
+            true => (Level::Warn, "has stopped as it was asked to".to_owned()),
+            false => (Level::Error, format!("has died: {}", end.describe())),
+        };
+        log::log!(
+            level,
+            "node {id} {what}; {left} of {nodes} nodes {are} left, {enough}; start it again with `{command}`"
         );
         Ok(())
     }
@@ -176,7 +200,7 @@ impl Parent {
         while !self.children.is_empty() {
             for (id, end) in self.reap() {
                 if !end.is_clean() {
-                    log::warn!("node {id} ended with {}", end.describe());
+                    log::warn!("node {id} did not stop in order: {}", end.describe());
                 }
             }
             if self.children.is_empty() {
@@ -184,8 +208,12 @@ impl Parent {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok(Event::Signal(SIGCHLD) | Event::Leader(_)) => {}
-                Ok(Event::Signal(_)) | Err(RecvTimeoutError::Timeout) => return self.kill_all(),
+                // A stop after a failure is under way when the first order comes.
+                Ok(Event::ChildEnded | Event::Leader(_) | Event::Stop(_)) => {}
+                Ok(Event::StopNow(signal)) => {
+                    return self.kill_all(&format!("asked a second time ({})", signals::name(signal)));
+                }
+                Err(RecvTimeoutError::Timeout) => return self.kill_all("not stopped in time"),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the signal thread holds a sender"),
             }
         }
@@ -193,11 +221,11 @@ impl Parent {
         Ok(())
     }
 
-    fn kill_all(&mut self) -> Outcome {
+    fn kill_all(&mut self, why: &str) -> Outcome {
         let ids: Vec<String> = self.children.iter().map(|child| child.id.to_string()).collect();
         // Dropping a child kills it and waits for its end.
         self.children.clear();
         let (noun, were) = if ids.len() == 1 { ("node", "was") } else { ("nodes", "were") };
-        Err(Failure::Runtime(format!("{noun} {} did not stop in time and {were} killed", ids.join(", "))))
+        Err(Failure::Runtime(format!("{why}: {noun} {} {were} killed", ids.join(", "))))
     }
 }
