@@ -65,6 +65,7 @@ fn wrong_usage_is_exit_code_2() {
         &["--timeout-ms", "0", "get", "k"],
         &["--endpoints", "nonsense", "get", "k"],
         &["--endpoints", &address, "bench", "--clients", "0"],
+        &["--endpoints", &address, "bench", "--seconds", "0"],
     ];
     for words in wrong {
         let output = clerk(words);
@@ -135,6 +136,22 @@ fn a_node_that_takes_the_connection_and_says_nothing_is_not_called_down() {
     assert!(text.contains(&format!("{address} is not answering: no reply within 150 ms")), "{text}");
     let json = clerk(&["--endpoints", &address, "--timeout-ms", "150", "status", "--json"]);
     assert!(String::from_utf8(json.stdout).unwrap().contains("\"role\":\"down\""));
+}
+
+#[test]
+fn a_closed_standard_input_is_no_value_and_an_empty_one_is() {
+    let address = nobody();
+    let put_from = |input: &str| {
+        let script = format!("exec \"$0\" --endpoints {address} --timeout-ms 150 put k - {input}");
+        Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_clerk")]).output().unwrap()
+    };
+    let closed = put_from("<&-");
+    assert_eq!(closed.status.code(), Some(2), "{}", complaint(&closed));
+    assert!(complaint(&closed).contains("standard input is closed"), "{}", complaint(&closed));
+    for empty in ["< /dev/null", "<<'END'\nEND\n"] {
+        let output = put_from(empty);
+        assert_eq!(output.status.code(), Some(3), "it gets as far as the nodes: {}", complaint(&output));
+    }
 }
 
 #[test]

@@ -29,17 +29,21 @@ use crate::snapshotter::{SnapshotDesk, Snapshotter};
 /// What a request may have beside one key and one value: a batch of entries or a chunk of a snapshot between nodes.
 const PEER_BYTES: usize = 4 << 20;
 
-/// The service that nodes call each other by.
-const RAFT_SERVICE: &str = "raftRpc";
+/// The services that are answered however many clients there are: the one that nodes call each other by, and the one that
+/// says how a node is.
+const RESERVED_SERVICES: [&str; 2] = ["raftRpc", "admin"];
 
 /// Connections that one other node may need at a time: its channel, the watch over us, a probe, and those of before that
 /// have not ended yet.
 const PEER_CONNECTIONS: usize = 8;
 
+/// Connections beyond the nodes' for those who ask how the node is.
+const ADMIN_CONNECTIONS: usize = 8;
+
 /// Calls in flight that one other node may need at a time.
 const PEER_CALLS: usize = 1024;
 
-/// How long a connection beyond `connections_max` may take to show that it is a node's.
+/// How long a connection beyond `connections_max` may take to show what it is for.
 const FIRST_CALL_TIME: Duration = Duration::from_secs(1);
 
 /// How long the last replies may take to leave when the node stops.
@@ -279,10 +283,9 @@ fn connect_reactor(reactor: &Reactor, parts: &Parts) {
 fn provider_config(config: &ServerConfig) -> ProviderConfig {
     let args_bytes_max = config.key_bytes_max + config.value_bytes_max + PEER_BYTES;
     let peers = config.members.len().max(1);
-    // Raft's own traffic is never refused because clients are many.
     let reserve = Reserve {
-        services: vec![RAFT_SERVICE.to_owned()],
-        connections: peers * PEER_CONNECTIONS,
+        services: RESERVED_SERVICES.map(str::to_owned).to_vec(),
+        connections: peers * PEER_CONNECTIONS + ADMIN_CONNECTIONS,
         first_call_timeout: FIRST_CALL_TIME,
         calls: peers * PEER_CALLS,
         unfinished_bytes: peers * args_bytes_max,

@@ -12,6 +12,7 @@ mod support;
 
 mod demo;
 mod foreign_node;
+mod full_node;
 mod garbage;
 mod launcher;
 mod launcher_refusals;

@@ -100,7 +100,7 @@ pub(crate) enum Command {
         /// The key
         key: OsString,
     },
-    /// Show every node: its role, its term, how far it is
+    /// Show every node: its role (or busy, or down), its term, how far it is
     Status {
         /// Print a list of JSON objects instead of a table
         #[arg(long, env = "RAFT_KV_JSON", value_parser = FalseyValueParser::new())]
@@ -150,8 +150,8 @@ pub(crate) struct BenchPlan {
     #[arg(value_parser = clap::value_parser!(u32).range(0..=32 << 20))]
     pub(crate) value_bytes: u32,
 
-    /// Seconds that are measured
-    #[arg(long, value_name = "S", env = "RAFT_KV_BENCH_SECONDS", default_value_t = 6.0, value_parser = seconds)]
+    /// Seconds that are measured, at least 0.001
+    #[arg(long, value_name = "S", env = "RAFT_KV_BENCH_SECONDS", default_value_t = 6.0, value_parser = measured_seconds)]
     pub(crate) seconds: f64,
 
     /// Seconds before the measured ones
@@ -173,10 +173,20 @@ pub(crate) struct BenchPlan {
     pub(crate) json: bool,
 }
 
+/// In nothing nothing can be measured.
+fn measured_seconds(text: &str) -> Result<f64, String> {
+    seconds_from(0.001, text)
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
+    seconds_from(0.0, text)
+}
+
+fn seconds_from(min: f64, text: &str) -> Result<f64, String> {
+    const MAX: f64 = 86_400.0;
     match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("write a number of seconds from 0 to 86400".to_string()),
+        Ok(seconds) if (min..=MAX).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("write a number of seconds from {min} to {MAX}")),
     }
 }
 

@@ -3,15 +3,19 @@
 use std::{
     ffi::OsStr,
     io::{self, Read},
-    os::unix::ffi::OsStrExt,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
 };
 
 use bytes::Bytes;
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 
 use crate::{arguments::Target, failure::Failure, output};
 
 /// The longest value taken from standard input, in bytes: what one request may carry. A longer one is a usage error.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
+
+/// The numbers of `/dev/null`, the same on every Linux.
+const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// How much of a key a message shows, in bytes.
 const KEY_SHOWN_BYTES_MAX: usize = 60;
@@ -60,18 +64,30 @@ fn read_value(value: &OsStr) -> Result<Bytes, Failure> {
     if value != "-" {
         return Ok(bytes_of(value));
     }
+    let failed = |error| Failure::Usage(format!("standard input cannot be read: {error}"));
+    if is_in_place_of_closed(io::stdin()).map_err(failed)? {
+        return Err(Failure::Usage(
+            "standard input is closed, so there is no value; write '' for an empty one".to_owned(),
+        ));
+    }
     let mut input = Vec::new();
-    io::stdin()
-        .lock()
-        .take(INPUT_BYTES_MAX + 1)
-        .read_to_end(&mut input)
-        .map_err(|error| Failure::Usage(format!("standard input cannot be read: {error}")))?;
+    io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_end(&mut input).map_err(failed)?;
     if input.len() as u64 > INPUT_BYTES_MAX {
         return Err(Failure::Usage(format!(
             "the value on standard input is longer than {INPUT_BYTES_MAX} bytes"
         )));
     }
     Ok(Bytes::from(input))
+}
+
+/// Whether this is what the start of a program puts in the place of a standard input that its caller had closed: the null
+/// device, open for reading *and writing*. A shell's `< /dev/null` is open for reading only, and an empty value.
+fn is_in_place_of_closed(input: impl AsFd) -> io::Result<bool> {
+    let access = fcntl_getfl(&input)? & OFlags::RWMODE;
+    let file = fstat(&input)?;
+    let is_null = FileType::from_raw_mode(file.st_mode) == FileType::CharacterDevice
+        && (major(file.st_rdev), minor(file.st_rdev)) == NULL_DEVICE;
+    Ok(is_null && access == OFlags::RDWR)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{sync::mpsc, time::Duration};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::admin::{AdminStub, StatusReply, StatusRequest};
-use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController, RpcError};
+use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController, RpcError, Status};
 use serde::Serialize;
 
 use crate::{arguments::Target, failure::Failure, output, target::NodeTarget};
@@ -67,12 +67,21 @@ pub(crate) fn run(target: &Target, json: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether a node that gave no status is down or, since it took the connection and the request, merely silent.
+/// Whether a node that gave no status is down or, since it took the connection and the request, merely silent or busy.
 fn condition(error: &RpcError) -> &'static str {
     match error {
+        RpcError::Status { status: Status::Overloaded, .. } => "is busy",
         RpcError::Connect { .. } | RpcError::Resolve { .. } => "is down",
         RpcError::DeadlineExceeded { may_have_run: false, .. } => "is down or cannot be reached",
         _ => "is not answering",
+    }
+}
+
+/// What stands in the place of a role that is not known.
+fn role_without_reply(error: &RpcError) -> &'static str {
+    match error {
+        RpcError::Status { status: Status::Overloaded, .. } => "busy",
+        _ => "down",
     }
 }
 
@@ -127,10 +136,10 @@ fn rows(answers: &[Answered]) -> Vec<Row> {
                 // A follower that was asked a moment after the leader may be ahead of what the leader said.
                 lag: leader_commit.map(|commit| commit.saturating_sub(reply.applied)),
             },
-            Err(_) => Row {
+            Err(error) => Row {
                 node: answered.node.id,
                 address,
-                role: "down".to_string(),
+                role: role_without_reply(error).to_string(),
                 pid: None,
                 term: None,
                 commit: None,
@@ -187,7 +196,10 @@ mod tests {
     }
 
     fn down(node: u64) -> Answered {
-        let error = RpcError::Connect { address: "x".into(), cause: "connection refused".into() };
+        failed(node, RpcError::Connect { address: "x".into(), cause: "connection refused".into() })
+    }
+
+    fn failed(node: u64, error: RpcError) -> Answered {
         let node = NodeTarget { id: Some(node), address: format!("127.0.0.1:{node}") };
         Answered { node, reply: Err(error) }
     }
@@ -211,6 +223,13 @@ mod tests {
         }
         assert!(json[0]["lag"].is_null(), "without a leader there is no lag");
         assert!(json[1]["pid"].is_null() && json[1]["node"] == 1);
+    }
+
+    #[test]
+    fn a_node_that_answers_that_it_is_overloaded_is_busy_and_not_down() {
+        let error = RpcError::Status { status: Status::Overloaded, text: "too many calls".into() };
+        assert_eq!(condition(&error), "is busy");
+        assert_eq!(rows(&[failed(0, error)])[0].role, "busy");
     }
 
     #[test]
