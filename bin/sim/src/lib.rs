@@ -25,8 +25,11 @@
 //! `sim --seed N` prints the rule, what was seen, and the last events. `sim --seed N --trace` prints every event, one a
 //! line: the virtual time in microseconds, who (`n0` a node, `c3` a client, `!` a fault), and what happened: `step` a
 //! room's turn, `says` and `hears` a message as `from→to term=… kind`, `asks`, `tells`, `hears of` a client's
-//! attempt, `begins` and `ends` an operation. `sim --seed N --minimize` looks for the fewest kinds of faults and the
-//! shortest trouble that still break a rule.
+//! attempt, `begins` and `ends` an operation.
+//!
+//! `sim --seed N --minimize` looks for the fewest kinds of faults and the shortest trouble that still break a rule, in at
+//! most [`minimize::RUNS_MAX`] runs, and prints the command that shows what it found: `--faults` leaves out all kinds
+//! but some, `--trouble-ms` ends the trouble early.
 //!
 //! A seed that failed is kept in `seeds.txt` with a line on what it found; the tests run it for ever.
 //!
@@ -43,7 +46,7 @@ mod event;
 mod faults;
 mod links;
 mod local_clock;
-mod minimize;
+pub mod minimize;
 mod node;
 mod people;
 mod plan;
@@ -62,7 +65,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use checks::linearize;
 pub use faults::{Counters, FAULTS, Fault};
-pub use minimize::minimize;
 pub use plan::Plan;
 pub use planted::{PLANTED_BUGS, plant};
 pub use trace::{LAST_LINES, Trace};

@@ -38,6 +38,17 @@ impl Workload {
         }
     }
 
+    /// What it is, for those who choose.
+    pub fn description(self) -> &'static str {
+        match self {
+            Workload::Default => "some of everything",
+            Workload::Reads => "mostly gets",
+            Workload::Appends => "mostly appends, to few keys",
+            Workload::Large => "values of tens of kilobytes",
+            Workload::Churn => "some of everything, while nodes come and go all the time",
+        }
+    }
+
     /// The workload of this name.
     pub fn named(name: &str) -> Option<Workload> {
         Workload::ALL.into_iter().find(|workload| workload.name() == name)

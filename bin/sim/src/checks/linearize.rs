@@ -277,4 +277,6 @@ fn is_one_piece(value: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+mod cross_check;
+#[cfg(test)]
 mod tests;
