@@ -41,6 +41,38 @@ fn two_processes_cannot_use_one_directory() {
 }
 
 #[test]
+fn no_file_removed_nor_a_new_name_lets_a_second_process_in() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("node2");
+    let first = open(&path).unwrap();
+    for file in fs::read_dir(&path).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    assert!(matches!(open(&path).unwrap_err(), IdentityError::InUse { .. }));
+    let other_name = parent.path().join("other");
+    fs::rename(&path, &other_name).unwrap();
+    assert!(matches!(open(&other_name).unwrap_err(), IdentityError::InUse { .. }));
+    drop(first);
+    open(&other_name).unwrap();
+}
+
+#[test]
+fn a_directory_that_others_can_read_becomes_private_if_it_is_ours() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("node2");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    for wide in [0o755, 0o710, 0o701] {
+        drop(open(&path).unwrap());
+        fs::set_permissions(&path, fs::Permissions::from_mode(wide)).unwrap();
+        // Somebody else's directory stays as it is.
+        DataDirectory::open(&path, "example", NodeId(3)).unwrap_err();
+        assert_eq!(mode(), wide);
+        open(&path).unwrap();
+        assert_eq!(mode(), 0o700);
+    }
+}
+
+#[test]
 fn a_directory_of_another_cluster_node_or_version_is_refused() {
     let path = tempfile::tempdir().unwrap();
     open(path.path()).unwrap();

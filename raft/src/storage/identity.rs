@@ -1,4 +1,5 @@
-//! Whose data directory this is: the cluster, the node, and a number of its own; and a lock for one process.
+//! Whose data directory this is: the cluster, the node, and a number of its own; a lock for one process, and nobody
+//! else's eyes.
 //!
 //! ```text
 //! raft-kv data directory
@@ -16,13 +17,17 @@
 //! an empty directory may have lost promises it did make, which is what the incarnations show its peers. The file is
 //! replaced as a whole (written aside, synced, renamed, directory synced) and never changed in place.
 //!
+//! The lock is on the directory itself and not on a file in it, which could be removed and made anew while the first
+//! process still holds its own.
+//!
 //! This works on `std::fs` and not on a `Disk`: it happens once, before there is a node.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use log::warn;
 use raft_core::NodeId;
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -40,7 +45,9 @@ pub const CLUSTER_ID_BYTES_MAX: usize = 255;
 const TITLE: &str = "raft-kv data directory";
 const IDENTITY_FILE: &str = "identity";
 const IDENTITY_FILE_ASIDE: &str = "identity.tmp";
-const LOCK_FILE: &str = "lock";
+
+/// A directory's mode: nobody but its owner may do anything.
+const PRIVATE_MODE: u32 = 0o700;
 
 /// Whose a data directory is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +130,7 @@ pub enum IdentityError {
         cluster_id: String,
     },
     /// The operating system refused.
-    #[error("cannot {action} in data directory {}: {error}", .directory.display())]
+    #[error("data directory {}: cannot {action}: {error}", .directory.display())]
     Io {
         /// The directory.
         directory: PathBuf,
@@ -140,12 +147,13 @@ pub enum IdentityError {
 pub struct DataDirectory {
     path: PathBuf,
     identity: Identity,
-    /// The lock is the open file's; the system takes it back when the process ends in any way.
+    /// The open directory carries the lock; the system takes it back when the process ends in any way.
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Opens the directory of this node, making it (0700) and its identity if there is none.
+    /// Opens the directory of this node, making it and its identity if there is none. Whoever else could look into the
+    /// directory cannot any more (0700).
     ///
     /// # Errors
     /// When it is in use, of another node, cluster or version, damaged, or cannot be written.
@@ -171,6 +179,7 @@ impl DataDirectory {
             }
             Err(error) => return Err(io_error(path, "read the file identity")(error)),
         };
+        make_private(path, &lock)?;
         Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
     }
 
@@ -206,7 +215,7 @@ fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    DirBuilder::new().recursive(true).mode(PRIVATE_MODE).create(path)?;
     match path.canonicalize()?.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
@@ -214,14 +223,24 @@ fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 fn lock(path: &Path) -> Result<File, IdentityError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(path.join(LOCK_FILE)).map_err(io_error(path, "open the file lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
+    let directory = File::open(path).map_err(io_error(path, "open it"))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
         Err(TryLockError::WouldBlock) => Err(IdentityError::InUse { directory: path.to_path_buf() }),
-        Err(TryLockError::Error(error)) => Err(io_error(path, "lock the file lock")(error)),
+        Err(TryLockError::Error(error)) => Err(io_error(path, "lock it")(error)),
     }
+}
+
+/// Takes from everybody but the owner what an earlier hand gave them.
+fn make_private(path: &Path, directory: &File) -> Result<(), IdentityError> {
+    let metadata = directory.metadata().map_err(io_error(path, "read its mode"))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & !PRIVATE_MODE != 0 {
+        let private = Permissions::from_mode(PRIVATE_MODE);
+        directory.set_permissions(private).map_err(io_error(path, "make it its owner's alone (mode 0700)"))?;
+        warn!("data directory {} was open to others (mode {mode:04o}); it is 0700 from here on", path.display());
+    }
+    Ok(())
 }
 
 fn refuse_files_of_ours(path: &Path) -> Result<(), IdentityError> {
@@ -264,7 +283,11 @@ fn store(path: &Path, identity: &Identity) -> Result<(), IdentityError> {
         std::fs::rename(&aside, path.join(IDENTITY_FILE))?;
         File::open(path)?.sync_all()
     };
-    write().map_err(io_error(path, "write the file identity"))
+    write().map_err(|error| {
+        // A file in part is of no use; whatever comes of its removal, the failure counts.
+        let _ = std::fs::remove_file(&aside);
+        io_error(path, "write the file identity")(error)
+    })
 }
 
 fn render(identity: &Identity) -> String {

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! identity                        whose directory this is (`identity`)
-//! lock                            held by the process that uses it
 //! wal-<number>.log                the log's segments, in order of their numbers (`wal`)
 //! spare-<number>.log              files waiting to become segments; content without meaning
 //! snapshot-<index>-<term>.snap    whole snapshots, two as a rule (`snapshot_file`, `snapshot_store`)
