@@ -1,5 +1,9 @@
 //! The log on real files: what is appended comes back, across rotations, compaction, recycling and large entries.
 
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
 use bytes::Bytes;
 use raft::storage::disk::{Disk, DiskOp, Outcome};
 use raft::storage::wal::{Recovered, Wal, WalConfig, WalError};
@@ -188,4 +192,28 @@ fn a_log_of_another_directory_or_version_is_refused_by_name() {
         let is_named = refused == WalError::UnknownVersion { file: file.clone(), version: 9, known: 1 };
         assert_eq!(is_named, is_other_version, "{refused}");
     }
+}
+
+#[test]
+fn a_first_start_that_finds_no_room_leaves_no_file() {
+    const FILES: &str = "RAFT_TEST_FULL_DIRECTORY";
+    if let Some(directory) = env::var_os(FILES) {
+        let mut disk = RealDisk::new(Path::new(&directory));
+        let refused = Wal::open(&mut disk, WalConfig::new(SEED)).unwrap_err();
+        assert!(matches!(refused, WalError::Disk(_)), "{refused}");
+        return;
+    }
+    // The same test again, in a process whose files cannot grow to a segment.
+    let directory = tempfile::tempdir().unwrap();
+    let script = "trap '' XFSZ && ulimit -f 1024 && exec \"$0\" --exact \"$1\"";
+    let child = Command::new("sh")
+        .args(["-c", script])
+        .arg(env::current_exe().unwrap())
+        .arg("a_first_start_that_finds_no_room_leaves_no_file")
+        .env(FILES, directory.path())
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{child:?}");
+    let left = file_names(&mut RealDisk::new(directory.path()));
+    assert!(left.is_empty(), "{left:?}");
 }

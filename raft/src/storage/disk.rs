@@ -50,7 +50,8 @@ impl fmt::Debug for FileName {
 /// One thing to do on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskOp {
-    /// Makes a new file full of zeros. Fails when the file exists. Neither content nor name is durable yet.
+    /// Makes a new file full of zeros. Fails when the file exists. Neither content nor name is durable yet. Where there is
+    /// no room for all of it nothing is left of it.
     Create {
         /// The new file.
         file: FileName,

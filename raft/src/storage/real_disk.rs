@@ -101,17 +101,13 @@ impl RealDisk {
     }
 
     fn create(&mut self, file: FileName, zero_filled_bytes: u64) -> io::Result<()> {
-        let handle =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path(&file))?;
-        if zero_filled_bytes > 0 {
-            let zeros = vec![0; ZEROS_BYTES];
-            let mut offset = 0;
-            while offset < zero_filled_bytes {
-                let piece =
-                    usize::try_from(zero_filled_bytes - offset).unwrap_or(usize::MAX).min(ZEROS_BYTES);
-                handle.write_all_at(&zeros[..piece], offset)?;
-                offset += piece as u64;
-            }
+        let path = self.path(&file);
+        let handle = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        if let Err(error) = fill_with_zeros(&handle, zero_filled_bytes) {
+            // A file in part is of no use, and takes the room of a disk that is full. Whatever comes of its removal,
+            // the failure counts.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
         }
         self.keep_open(file, handle);
         Ok(())
@@ -198,6 +194,20 @@ impl Disk for RealDisk {
     fn complete(&mut self) -> Option<Completion> {
         self.completions.pop_front()
     }
+}
+
+fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let piece = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(ZEROS_BYTES);
+        file.write_all_at(&zeros[..piece], offset)?;
+        offset += piece as u64;
+    }
+    Ok(())
 }
 
 fn disk_error(operation: &'static str, file: Option<FileName>, error: &io::Error) -> DiskError {
