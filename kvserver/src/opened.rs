@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use log::{info, warn};
+use log::{info, log};
 use raft::core::NodeId;
 use raft::storage::{
     DataDirectory, Disk, RealDisk, Recovery, SnapshotStore, SyncTimes, Wal, WalConfig, recover,
@@ -48,7 +48,7 @@ impl Opened {
         let recovery = recover(&mut log_disk, wal_config, !directory.is_fresh()).map_err(storage_error)?;
         let Recovery { wal, restored, snapshots, remarks } = recovery;
         for remark in remarks {
-            warn!("{remark}");
+            log!(remark.level, "{}", remark.text);
         }
         let desk = Arc::new(SnapshotDesk::new({
             let path = path.clone();

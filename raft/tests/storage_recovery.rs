@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use log::Level;
 use raft::storage::disk::DiskOp;
 use raft::storage::wal::{Wal, WalConfig};
 use raft::storage::{
@@ -178,6 +179,32 @@ fn a_hole_between_snapshot_and_log_is_refused() {
         ),
         "{refused}"
     );
+}
+
+#[test]
+fn what_a_used_file_holds_behind_the_log_is_no_warning_and_behind_a_seal_not_even_news() {
+    let files = MemoryFiles::new();
+    let mut disk = MemoryDisk::new(&files);
+    let (mut wal, _) = Wal::open(&mut disk, config()).unwrap();
+    // Segments come and go, so that the last one is a file which was used before.
+    for index in 1..=600 {
+        wal.append(&log(entries(1, index..=index)));
+        wal.submit(&mut disk).unwrap();
+        wal.compact(Index(index - 1), &mut disk);
+        wal.finish(&mut disk).unwrap();
+    }
+    add_snapshot(&files, meta(1, 600));
+    let levels = || {
+        let remarks = start(&files.fork()).unwrap().remarks;
+        remarks.into_iter().map(|remark| remark.level).collect::<Vec<_>>()
+    };
+    assert_eq!(levels(), [Level::Info]);
+    wal.seal(&mut disk).unwrap();
+    wal.finish(&mut disk).unwrap();
+    assert_eq!(levels(), [Level::Debug]);
+    // Whatever it was, it is cut: the next start finds nothing.
+    start(&files).unwrap();
+    assert!(levels().is_empty());
 }
 
 #[test]

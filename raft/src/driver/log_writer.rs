@@ -72,24 +72,27 @@ impl LogWriter {
         LogWriter { wal, disk, in_flight, taken, let_go_up_to: None, prepare_spare }
     }
 
-    /// The `log-writer` thread: turns until the work list is closed and done, or the disk breaks.
+    /// The `log-writer` thread: turns until the work list is closed and done and the log sealed, or the disk breaks.
     pub fn run(&mut self, node: &RaftNode) {
         loop {
             let patience = match self.wants_turn() {
                 true => Some(LETTING_GO_PAUSE),
                 false => self.wal.wants_seal().then_some(SEAL_AFTER),
             };
-            match node.log_work().wait_take(&mut self.taken, patience) {
+            let taken = node.log_work().wait_take(&mut self.taken, patience);
+            match taken {
                 Taken::Work => self.turn(node),
                 Taken::Idle if self.wants_turn() => self.turn(node),
-                Taken::Idle => self.seal(),
-                Taken::Closed => return,
+                Taken::Idle | Taken::Closed => self.seal(),
             }
             while !self.wal.is_idle() {
                 let completion = self.disk.wait();
                 if let Err(error) = self.completed(completion, node) {
                     return node.fail(&format!("its log: {error}"));
                 }
+            }
+            if taken == Taken::Closed {
+                return;
             }
         }
     }

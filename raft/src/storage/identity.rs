@@ -237,8 +237,13 @@ fn make_private(path: &Path, directory: &File) -> Result<(), IdentityError> {
     let mode = metadata.permissions().mode() & 0o777;
     if mode & !PRIVATE_MODE != 0 {
         let private = Permissions::from_mode(PRIVATE_MODE);
-        directory.set_permissions(private).map_err(io_error(path, "make it its owner's alone (mode 0700)"))?;
-        warn!("data directory {} was open to others (mode {mode:04o}); it is 0700 from here on", path.display());
+        directory
+            .set_permissions(private)
+            .map_err(io_error(path, "make it its owner's alone (mode 0700)"))?;
+        warn!(
+            "data directory {} was open to others (mode {mode:04o}); it is 0700 from here on",
+            path.display()
+        );
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ pub use disk::{Disk, DiskError, DiskOp, FileName};
 pub use identity::{DataDirectory, Identity, IdentityError};
 pub use memory::{MemoryDisk, MemoryFiles};
 pub use real_disk::RealDisk;
-pub use recovery::{Recovery, StorageError, recover};
+pub use recovery::{Recovery, Remark, StorageError, recover};
 pub use snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter};
 pub use snapshot_store::{PinnedSnapshot, SnapshotStore};
 pub use sync_times::SyncTimes;

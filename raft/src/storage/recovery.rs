@@ -5,6 +5,7 @@
 //! nothing if another stands in its place. If the log knows of a newer snapshot than there is a whole file of, the
 //! node starts from an older one only if the log leads from there to where the lost one ended. A hole is never bridged.
 
+use log::Level;
 use raft_core::{EntryId, HardState, Index, Persist, Restored, SnapshotMeta};
 use thiserror::Error;
 
@@ -54,6 +55,15 @@ pub enum StorageError {
     },
 }
 
+/// Something that was found at the start and does not stop the node, in words for its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// How much it concerns whoever reads the log.
+    pub level: Level,
+    /// What it is.
+    pub text: String,
+}
+
 /// What a node starts from.
 #[derive(Debug)]
 pub struct Recovery {
@@ -63,8 +73,8 @@ pub struct Recovery {
     pub restored: Restored,
     /// The snapshots.
     pub snapshots: SnapshotStore,
-    /// What was cut or passed over, in words for the log.
-    pub remarks: Vec<String>,
+    /// What was cut or passed over.
+    pub remarks: Vec<Remark>,
 }
 
 /// Recovers the data directory of `disk`, waiting; everything it returns is durable. `log_must_exist` says that the
@@ -82,17 +92,18 @@ pub fn recover(
     let must_exist = config.must_exist || log_must_exist || has_snapshots;
     let (mut wal, recovered) = Wal::open(disk, WalConfig { must_exist, ..config })?;
 
-    let mut remarks: Vec<String> = snapshots.damaged().iter().map(SnapshotError::to_string).collect();
+    let mut remarks: Vec<Remark> =
+        snapshots.damaged().iter().map(|error| warning(error.to_string())).collect();
     remarks.extend(recovered.torn_tail.clone());
     let newest = snapshots.newest().cloned();
     let marker = recovered.snapshot.clone();
     let is_marked = newest.as_ref().map(|meta| meta.last) == marker.as_ref().map(|meta| meta.last);
     let restored = combine(recovered, newest, snapshots.damaged())?;
     if let Some(marker) = marker.filter(|marker| last_index(restored.snapshot.as_ref()) < marker.last.index) {
-        remarks.push(format!(
+        remarks.push(warning(format!(
             "the snapshot of entry {} is missing or damaged; the node starts from an older state and the log",
             marker.last
-        ));
+        )));
     } else if !is_marked {
         let hard_state = Some(restored.hard_state);
         wal.append(&Persist { hard_state, snapshot: restored.snapshot.clone(), entries: Vec::new() });
@@ -157,6 +168,10 @@ fn raised(hard_state: HardState, snapshot: Option<&SnapshotMeta>) -> HardState {
         Some(meta) if meta.last.term > hard_state.term => HardState { term: meta.last.term, vote: None },
         _ => hard_state,
     }
+}
+
+fn warning(text: String) -> Remark {
+    Remark { level: Level::Warn, text }
 }
 
 fn last_index(snapshot: Option<&SnapshotMeta>) -> Index {

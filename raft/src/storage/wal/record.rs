@@ -82,6 +82,13 @@ pub struct BatchHead {
     pub batch_bytes: u64,
 }
 
+impl BatchHead {
+    /// Whether the batch holds nothing and says that everything before it is durable: the log was left in order.
+    pub(super) fn is_seal(&self) -> bool {
+        self.batch_bytes == BATCH_HEAD_BYTES as u64 && self.synced_to == self.position
+    }
+}
+
 /// Why a record could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RecordFault {

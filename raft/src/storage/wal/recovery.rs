@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use raft_core::{Entry, HardState, Index, SnapshotMeta};
 
 use super::super::disk::{Disk, DiskOp, FileEntry, list_files, read_file};
+use super::super::recovery::Remark;
 use super::files::Spares;
 use super::reader::LogBuilder;
 use super::record;
@@ -33,8 +34,8 @@ pub struct Recovered {
     pub entries: Vec<Entry>,
     /// The index before the first entry: what lies up to it must come from a snapshot.
     pub before_first: Index,
-    /// What was cut from the end because it was never acknowledged, in words for the log.
-    pub torn_tail: Option<String>,
+    /// What was cut from the end because it was never acknowledged.
+    pub torn_tail: Option<Remark>,
 }
 
 pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recovered), WalError> {

@@ -6,9 +6,11 @@
 //! the node must not start. If neither, nobody was ever told that these bytes are safe: they are a torn tail. Nothing
 //! here changes the disk.
 
+use log::Level;
 use raft_core::Index;
 
 use super::super::disk::{Disk, FileEntry, FileName};
+use super::super::recovery::Remark;
 use super::reader::{LogBuilder, Walk};
 use super::record::{Record, RecordFault};
 use super::segment::{HeaderRead, Position, SegmentHeader, WAL_FORMAT_VERSION, segment_name};
@@ -32,8 +34,8 @@ pub(super) struct Scanned {
     pub(super) log: LogBuilder,
     /// The newest `synced_to` among them.
     pub(super) synced_to: Position,
-    /// What lies behind the end of the log, in words; nothing if that is zeros.
-    pub(super) torn_tail: Option<String>,
+    /// What lies behind the end of the log; nothing if that is zeros.
+    pub(super) torn_tail: Option<Remark>,
 }
 
 /// One segment file as far as it was read.
@@ -68,6 +70,8 @@ struct Scan<'a> {
     /// Where a segment that is continued says the log goes on to. Unlike `synced_to` it does not say that the record
     /// itself is durable.
     continued_to: Position,
+    /// Whether the last record is a seal.
+    is_sealed: bool,
 }
 
 /// Walks the segments `files`, which are in order of their numbers.
@@ -77,8 +81,8 @@ pub(super) fn scan(
     files: &[(u64, FileEntry)],
 ) -> Result<Scanned, WalError> {
     let log = LogBuilder::new(Index::ZERO);
-    let (synced_to, continued_to) = Default::default();
-    let mut scan = Scan { disk, config, files, walked: Vec::new(), log, synced_to, continued_to };
+    let (walked, synced_to, continued_to) = Default::default();
+    let mut scan = Scan { disk, config, files, walked, log, synced_to, continued_to, is_sealed: false };
     let torn_tail = scan.walk_all()?;
     let Scan { walked, log, synced_to, .. } = scan;
     let kept = walked.last().map_or(0, |walked| walked.sequence);
@@ -89,7 +93,7 @@ pub(super) fn scan(
 
 impl Scan<'_> {
     /// Walks all segments up to the end of the log. Says what lies behind it.
-    fn walk_all(&mut self) -> Result<Option<String>, WalError> {
+    fn walk_all(&mut self) -> Result<Option<Remark>, WalError> {
         let files = self.files;
         for (place, (sequence, entry)) in files.iter().enumerate() {
             if let Some(broken) = self.walk_segment(*sequence, entry)? {
@@ -121,6 +125,7 @@ impl Scan<'_> {
                 Ok(record) => record,
                 Err(fault) => break fault,
             };
+            self.is_sealed = matches!(&record, Record::Batch(head) if head.is_seal());
             match &record {
                 Record::Batch(head) => self.synced_to = self.synced_to.max(head.synced_to),
                 Record::Entry(entry) => index_max = index_max.max(entry.index),
@@ -216,17 +221,21 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// In words what lies behind the end of the log in the file where it ends: nothing if that is zeros.
-    fn describe_cut(&mut self, entry: &FileEntry) -> Result<Option<String>, WalError> {
+    /// What lies behind the end of the log in the file where it ends: nothing if that is zeros. Behind a seal it is as good
+    /// as always the earlier use of the file; else it is the ordinary trace of a node that was killed. Neither
+    /// costs anything that was acknowledged.
+    fn describe_cut(&mut self, entry: &FileEntry) -> Result<Option<Remark>, WalError> {
         let end = self.walked.last().filter(|walked| walked.entry == *entry).map_or(0, |walked| walked.end);
         let mut file = SegmentFile::new(self.disk, entry, self.config.read_window_bytes);
         let cut_bytes = file.used_bytes()?.saturating_sub(end);
+        let level = if self.is_sealed { Level::Debug } else { Level::Info };
         Ok((cut_bytes > 0).then(|| {
-            format!(
+            let text = format!(
                 "{} holds {cut_bytes} bytes from byte {end} on which are no part of the log: a write that was never \
                  acknowledged, or an earlier use of the file",
                 entry.file
-            )
+            );
+            Remark { level, text }
         }))
     }
 }
