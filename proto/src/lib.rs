@@ -10,6 +10,12 @@ pub mod friend {
     include!(concat!(env!("OUT_DIR"), "/fixbug.rs"));
 }
 
+/// `friend_streams`: a demo of streams.
+#[expect(missing_docs, reason = "generated; the .proto file documents the fields")]
+pub mod friend_streams {
+    include!(concat!(env!("OUT_DIR"), "/friend_streams.rs"));
+}
+
 /// `raftKVRpcProctoc`: the store's service as the origin's clerks know it.
 #[expect(missing_docs, reason = "generated; the .proto file documents the fields")]
 pub mod kv_server_rpc {

@@ -160,6 +160,9 @@ pub struct ChannelConfig {
     pub args_bytes_max: usize,
     /// Largest reply, in bytes; default 64 MiB. A larger one fails its call with `TooLarge`.
     pub reply_bytes_max: usize,
+    /// Replies of one stream that have come and were not read, in bytes; default 64 KiB. The server sends no more until some
+    /// are. One message may be larger.
+    pub stream_window_bytes: usize,
     /// Which calls are sent again after a failure; default none.
     pub retry: RetryConfig,
     /// Shown to the server by each connection's first frame; default none. Origin servers are shown nothing.
@@ -183,6 +186,7 @@ impl Default for ChannelConfig {
             unsent_bytes_max: 128 << 20,
             args_bytes_max: 64 << 20,
             reply_bytes_max: 64 << 20,
+            stream_window_bytes: 64 << 10,
             retry: RetryConfig::default(),
             auth_token: AuthToken::default(),
             middleware: MiddlewareStack::default(),

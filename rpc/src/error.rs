@@ -73,7 +73,7 @@ pub enum RpcError {
     /// A message is beyond its limit.
     #[error("{what} of {bytes} bytes, the maximum is {max}")]
     TooLarge {
-        /// Which message: `arguments`, `a reply` or `an auth token`.
+        /// Which message: `arguments`, `a reply`, `a stream's message` or `an auth token`.
         what: &'static str,
         /// Its size.
         bytes: u64,
@@ -90,6 +90,9 @@ pub enum RpcError {
         /// Its value.
         max: u64,
     },
+    /// Nothing more can be sent on a stream: this end has ended it, or the call has ended. How is the reader's to say.
+    #[error("the stream has ended")]
+    StreamEnded,
     /// The reactor or the channel has been stopped.
     #[error("stopped")]
     Stopped {
@@ -128,7 +131,7 @@ impl RpcError {
             | RpcError::TooLarge { may_have_run, .. }
             | RpcError::Stopped { may_have_run } => *may_have_run,
             RpcError::Status { status, .. } => status.may_have_run(),
-            RpcError::BadReply { .. } => true,
+            RpcError::BadReply { .. } | RpcError::StreamEnded => true,
             RpcError::Resolve { .. }
             | RpcError::Connect { .. }
             | RpcError::Busy { .. }

@@ -54,7 +54,8 @@
 //! # What to know
 //!
 //! - **A handler must not block.** It runs on the reactor's thread. It keeps its [`Responder`] (or typed [`Reply`]) and
-//!   whoever has the answer uses it, from any thread. A dropped responder answers `INTERNAL`; a handler that panics, too.
+//!   whoever has the answer uses it, from any thread ([`ThreadPool`] does this for a whole service). A dropped responder answers
+//!   `INTERNAL`; a handler that panics, too.
 //! - **Every call ends exactly once,** with a reply or an [`RpcError`] that says where it failed and, by
 //!   [`RpcError::may_have_run`], whether the server may have executed it. Calls have a deadline by default (5 s), which the
 //!   server is told and keeps, too; a handler can ask what is left and whether anybody still waits, and its own calls
@@ -75,13 +76,13 @@
 //! # Guides
 //!
 //! In `docs`: `deadlines.md` (time, cancellation, sending again), `overload.md` (limits, going away), `middleware.md` (tokens,
-//! logs, counters, and how to write one), `wire.md` (for clients in other languages).
+//! logs, counters, and how to write one), `streaming.md` (many messages in one call), `wire.md` (for clients in other languages).
 //!
 //! # The rooms
 //!
 //! `protocol` is sans-IO; `reactor` owns sockets and time; `server` and `client` give the frames their meaning. Arrows go
 //! from the latter two to the former two, and from the reactor to the sides of a connection. `middleware` is asked by both
-//! sides, `inherit` is what a handler's calls get from its own. This crate knows no Raft.
+//! sides, `inherit` is what a handler's calls get from its own, `stream` what a call with many messages has on either side. This crate knows no Raft.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("this workspace builds on Linux only: its reactor, log and launcher use Linux system calls");
@@ -96,6 +97,7 @@ mod middleware;
 pub mod protocol;
 mod reactor;
 mod server;
+mod stream;
 
 pub use client::channel::{Method, PendingReply, RpcChannel};
 pub use client::retry::{RetryConfig, RetryPolicy};
@@ -115,3 +117,7 @@ pub use reactor::{EndOfTurn, Reactor};
 pub use server::provider::RpcProvider;
 pub use server::responder::{Reply, Responder};
 pub use server::service::{Call, CallContext, Service, dispatch, no_such_method};
+pub use server::streams::{dispatch_both_ways, dispatch_client_stream, dispatch_server_stream};
+pub use server::thread_pool::{ThreadPool, ThreadPoolConfig};
+pub use stream::reader::{StreamItem, StreamReader};
+pub use stream::writer::{ReplyStream, StreamWriter};

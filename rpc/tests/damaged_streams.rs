@@ -54,8 +54,15 @@ fn requests(random: &mut Random) -> Vec<u8> {
             0 => put_cancel(&mut stream, call_id),
             1 => put_ping(&mut stream, call_id),
             2 => {
-                let fields =
-                    CallFields { call_id, timeout_ms: 5, auth_token: b"token", request_id: u64::MAX };
+                let (credit_bytes, kind, request_id) = (7, 3, u64::MAX);
+                let fields = CallFields {
+                    call_id,
+                    timeout_ms: 5,
+                    auth_token: b"token",
+                    request_id,
+                    credit_bytes,
+                    kind,
+                };
                 put_call_with(&mut stream, names, &fields, &blob, body_bytes);
             }
             _ => put_call(&mut stream, names, call_id, 1000, &blob, body_bytes),

@@ -14,7 +14,7 @@ use rpc::protocol::encoder::{Names, put_call};
 use rpc::protocol::reply_decoder::ReplyDecoder;
 use rpc::{
     ChannelConfig, ChannelState, ProviderConfig, Reactor, ReactorConfig, RetryConfig, RetryPolicy,
-    RpcController, RpcProvider,
+    RpcController, RpcError, RpcProvider,
 };
 
 fn patient() -> ProviderConfig {
@@ -64,6 +64,34 @@ fn callers_move_to_the_next_server_without_an_error() {
     assert_eq!(old_call.wait(), Ok(Text::new("old")));
     drop(next);
     server.stop(LONG);
+}
+
+#[test]
+fn a_call_refused_between_two_servers_does_not_keep_the_channel_from_the_next() {
+    let ends = Ends::with(patient(), TestService::default());
+    let (sender, kept) = std::sync::mpsc::channel();
+    *ends.service.on_keep.lock().unwrap() = Some(sender);
+    let backoff_max = Duration::from_millis(10);
+    let channel =
+        ends.channel_with(ChannelConfig { calls_in_flight_max: 1, backoff_max, ..ChannelConfig::default() });
+    let old_call = channel.begin::<_, Text>(&KEEP, &RpcController::new(), &Text::new("old"));
+    kept.recv_timeout(LONG).unwrap();
+    let next = RpcProvider::new(&ends.server, ProviderConfig::default());
+    next.notify_service(Arc::new(TestService::default())).unwrap();
+    let until = Instant::now() + LONG;
+    thread::scope(|scope| {
+        scope.spawn(|| ends.provider.stop());
+        while channel.state() != ChannelState::Idle || next.listen(&ends.address.to_string()).is_err() {
+            assert!(Instant::now() < until);
+            thread::yield_now();
+        }
+        let busy = RpcError::Busy { limit: "calls_in_flight_max", max: 1 };
+        assert_eq!(call(&channel, &ECHO, "one too many"), Err(busy));
+        let (text, reply) = ends.service.kept.lock().unwrap().pop().unwrap();
+        reply.send(&text);
+    });
+    assert_eq!(old_call.wait(), Ok(Text::new("old")));
+    assert_eq!(call(&channel, &ECHO, "at the next server").unwrap(), Text::new("at the next server"));
 }
 
 #[test]

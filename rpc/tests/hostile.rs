@@ -101,10 +101,12 @@ fn pings_are_answered_unknown_kinds_refused_cancels_and_one_way_calls_silent() {
     let ends = Ends::new();
     let mut stream = connect(ends.address);
     let ping = [4, 0x20, 7, 0x30, 2];
-    let end_of_stream = [4, 0x20, 8, 0x30, 6];
+    let unknown = [4, 0x20, 8, 0x30, 7];
+    let late_words_of_a_stream =
+        [[4, 0x20, 9, 0x30, 4], [4, 0x20, 9, 0x30, 5], [4, 0x20, 9, 0x30, 6]].concat();
     let cancel = [4, 0x20, 99, 0x30, 1];
     let one_way = [14, 10, 4, b't', b'e', b's', b't', 18, 4, b'E', b'c', b'h', b'o', 0x30, 3];
-    stream.write_all(&[&ping[..], &end_of_stream, &cancel, &one_way].concat()).unwrap();
+    stream.write_all(&[&ping[..], &unknown, &late_words_of_a_stream, &cancel, &one_way].concat()).unwrap();
     stream.write_all(&request("Echo", 10, b"last")).unwrap();
     let replies = read_replies(&mut stream, 3);
     assert_eq!((replies[0].head.call_id, replies[0].head.status), (7, 0));

@@ -6,7 +6,8 @@
 use rpc::Status;
 use rpc::protocol::decoder::{Mode, RequestDecoder};
 use rpc::protocol::encoder::{
-    Names, put_call, put_cancel, put_failure, put_going_away, put_legacy_call, put_ping, put_pong, put_reply,
+    Names, put_call, put_cancel, put_credit, put_failure, put_going_away, put_legacy_call, put_ping,
+    put_pong, put_reply, put_reply_credit, put_stream_end, put_stream_message, put_stream_reply,
 };
 use rpc::protocol::header::{Shape, message_shape};
 use serde_json::Value;
@@ -111,6 +112,11 @@ fn the_vectors_of_the_guide_are_what_is_written() {
         written(&|buffer| put_cancel(buffer, 1)),
         written(&|buffer| put_ping(buffer, 7)),
         written(&|buffer| put_pong(buffer, 7)),
+        written(&|buffer| put_credit(buffer, 1, 256)),
+        written(&|buffer| put_stream_message(buffer, 1, &Raw(vec![0x0a, 0]), 2)),
+        written(&|buffer| put_stream_end(buffer, 1)),
+        written(&|buffer| put_stream_reply(buffer, 1, &Raw(vec![0x0a, 1, b'x']), 3)),
+        written(&|buffer| put_reply_credit(buffer, 1, 256)),
         written(&|buffer| put_going_away(buffer)),
     ] {
         assert!(in_guide.contains(&vector), "{vector} is not in the guide");

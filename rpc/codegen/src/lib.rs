@@ -55,7 +55,7 @@ pub fn compile(files: &[impl AsRef<Path>]) {
 /// Like [`compile`], but hands a fault to the caller.
 ///
 /// # Errors
-/// When a file cannot be read or is not valid protobuf, a service uses streams, or the output cannot be written.
+/// When a file cannot be read or is not valid protobuf, or the output cannot be written.
 pub fn try_compile(files: &[impl AsRef<Path>]) -> Result<(), Error> {
     let mut folders: Vec<PathBuf> = Vec::new();
     for file in files {
@@ -71,16 +71,6 @@ pub fn try_compile(files: &[impl AsRef<Path>]) -> Result<(), Error> {
     }
     let descriptors =
         protox::compile(files, &folders).map_err(|error| Error { text: format!("{error:?}") })?;
-    for file in &descriptors.file {
-        for service in &file.service {
-            if let Some(method) =
-                service.method.iter().find(|it| it.client_streaming() || it.server_streaming())
-            {
-                let (file, service, method) = (file.name(), service.name(), method.name());
-                return Err(Error { text: format!("{file}: {service}.{method}: streams are not supported") });
-            }
-        }
-    }
     prost_build::Config::new()
         .bytes(["."])
         .service_generator(Box::new(RpcServiceGenerator))

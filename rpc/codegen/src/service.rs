@@ -47,10 +47,15 @@ fn service_trait(service: &Service) -> String {
     for method in &service.methods {
         text.push_str(&documentation(&method.comments, 1, &format!("`{proto_name}.{}`.", method.proto_name)));
         let Method { name, input_type, output_type, .. } = method;
-        let _ = writeln!(
-            text,
-            "    fn {name}(&self, request: {input_type}, reply: ::rpc::Reply<{output_type}>);"
-        );
+        let request = match method.client_streaming {
+            false => format!("request: {input_type}"),
+            true => format!("requests: ::rpc::StreamReader<{input_type}>"),
+        };
+        let reply = match method.server_streaming {
+            false => format!("reply: ::rpc::Reply<{output_type}>"),
+            true => format!("replies: ::rpc::ReplyStream<{output_type}>"),
+        };
+        let _ = writeln!(text, "    fn {name}(&self, {request}, {reply});");
     }
     text.push_str(
         "    /// Whether clients of the origin (one call at a time, bare replies) may call this service.
@@ -69,12 +74,32 @@ fn service_trait(service: &Service) -> String {
 fn dispatcher(service: &Service) -> String {
     let (name, proto_name) = (&service.name, &service.proto_name);
     let mut arms = String::new();
-    for Method { name, proto_name, .. } in &service.methods {
+    let mut streams = Vec::new();
+    for Method { name, proto_name, client_streaming, server_streaming, .. } in &service.methods {
+        let dispatch = match (client_streaming, server_streaming) {
+            (false, false) => "dispatch",
+            (false, true) => "dispatch_server_stream",
+            (true, false) => "dispatch_client_stream",
+            (true, true) => "dispatch_both_ways",
+        };
         let _ = writeln!(
             arms,
-            "            b\"{proto_name}\" => ::rpc::dispatch(call, responder, |request, reply| self.0.{name}(request, reply)),"
+            "            b\"{proto_name}\" => ::rpc::{dispatch}(call, responder, |request, reply| self.0.{name}(request, reply)),"
         );
+        if *client_streaming || *server_streaming {
+            streams.push(format!("b\"{proto_name}\""));
+        }
     }
+    let is_stream = match streams.is_empty() {
+        true => String::new(),
+        false => format!(
+            "    fn is_stream(&self, method: &[u8]) -> bool {{
+        matches!(method, {})
+    }}
+",
+            streams.join(" | ")
+        ),
+    };
     format!(
         "/// Registers an implementation of [`{name}`] at a provider: `provider.notify_service(Arc::new({name}Dispatcher::new(service)))`.
 pub struct {name}Dispatcher<S: ?Sized>(::std::sync::Arc<S>);
@@ -96,7 +121,7 @@ impl<S: {name} + ?Sized> ::rpc::Service for {name}Dispatcher<S> {{
 {arms}            _ => ::rpc::no_such_method(&call, responder),
         }}
     }}
-    fn end_of_turn(&self) {{
+{is_stream}    fn end_of_turn(&self) {{
         self.0.end_of_turn()
     }}
 }}
@@ -114,6 +139,15 @@ fn stub(service: &Service) -> String {
         let plain = function.trim_start_matches("r#");
         let header = header_literal(proto_name, method_name);
         let idempotent = idempotent_call(method);
+        let _ = writeln!(
+            methods,
+            "    /// `{proto_name}.{method_name}` on the wire.
+    pub const {constant}: ::rpc::Method = ::rpc::Method::generated(\"{proto_name}\", \"{method_name}\", b\"{header}\"){idempotent};"
+        );
+        if method.client_streaming || method.server_streaming {
+            methods.push_str(&stream_call(proto_name, &constant, method));
+            continue;
+        }
         let comment = documentation(
             &method.comments,
             1,
@@ -121,9 +155,7 @@ fn stub(service: &Service) -> String {
         );
         let _ = write!(
             methods,
-            "    /// `{proto_name}.{method_name}` on the wire.
-    pub const {constant}: ::rpc::Method = ::rpc::Method::generated(\"{proto_name}\", \"{method_name}\", b\"{header}\"){idempotent};
-{comment}    ///
+            "{comment}    ///
     /// # Errors
     /// See [`rpc::RpcError`]; `may_have_run` tells whether the server may have executed the call.
     pub fn {function}(&self, controller: &::rpc::RpcController, request: &{input_type}) -> ::std::result::Result<{output_type}, ::rpc::RpcError> {{
@@ -152,6 +184,30 @@ impl {name}Stub {{
         &self.channel
     }}
 {methods}}}
+"
+    )
+}
+
+/// A stub's function that begins a stream.
+fn stream_call(service: &str, constant: &str, method: &Method) -> String {
+    let Method { name: function, proto_name, input_type, output_type, .. } = method;
+    let comment = documentation(&method.comments, 1, &format!("Begins the stream `{service}.{proto_name}`."));
+    let writer = format!("::rpc::StreamWriter<{input_type}>");
+    let reader = format!("::rpc::StreamReader<{output_type}>");
+    let (call, request, argument, result) = match (method.client_streaming, method.server_streaming) {
+        (true, true) => ("call_both_ways", String::new(), "", format!("({writer}, {reader})")),
+        (true, false) => {
+            let result = format!("({writer}, ::rpc::PendingReply<{output_type}>)");
+            ("call_client_stream", String::new(), "", result)
+        }
+        _ => ("call_server_stream", format!(", request: &{input_type}"), ", request", reader),
+    };
+    format!(
+        "{comment}    ///
+    /// See [`rpc::RpcChannel::{call}`].
+    pub fn {function}(&self, controller: &::rpc::RpcController{request}) -> {result} {{
+        self.channel.{call}(&Self::{constant}, controller{argument})
+    }}
 "
     )
 }

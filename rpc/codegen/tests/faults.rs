@@ -23,11 +23,3 @@ fn a_syntax_error_is_said_with_its_file() {
     let text = fault_of("syntax", "syntax = \"proto3\";\nmessage Broken {\n  uint32 = 1;\n}\n");
     assert!(text.contains("syntax.proto"), "{text}");
 }
-
-#[test]
-fn a_stream_is_refused_by_name() {
-    let source =
-        "syntax = \"proto3\"; package p; message M {} service S { rpc Watch(M) returns (stream M); }";
-    let text = fault_of("streams", source);
-    assert_eq!(text, "streams.proto: S.Watch: streams are not supported");
-}

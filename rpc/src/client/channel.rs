@@ -149,7 +149,7 @@ impl RpcChannel {
             completion.run(core.reactor(), Err(RpcError::Cancelled { may_have_run: false }));
             None
         } else {
-            core.start(method, controller.timeout(), args, completion, false)
+            core.start(method, controller.timeout(), args, completion, false).map(|(call_id, _)| call_id)
         };
         if let Some(call_id) = call_id {
             controller.note_call(core, call_id);
@@ -161,6 +161,10 @@ impl RpcChannel {
             controller: controller.clone(),
             reply: PhantomData,
         }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.handle.core
     }
 
     /// How the connection stands now.
@@ -189,12 +193,12 @@ impl RpcChannel {
 /// not notice.
 #[must_use = "dropping it cancels the call"]
 pub struct PendingReply<R> {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     /// `None` once nothing is left to cancel.
-    call_id: Option<u64>,
-    caller: Arc<BlockedCaller>,
-    controller: RpcController,
-    reply: PhantomData<fn() -> R>,
+    pub(super) call_id: Option<u64>,
+    pub(super) caller: Arc<BlockedCaller>,
+    pub(super) controller: RpcController,
+    pub(super) reply: PhantomData<fn() -> R>,
 }
 
 impl<R: Message + Default> PendingReply<R> {

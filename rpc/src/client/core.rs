@@ -24,10 +24,10 @@ use crate::reactor::Shared;
 use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox, UnsentLimits};
+use crate::reactor::outbox::{LARGE_FRAME_BYTES_MIN, Outbox, UnsentLimits};
 
 /// Nanoseconds in a millisecond.
-const MILLISECOND: u64 = 1_000_000;
+pub(super) const MILLISECOND: u64 = 1_000_000;
 
 /// See the module's text.
 pub(crate) struct Core {
@@ -171,7 +171,7 @@ impl Core {
     }
 
     /// Begins a call; `completion` is run exactly once, here if the call is refused. With `must_flush` it leaves at
-    /// once even in a corked scope. Returns the call's id unless it was refused.
+    /// once even in a corked scope. Returns the call's id and where it went, unless it was refused.
     pub(crate) fn start(
         self: &Arc<Core>,
         method: &Method,
@@ -179,7 +179,7 @@ impl Core {
         body: &dyn Body,
         completion: Completion,
         must_flush: bool,
-    ) -> Option<u64> {
+    ) -> Option<(u64, Arc<Outbox>)> {
         let timeout = nanos_in(timeout.unwrap_or(self.config.default_timeout));
         let mut inherited = inherit::current();
         let mut completion = completion;
@@ -210,7 +210,7 @@ impl Core {
                 } else {
                     started.outbox.finish();
                 }
-                Some(started.call_id)
+                Some((started.call_id, started.outbox))
             }
             Err((completion, error)) => {
                 completion.run(&self.reactor, Err(error));
@@ -239,21 +239,24 @@ impl Core {
             return Err((completion, error));
         }
         let mut state = lock(&self.state);
-        let (outbox, must_connect) = match self.outbox_for_call(&mut state, now) {
-            Ok(found) => found,
-            Err(error) => return Err((completion, error)),
-        };
+        // NB: first. Whoever is given a connection that must be made must see to it that it is.
         if state.pending.len() >= self.config.calls_in_flight_max {
             let max = self.config.calls_in_flight_max as u64;
             return Err((completion, RpcError::Busy { limit: "calls_in_flight_max", max }));
         }
+        let (outbox, must_connect) = match self.outbox_for_call(&mut state, now) {
+            Ok(found) => found,
+            Err(error) => return Err((completion, error)),
+        };
         let call_id = self.unused_call_id(&mut state);
         let names = method.names();
         let appended = if !self.config.legacy {
             // Rounded up: a deadline of less than a millisecond is not none.
             let timeout_ms = timeout.div_ceil(MILLISECOND).min(u64::from(u32::MAX));
             let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
-            let fields = CallFields { call_id, timeout_ms, auth_token, request_id: inherited.request_id };
+            let (request_id, kind) = (inherited.request_id, 0);
+            let credit_bytes = completion.stream().map_or(0, |stream| stream.window);
+            let fields = CallFields { call_id, timeout_ms, auth_token, request_id, credit_bytes, kind };
             let put = |buffer: &mut Vec<u8>| put_call_with(buffer, names, &fields, body, body_bytes);
             if body_bytes < LARGE_FRAME_BYTES_MIN {
                 outbox.append(put)
@@ -270,11 +273,7 @@ impl Core {
         };
         let end_offset = match appended {
             Ok(end_offset) => end_offset,
-            Err(AppendError::Closed) => return Err((completion, self.closed("it is just ending", false))),
-            Err(AppendError::Full) => {
-                let max = self.config.unsent_bytes_max as u64;
-                return Err((completion, RpcError::Busy { limit: "unsent_bytes_max", max }));
-            }
+            Err(error) => return Err((completion, self.not_appended(error))),
         };
         if self.config.legacy && end_offset != u64::MAX {
             state.legacy.outstanding = Some(call_id);
@@ -290,7 +289,7 @@ impl Core {
     }
 
     /// Refuses what is larger than it may be.
-    fn check_sizes(&self, body_bytes: usize) -> Result<(), RpcError> {
+    pub(super) fn check_sizes(&self, body_bytes: usize) -> Result<(), RpcError> {
         let token_bytes = self.config.auth_token.bytes().len();
         for (what, bytes, max) in [
             ("arguments", body_bytes, self.config.args_bytes_max),
@@ -305,7 +304,11 @@ impl Core {
     }
 
     /// The outbox that a call goes to; with whether its connection must be made.
-    fn outbox_for_call(&self, state: &mut State, now: Nanos) -> Result<(Arc<Outbox>, bool), RpcError> {
+    pub(super) fn outbox_for_call(
+        &self,
+        state: &mut State,
+        now: Nanos,
+    ) -> Result<(Arc<Outbox>, bool), RpcError> {
         match &state.link {
             Link::Ready(outbox) | Link::Opening(outbox) => return Ok((outbox.clone(), false)),
             Link::Waiting { until, error } if now < *until => return Err(error.clone()),
@@ -339,14 +342,10 @@ impl Core {
         }
     }
 
-    /// A call that waited for its turn has been appended.
-    pub(super) fn mark_sent(&self, state: &mut State, call_id: u64, end_offset: u64) {
+    /// A call by its id, if it is still in the table.
+    pub(super) fn find<'a>(&self, state: &'a mut State, call_id: u64) -> Option<&'a mut Pending> {
         let slot = (call_id & ((1 << self.slot_bits) - 1)) as usize;
-        if let Some(pending) = state.pending.get_mut(slot)
-            && pending.call_id == call_id
-        {
-            pending.end_offset = end_offset;
-        }
+        state.pending.get_mut(slot).filter(|pending| pending.call_id == call_id)
     }
 
     /// Answers a call `Cancelled` on this thread and tells the server. A call that has been answered stays so.

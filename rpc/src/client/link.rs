@@ -12,7 +12,7 @@ use crate::protocol::encoder::put_ping;
 use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
 use crate::reactor::connector::backoff;
 use crate::reactor::lock::lock;
-use crate::reactor::outbox::Outbox;
+use crate::reactor::outbox::{AppendError, Outbox};
 
 /// Connections at most that a channel keeps for their last calls; beyond it the oldest is cut.
 const RETIRED_MAX: usize = 8;
@@ -46,6 +46,16 @@ impl Core {
         self.drain_of(&mut state, epoch, answered, |_| error.clone());
         drop(state);
         self.note_change();
+    }
+
+    /// Why nothing could be appended to a connection's outbox.
+    pub(super) fn not_appended(&self, error: AppendError) -> RpcError {
+        match error {
+            AppendError::Closed => self.closed("it is just ending", false),
+            AppendError::Full => {
+                RpcError::Busy { limit: "unsent_bytes_max", max: self.config.unsent_bytes_max as u64 }
+            }
+        }
     }
 
     fn pause(&self, state: &mut State, error: RpcError) {

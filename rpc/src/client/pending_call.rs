@@ -13,6 +13,7 @@ use crate::middleware::Observed;
 use crate::reactor::Shared;
 use crate::reactor::clock::Nanos;
 use crate::reactor::lock::lock;
+use crate::stream::state::StreamState;
 
 /// The bytes of a reply, or why there are none.
 pub(crate) type Outcome = Result<Bytes, RpcError>;
@@ -23,8 +24,19 @@ pub(crate) enum Completion {
     Callback(Box<dyn FnOnce(Outcome) + Send>),
     /// A thread that waits.
     Blocked(Arc<BlockedCaller>),
-    /// Either of them, once the channel's middleware has been told.
+    /// The ends of a stream.
+    Streamed(Box<Streamed>),
+    /// Any of them, once the channel's middleware has been told.
     Observed(Box<ObservedCall>),
+}
+
+/// A call that is a stream.
+pub(crate) struct Streamed {
+    pub(crate) state: Arc<StreamState>,
+    /// What the server may send at first, in bytes; 0 if it sends no stream.
+    pub(crate) window: u64,
+    /// Who waits for the one reply, if that is no stream.
+    pub(crate) then: Option<Completion>,
 }
 
 /// A call that a channel's middleware is told of.
@@ -40,10 +52,27 @@ impl Completion {
         match self {
             Completion::Callback(callback) => reactor.shielded("a completion", || callback(outcome)),
             Completion::Blocked(caller) => caller.wake(outcome),
+            Completion::Streamed(stream) => {
+                stream.state.close(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
+                if let Some(then) = stream.then {
+                    then.run(reactor, outcome);
+                }
+            }
             Completion::Observed(call) => {
                 reactor.shielded("a middleware", || call.core.tell_middleware(&call.observed, &outcome));
                 call.completion.run(reactor, outcome);
             }
+        }
+    }
+}
+
+impl Completion {
+    /// The stream, if the call is one.
+    pub(crate) fn stream(&self) -> Option<&Streamed> {
+        match self {
+            Completion::Streamed(stream) => Some(stream),
+            Completion::Observed(call) => call.completion.stream(),
+            Completion::Callback(_) | Completion::Blocked(_) => None,
         }
     }
 }

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::core::Core;
 use super::pending_call::{Answered, Pending};
+use super::streams::StreamNews;
 use crate::error::RpcError;
 use crate::protocol::header::{Shape, message_shape};
 use crate::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
@@ -123,7 +124,14 @@ impl Core {
         if !replies.is_empty() {
             state.failures = 0;
         }
+        let mut news = Vec::new();
         for reply in replies.drain(..) {
+            if reply.head.more || reply.head.credit_bytes > 0 {
+                let pending = self.find(&mut state, reply.head.call_id);
+                let stream = pending.and_then(|pending| pending.completion.stream());
+                news.extend(stream.map(|stream| StreamNews::new(stream.state.clone(), reply)));
+                continue;
+            }
             if let Some(pending) = self.take(&mut state, reply.head.call_id) {
                 let outcome = self.outcome_of(reply, &pending);
                 answered.push(Answered { completion: pending.completion, outcome });
@@ -131,6 +139,10 @@ impl Core {
         }
         if !state.retired.is_empty() {
             Core::end_retired(&mut state);
+        }
+        drop(state);
+        if !news.is_empty() {
+            self.on_stream_news(news, answered);
         }
     }
 
@@ -161,7 +173,9 @@ impl Core {
             if let Some((call_id, frame)) = state.legacy.waiting.pop_front()
                 && let Ok(end_offset) = outbox.append(|buffer| buffer.extend_from_slice(&frame))
             {
-                self.mark_sent(&mut state, call_id, end_offset);
+                if let Some(pending) = self.find(&mut state, call_id) {
+                    pending.end_offset = end_offset;
+                }
                 state.legacy.outstanding = Some(call_id);
             }
         }

@@ -132,7 +132,8 @@ impl Core {
         must_flush: bool,
     ) {
         let Some(policy) = self.config.retry.policy_of(method) else {
-            if let Some(call_id) = self.start(method, controller.timeout(), body, completion, must_flush) {
+            if let Some((call_id, _)) = self.start(method, controller.timeout(), body, completion, must_flush)
+            {
                 controller.note_call(self, call_id);
             }
             return;
@@ -168,7 +169,7 @@ impl Repeated {
         let (core, method, controller) = (self.core.clone(), self.method, self.controller.clone());
         let args = Serialized(self.args.0.clone());
         let completion = Completion::Callback(Box::new(move |outcome| self.on_outcome(outcome)));
-        if let Some(call_id) = core.start(&method, Some(left), &args, completion, must_flush) {
+        if let Some((call_id, _)) = core.start(&method, Some(left), &args, completion, must_flush) {
             controller.note_call(&core, call_id);
         }
     }

@@ -40,6 +40,9 @@ pub enum Refusal {
     /// A frame of ours on a connection of the origin, or the other way round.
     #[error("a frame of the other mode than the connection's first")]
     MixedModes,
+    /// A stream's message for which there was no credit.
+    #[error("a stream's message beyond its credit")]
+    BeyondCredit,
     /// A frame of ours that expects a reply and has no call id.
     #[error("a call without an id")]
     NoCallId,
@@ -81,6 +84,8 @@ pub struct RequestHead {
     pub timeout_ms: u64,
     /// The number of the request that this call belongs to; 0 when it was not said.
     pub request_id: u64,
+    /// Of a stream: bytes that the server may send, more than before.
+    pub credit_bytes: u64,
     /// What the frame is for.
     pub kind: Kind,
 }
@@ -170,6 +175,7 @@ impl Head for RequestHead {
             method: within(header.method),
             auth_token: within(header.auth_token),
             request_id: header.request_id,
+            credit_bytes: header.credit_bytes,
             call_id: header.call_id,
             timeout_ms: header.timeout_ms,
             kind: header.kind,

@@ -74,6 +74,10 @@ pub struct CallFields<'a> {
     pub auth_token: &'a [u8],
     /// The number of the request that the call belongs to; 0: none.
     pub request_id: u64,
+    /// Of a stream: bytes that the server may send; 0: no stream.
+    pub credit_bytes: u64,
+    /// The number of the frame's kind; 0: a call.
+    pub kind: u64,
 }
 
 /// Appends a call of ours. `body_bytes` is the body's length.
@@ -106,7 +110,9 @@ pub fn put_call_with(
         + integer_field_len(body_bytes as u64)
         + integer_field_len(fields.call_id)
         + integer_field_len(fields.timeout_ms)
+        + integer_field_len(fields.kind)
         + bytes_field_len(fields.auth_token.len())
+        + integer_field_len(fields.credit_bytes)
         + integer_field_len(fields.request_id);
     buffer.reserve(varint_len(header_bytes as u64) + header_bytes + body_bytes);
     put_varint(buffer, header_bytes as u64);
@@ -114,7 +120,9 @@ pub fn put_call_with(
     put_integer_field(buffer, 3, body_bytes as u64);
     put_integer_field(buffer, 4, fields.call_id);
     put_integer_field(buffer, 5, fields.timeout_ms);
+    put_integer_field(buffer, 6, fields.kind);
     put_bytes_field(buffer, 7, fields.auth_token);
+    put_integer_field(buffer, 8, fields.credit_bytes);
     put_integer_field(buffer, 9, fields.request_id);
     body.put(buffer);
 }
@@ -124,20 +132,62 @@ pub fn put_legacy_call(buffer: &mut Vec<u8>, names: Names<'_>, body: &dyn Body, 
     put_call(buffer, names, 0, 0, body, body_bytes);
 }
 
+/// Appends a request's frame that is no call, without names.
+fn put_word(buffer: &mut Vec<u8>, call_id: u64, kind: u64, body_bytes: usize, credit: u64) {
+    let header_bytes = integer_field_len(body_bytes as u64)
+        + integer_field_len(call_id)
+        + integer_field_len(kind)
+        + integer_field_len(credit);
+    put_varint(buffer, header_bytes as u64);
+    put_integer_field(buffer, 3, body_bytes as u64);
+    put_integer_field(buffer, 4, call_id);
+    put_integer_field(buffer, 6, kind);
+    put_integer_field(buffer, 8, credit);
+}
+
 /// Appends the cancellation of a call.
 pub fn put_cancel(buffer: &mut Vec<u8>, call_id: u64) {
-    let header_bytes = integer_field_len(call_id) + integer_field_len(1);
-    put_varint(buffer, header_bytes as u64);
-    put_integer_field(buffer, 4, call_id);
-    put_integer_field(buffer, 6, 1);
+    put_word(buffer, call_id, 1, 0, 0);
 }
 
 /// Appends a ping.
 pub fn put_ping(buffer: &mut Vec<u8>, call_id: u64) {
-    let header_bytes = integer_field_len(call_id) + integer_field_len(2);
+    put_word(buffer, call_id, 2, 0, 0);
+}
+
+/// Appends credit for the replies of a stream.
+pub fn put_credit(buffer: &mut Vec<u8>, call_id: u64, credit: u64) {
+    put_word(buffer, call_id, 4, 0, credit);
+}
+
+/// Appends a message of a client's stream.
+pub fn put_stream_message(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
+    put_word(buffer, call_id, 5, body_bytes, 0);
+    body.put(buffer);
+}
+
+/// Appends the end of a client's stream.
+pub fn put_stream_end(buffer: &mut Vec<u8>, call_id: u64) {
+    put_word(buffer, call_id, 6, 0, 0);
+}
+
+/// Appends a message of a server's stream.
+pub fn put_stream_reply(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
+    buffer.reserve(REPLY_HEADER_BYTES_MAX + body_bytes);
+    let header_bytes =
+        integer_field_len(call_id) + integer_field_len(body_bytes as u64) + integer_field_len(1);
     put_varint(buffer, header_bytes as u64);
-    put_integer_field(buffer, 4, call_id);
-    put_integer_field(buffer, 6, 2);
+    put_integer_field(buffer, 1, call_id);
+    put_integer_field(buffer, 4, body_bytes as u64);
+    put_integer_field(buffer, 5, 1);
+    body.put(buffer);
+}
+
+/// Appends credit for a client's stream.
+pub fn put_reply_credit(buffer: &mut Vec<u8>, call_id: u64, credit: u64) {
+    put_varint(buffer, (integer_field_len(call_id) + integer_field_len(credit)) as u64);
+    put_integer_field(buffer, 1, call_id);
+    put_integer_field(buffer, 7, credit);
 }
 
 /// Appends a successful reply.

@@ -16,6 +16,12 @@ pub enum Kind {
     Ping,
     /// A call that gets no reply.
     OneWay,
+    /// Credit for the replies of a stream.
+    Credit,
+    /// A message of a client's stream.
+    Message,
+    /// A client's stream has no further messages.
+    End,
     /// Anything else, answered by `BAD_REQUEST`.
     Unknown(u64),
 }
@@ -28,6 +34,9 @@ impl Kind {
             1 => Kind::Cancel,
             2 => Kind::Ping,
             3 => Kind::OneWay,
+            4 => Kind::Credit,
+            5 => Kind::Message,
+            6 => Kind::End,
             other => Kind::Unknown(other),
         }
     }
@@ -50,6 +59,8 @@ pub struct RequestHeader<'a> {
     pub kind: Kind,
     /// Who the connection's peer claims to be; on its first frame only.
     pub auth_token: &'a [u8],
+    /// Of a stream: bytes that the server may send, more than before.
+    pub credit_bytes: u64,
     /// The number of the request that this call belongs to; 0 when absent.
     pub request_id: u64,
     /// Whether a field >= 4 was present: the sender is one of ours, not an origin program.
@@ -71,6 +82,8 @@ pub struct ReplyHeader<'a> {
     pub more: bool,
     /// No reply: the server wants no further calls on this connection.
     pub going_away: bool,
+    /// No reply: bytes that the caller may send on its stream, more than before.
+    pub credit_bytes: u64,
 }
 
 /// A header that is no protobuf message of its type.
@@ -140,6 +153,7 @@ pub fn parse_request_header(bytes: &[u8]) -> Result<RequestHeader<'_>, Malformed
         timeout_ms: 0,
         kind: Kind::Call,
         auth_token: &[],
+        credit_bytes: 0,
         request_id: 0,
         has_own_fields: false,
     };
@@ -155,7 +169,7 @@ pub fn parse_request_header(bytes: &[u8]) -> Result<RequestHeader<'_>, Malformed
             (5, Value::Integer(timeout_ms)) => header.timeout_ms = timeout_ms,
             (6, Value::Integer(kind)) => header.kind = Kind::from_code(kind),
             (7, Value::Bytes(token)) => header.auth_token = token,
-            (8, Value::Integer(_)) => {}
+            (8, Value::Integer(credit)) => header.credit_bytes = credit,
             (9, Value::Integer(id)) => header.request_id = id,
             (1..=9, _) => return Err(WRONG_TYPE),
             _ => {}
@@ -169,8 +183,15 @@ pub fn parse_request_header(bytes: &[u8]) -> Result<RequestHeader<'_>, Malformed
 /// # Errors
 /// When the bytes are no such message.
 pub fn parse_reply_header(bytes: &[u8]) -> Result<ReplyHeader<'_>, Malformed> {
-    let mut header =
-        ReplyHeader { call_id: 0, status: 0, error_text: &[], body_size: 0, more: false, going_away: false };
+    let mut header = ReplyHeader {
+        call_id: 0,
+        status: 0,
+        error_text: &[],
+        body_size: 0,
+        more: false,
+        going_away: false,
+        credit_bytes: 0,
+    };
     let mut position = 0;
     while position < bytes.len() {
         let (field, value) = read_field(bytes, &mut position)?;
@@ -181,7 +202,8 @@ pub fn parse_reply_header(bytes: &[u8]) -> Result<ReplyHeader<'_>, Malformed> {
             (4, Value::Integer(size)) => header.body_size = size,
             (5, Value::Integer(more)) => header.more = more != 0,
             (6, Value::Integer(going_away)) => header.going_away = going_away != 0,
-            (1..=6, _) => return Err(WRONG_TYPE),
+            (7, Value::Integer(credit)) => header.credit_bytes = credit,
+            (1..=7, _) => return Err(WRONG_TYPE),
             _ => {}
         }
     }

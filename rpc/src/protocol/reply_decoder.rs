@@ -21,6 +21,8 @@ pub struct ReplyHead {
     pub more: bool,
     /// No reply: the server wants no further calls on this connection.
     pub going_away: bool,
+    /// No reply: bytes that the caller may send on its stream, more than before.
+    pub credit_bytes: u64,
 }
 
 /// One whole reply.
@@ -54,6 +56,7 @@ impl Head for ReplyHead {
             error_text: Bytes::copy_from_slice(header.error_text),
             more: header.more,
             going_away: header.going_away,
+            credit_bytes: header.credit_bytes,
         };
         Ok((head, header.body_size))
     }

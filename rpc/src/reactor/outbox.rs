@@ -23,6 +23,7 @@ use super::socket_side::{SocketSide, Written};
 use super::spare;
 use crate::server::in_flight::{Stages, Ticket};
 use crate::server::provider::ProviderCore;
+use crate::server::streams::Streams;
 
 /// Frames from this size on get a buffer of their own, in bytes.
 pub(crate) const LARGE_FRAME_BYTES_MIN: usize = 16 * 1024;
@@ -56,6 +57,8 @@ pub(crate) struct ServerOwner {
     pub(crate) token: Token,
     /// Which of its calls await their answers.
     pub(crate) stages: Stages,
+    /// Which of them are streams.
+    pub(crate) streams: Streams,
 }
 
 /// The outgoing half of one connection.

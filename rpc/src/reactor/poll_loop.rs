@@ -31,6 +31,7 @@ use crate::protocol::reply_decoder::ReplyFrame;
 use crate::server::dispatcher::ServerSide;
 use crate::server::in_flight::Stages;
 use crate::server::provider::{ProviderCore, ServiceEntry, Standing};
+use crate::server::streams::Streams;
 
 /// The waker's name among the sockets.
 const WAKER: Token = Token(usize::MAX);
@@ -275,7 +276,7 @@ impl PollLoop {
         }
         match side {
             Side::Server(mut side) => {
-                side.on_closed();
+                side.on_closed(&outbox, cause);
                 log::debug!("{}: {cause}", side.peer());
                 self.accept_again();
             }
@@ -327,7 +328,8 @@ impl PollLoop {
             return log::warn!("{peer}: cannot be polled: {error}");
         }
         let stream = Arc::new(stream);
-        let owner = ServerOwner { provider: provider.clone(), token, stages: Stages::default() };
+        let (stages, streams) = (Stages::default(), Streams::default());
+        let owner = ServerOwner { provider: provider.clone(), token, stages, streams };
         let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_limits(), Some(owner), 0);
         outbox.attach(stream.clone());
         provider.connection_opened(standing);

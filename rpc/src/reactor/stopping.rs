@@ -128,7 +128,7 @@ impl PollLoop {
             if let Entry::Connection(mut connection) = slot.1.entry {
                 connection.outbox.close();
                 if let Side::Server(side) = &mut connection.side {
-                    side.on_closed();
+                    side.on_closed(&connection.outbox, "the reactor has stopped");
                 }
             }
         }

@@ -17,9 +17,10 @@ use super::responder::{ReplyForm, Responder};
 use super::service::{Call, CallContext};
 use super::watch::{Received, Watch};
 use crate::config::ProviderConfig;
+use crate::error::RpcError;
 use crate::inherit::{self, Inherited};
 use crate::middleware::Refused;
-use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame};
+use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame, RequestHead};
 use crate::protocol::encoder::{put_failure, put_going_away, put_pong};
 use crate::protocol::frames::BodyLimits;
 use crate::protocol::header::Kind;
@@ -27,6 +28,15 @@ use crate::protocol::status::Status;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
 use crate::reactor::outbox::{Outbox, ServerOwner};
 use crate::reactor::poll_loop::Turn;
+
+/// Why a connection ends by a frame that could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MustEnd {
+    /// Its first call had no right to its place.
+    NoPlace,
+    /// It sent more on a stream than it may.
+    BeyondCredit,
+}
 
 /// The server's half of a connection.
 pub(crate) struct ServerSide {
@@ -43,8 +53,10 @@ pub(crate) struct ServerSide {
     refused: Option<Box<Refused>>,
     /// The peer knows that the provider is stopping and sends its calls elsewhere. Those that were on their way are served.
     is_told_to_leave: bool,
-    /// The connection ends, since its first call had no right to its place.
-    has_no_place: bool,
+    /// Why the connection ends, whatever else it has sent.
+    must_end: Option<MustEnd>,
+    /// Calls that end because a message of their streams was not kept.
+    oversized: Vec<u64>,
     /// Calls begun on this connection.
     begun: u64,
     in_flight: InFlight,
@@ -76,7 +88,8 @@ impl ServerSide {
             services_version: 0,
             is_known: false,
             is_told_to_leave: false,
-            has_no_place: false,
+            must_end: None,
+            oversized: Vec::new(),
             refused: None,
             begun: 0,
             in_flight,
@@ -134,7 +147,11 @@ impl ServerSide {
     }
 
     /// The connection has ended.
-    pub(crate) fn on_closed(&mut self) {
+    pub(crate) fn on_closed(&mut self, outbox: &Outbox, cause: &str) {
+        if let Some(ServerOwner { streams, .. }) = &outbox.server {
+            let (address, cause) = (self.peer.to_string(), cause.to_owned());
+            streams.close_all(&RpcError::Closed { address, cause, may_have_run: true });
+        }
         self.provider.connection_closed(self.standing);
         self.provider.note_unfinished(std::mem::take(&mut self.held_bytes), 0);
     }
@@ -163,8 +180,11 @@ impl ServerSide {
         }
         let outcome = self.dispatch_frames(outbox, turn);
         if let Some(ServerOwner { stages, .. }) = &outbox.server {
-            self.in_flight.end_cancelled(stages, |call_id| {
-                answer_itself(outbox, call_id, Status::Cancelled, "cancelled by its caller");
+            let oversized = std::mem::take(&mut self.oversized);
+            let text = "a stream's message beyond args_bytes_max";
+            self.in_flight.end_cancelled(stages, |call_id| match oversized.contains(&call_id) {
+                true => answer_itself(outbox, call_id, Status::BadRequest, text),
+                false => answer_itself(outbox, call_id, Status::Cancelled, "cancelled by its caller"),
             });
         }
         if let Err(refusal) = outcome {
@@ -172,7 +192,7 @@ impl ServerSide {
             self.provider.warnings.refused.warn(turn.nanos, text);
             return Err(refusal.to_string());
         }
-        if self.has_no_place {
+        if self.must_end == Some(MustEnd::NoPlace) {
             return Err("there is no place for it".to_owned());
         }
         if self.held_bytes > 0 || self.decoder.is_unfinished() {
@@ -214,8 +234,10 @@ impl ServerSide {
             turn.has_dispatched = true;
             self.received.frames += 1;
             self.dispatch(&mut frame, outbox, turn);
-            if self.has_no_place {
-                break;
+            match self.must_end {
+                None => {}
+                Some(MustEnd::NoPlace) => break,
+                Some(MustEnd::BeyondCredit) => return Err(Refusal::BeyondCredit),
             }
         }
         Ok(())
@@ -231,7 +253,7 @@ impl ServerSide {
         let config = &self.provider.config;
         if self.standing == Standing::Unproven {
             if !self.is_reserved(service) {
-                self.has_no_place = true;
+                self.must_end = Some(MustEnd::NoPlace);
                 return Some(format!(
                     "the server has {} connections, connections_max",
                     config.connections_max
@@ -306,6 +328,7 @@ impl ServerSide {
                 let _ = outbox.append(|buffer| put_pong(buffer, head.call_id));
                 return outbox.finish();
             }
+            Kind::Credit | Kind::Message | Kind::End => return self.dispatch_stream(frame, outbox),
             Kind::Unknown(kind) => {
                 let text = format!("a frame of the unknown kind {kind}");
                 let _ = outbox.append(|buffer| put_failure(buffer, head.call_id, Status::BadRequest, &text));
@@ -351,6 +374,26 @@ impl ServerSide {
         self.call_service(frame, responder, turn);
     }
 
+    /// What a client has to say of a stream; of one that has ended it is late.
+    fn dispatch_stream(&mut self, frame: &mut RequestFrame, outbox: &Outbox) {
+        let Some(ServerOwner { streams, .. }) = &outbox.server else { return };
+        let RequestHead { call_id, credit_bytes, kind, .. } = frame.head;
+        let Some(state) = streams.get(call_id) else { return };
+        match (kind, std::mem::replace(&mut frame.body, Ok(Bytes::new()))) {
+            (Kind::Credit, _) => state.grant(credit_bytes),
+            (Kind::End, _) => state.end(Ok(())),
+            (_, Ok(message)) => {
+                if !state.push(message) {
+                    self.must_end = Some(MustEnd::BeyondCredit);
+                }
+            }
+            (_, Err(_)) => {
+                self.oversized.push(call_id);
+                self.in_flight.cancel(call_id);
+            }
+        }
+    }
+
     /// Lets the service have the call, if there is one and it may be called.
     fn call_service(&mut self, frame: &mut RequestFrame, mut responder: Responder, turn: &mut Turn) {
         let head = &frame.head;
@@ -384,7 +427,7 @@ impl ServerSide {
             turn.called.push(entry.clone());
         }
         let args = std::mem::replace(&mut frame.body, Ok(Bytes::new())).unwrap_or_default();
-        let call = Call { method: head.method(), args };
+        let call = Call { method: head.method(), args, credit_bytes: head.credit_bytes };
         let inherited = Inherited { due, request_id };
         let reactor = &self.provider.reactor;
         reactor.shielded("a handler", || inherit::with(inherited, || entry.service.call(call, responder)));

@@ -10,6 +10,7 @@ use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
 use super::responder::Responder;
 use super::watch::Watch;
 use crate::config::ProviderConfig;
+use crate::error::RpcError;
 use crate::middleware::{CallSide, Observed, Refused};
 use crate::protocol::decoder::RequestFrame;
 use crate::protocol::encoder::put_failure;
@@ -81,6 +82,9 @@ pub(super) fn admit(
 
 /// Answers a call in its handler's place.
 pub(super) fn answer_itself(outbox: &Arc<Outbox>, call_id: u64, status: Status, text: &str) {
+    if let Some(ServerOwner { streams, .. }) = &outbox.server {
+        streams.close(call_id, || Err(RpcError::Status { status, text: text.to_owned() }));
+    }
     // A peer that takes nothing is cut by the replies that it does not take.
     let _ = outbox.append(|buffer| put_failure(buffer, call_id, status, text));
     outbox.finish();

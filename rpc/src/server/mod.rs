@@ -6,4 +6,6 @@ pub(crate) mod in_flight;
 pub(crate) mod provider;
 pub(crate) mod responder;
 pub(crate) mod service;
+pub(crate) mod streams;
+pub(crate) mod thread_pool;
 pub(crate) mod watch;

@@ -47,6 +47,15 @@ impl Responder {
         Responder { call_id, context, observed: None }
     }
 
+    pub(crate) fn call_id(&self) -> u64 {
+        self.call_id
+    }
+
+    /// Whether the caller can be told of a stream.
+    pub(crate) fn wants_framed_reply(&self) -> bool {
+        self.context.form == ReplyForm::Framed
+    }
+
     pub(crate) fn wants_reply(&self) -> bool {
         self.context.form != ReplyForm::None
     }
@@ -86,9 +95,10 @@ impl Responder {
     fn answer(&mut self, answer: Result<&dyn Body, (Status, &str)>) {
         self.context.is_answered = true;
         let CallContext { outbox, ticket, form, .. } = &self.context;
-        let Some(ServerOwner { provider, token, stages }) = &outbox.server else { return };
+        let Some(ServerOwner { provider, token, stages, streams }) = &outbox.server else { return };
         provider.call_answered();
         let is_first = ticket.is_none_or(|ticket| stages.end(ticket));
+        streams.close(self.call_id, || Ok(()));
         if let Some(observed) = self.observed.take() {
             let status = answer.as_ref().map_or_else(|failure| failure.0, |_| Status::Ok);
             let ended = Ended { status, took: observed.begun.elapsed(), was_awaited: is_first };

@@ -31,6 +31,12 @@ pub trait Service: Send + Sync + 'static {
     /// A panic in here is caught; the call is answered `INTERNAL`.
     fn call(&self, call: Call<'_>, responder: Responder);
 
+    /// Whether a method's requests or replies are a stream.
+    fn is_stream(&self, method: &[u8]) -> bool {
+        let _ = method;
+        false
+    }
+
     /// Called once after each poll turn in which [`Service::call`] was called: what was collected goes on as one batch.
     fn end_of_turn(&self) {}
 }
@@ -42,6 +48,8 @@ pub struct Call<'a> {
     pub method: &'a [u8],
     /// The serialized arguments, a slice of the receive buffer: it pins up to 64 KiB around it until dropped.
     pub args: Bytes,
+    /// Of a stream: bytes that the caller can take before it gives credit.
+    pub(crate) credit_bytes: u64,
 }
 
 /// Who asks, for how long, and whether it still waits. [`Responder::context`] has it.
