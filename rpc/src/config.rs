@@ -74,6 +74,9 @@ pub struct ProviderConfig {
     /// How long [`RpcProvider::stop`](crate::RpcProvider::stop) waits for calls in flight, for unsent replies
     /// and for peers to leave; default 1 s.
     pub drain_timeout: Duration,
+    /// How long a connection of ours is kept that says nothing while none of its calls is in flight; default 10 min. It is told
+    /// to leave, and closed when it has not after as long again. Connections of the origin are kept.
+    pub idle_timeout: Duration,
     /// How long a peer that has closed its sending side is kept for the replies it still awaits; default 10 s.
     pub half_closed_timeout: Duration,
     /// What happens around every call; default nothing.
@@ -99,6 +102,7 @@ impl Default for ProviderConfig {
             stalled_timeout: Duration::from_secs(30),
             default_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(600),
             half_closed_timeout: Duration::from_secs(10),
             middleware: MiddlewareStack::default(),
         }
@@ -163,6 +167,9 @@ pub struct ChannelConfig {
     /// Replies of one stream that have come and were not read, in bytes; default 64 KiB. The server sends no more until some
     /// are. One message may be larger.
     pub stream_window_bytes: usize,
+    /// Calls wait, as long as their deadlines allow, for a server that cannot be connected to, instead of failing at once with
+    /// the cause; default false. They are sent when a connection has been made, and cost no repetition of [`RetryConfig`].
+    pub wait_for_ready: bool,
     /// Which calls are sent again after a failure; default none.
     pub retry: RetryConfig,
     /// Shown to the server by each connection's first frame; default none. Origin servers are shown nothing.
@@ -187,6 +194,7 @@ impl Default for ChannelConfig {
             args_bytes_max: 64 << 20,
             reply_bytes_max: 64 << 20,
             stream_window_bytes: 64 << 10,
+            wait_for_ready: false,
             retry: RetryConfig::default(),
             auth_token: AuthToken::default(),
             middleware: MiddlewareStack::default(),

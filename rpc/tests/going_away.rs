@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use rpc::protocol::encoder::{Names, put_call};
+use rpc::protocol::encoder::{Names, put_call, put_legacy_call};
 use rpc::protocol::reply_decoder::ReplyDecoder;
 use rpc::{
     ChannelConfig, ChannelState, ProviderConfig, Reactor, ReactorConfig, RetryConfig, RetryPolicy,
@@ -92,6 +92,34 @@ fn a_call_refused_between_two_servers_does_not_keep_the_channel_from_the_next() 
     });
     assert_eq!(old_call.wait(), Ok(Text::new("old")));
     assert_eq!(call(&channel, &ECHO, "at the next server").unwrap(), Text::new("at the next server"));
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_told_to_leave_and_then_closed_the_origins_are_kept() {
+    let idle_timeout = Duration::from_millis(50);
+    let ends =
+        Ends::with(ProviderConfig { idle_timeout, ..ProviderConfig::default() }, TestService::default());
+    let channel = ends.channel();
+    assert!(call(&channel, &ECHO, "x").is_ok());
+    let mut origin = raw::connect(ends.address);
+    let mut call_of_origin = Vec::new();
+    put_legacy_call(&mut call_of_origin, Names::Plain("test", "Echo"), &Text::new("x"), 3);
+    origin.write_all(&call_of_origin).unwrap();
+    assert_eq!(origin.read(&mut [0; 16]).unwrap(), 3);
+    let mut stays = raw::connect(ends.address);
+    stays.write_all(&raw::request("Echo", 1, b"x")).unwrap();
+    // Its reply, the word that it should leave, and the end.
+    let mut received = Vec::new();
+    stays.read_to_end(&mut received).unwrap();
+    assert!(received.ends_with(&[0xff, 0x01, 0x30, 1]), "{received:x?}");
+    let until = Instant::now() + LONG;
+    while channel.state() != ChannelState::Idle {
+        assert!(Instant::now() < until);
+        thread::yield_now();
+    }
+    assert!(call(&channel, &ECHO, "on a new connection").is_ok());
+    origin.write_all(&call_of_origin).unwrap();
+    assert_eq!(origin.read(&mut [0; 16]).unwrap(), 3);
 }
 
 #[test]

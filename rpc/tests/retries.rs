@@ -66,11 +66,33 @@ fn what_may_have_run_is_repeated_only_if_it_is_idempotent() {
 
 #[test]
 fn a_server_that_comes_late_is_reached_without_an_error() {
+    reach_late_server(config(quick(100_000), Vec::new(), 100_000));
+    let wait_for_ready = ChannelConfig { wait_for_ready: true, ..ChannelConfig::default() };
+    reach_late_server(wait_for_ready);
+}
+
+#[test]
+fn a_call_that_waits_for_its_server_ends_with_its_deadline_and_the_cause() {
     let ends = Ends::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let channel = RpcChannel::new(&ends.client, &address, config(quick(100_000), Vec::new(), 100_000));
+    let config = ChannelConfig { wait_for_ready: true, ..ChannelConfig::default() };
+    let channel = RpcChannel::new(&ends.client, &address, config);
+    let controller = RpcController::new();
+    controller.set_timeout(Duration::from_millis(200));
+    let begun = Instant::now();
+    let error = channel.call::<_, Text>(&ECHO, &controller, &Text::new("x")).unwrap_err();
+    assert!(matches!(error, RpcError::Connect { .. }), "{error:?}");
+    assert!(begun.elapsed() > Duration::from_millis(50), "more than the first pause");
+}
+
+fn reach_late_server(config: ChannelConfig) {
+    let ends = Ends::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let channel = RpcChannel::new(&ends.client, &address, config);
     let states = channel.clone();
     let (sender, is_waiting) = mpsc::sync_channel(1);
     states.on_state_change(move |state| {

@@ -164,7 +164,7 @@ fn both_ways_at_once_and_many_streams_beside_each_other() {
                 let (mut requests, mut replies) =
                     channel.call_both_ways::<Text, Text>(&ECHO_ALL, &RpcController::new());
                 // More than a window lies between the two.
-                let text = |number: usize| Text::new(vec![lane; number % 5_000]);
+                let text = move |number: usize| Text::new(vec![lane; number % 5_000]);
                 let writing = thread::spawn(move || {
                     (0..500).for_each(|number| requests.send(&text(number)).unwrap());
                     requests.end();

@@ -70,6 +70,9 @@ impl RetryConfig {
     }
 }
 
+/// A call that waits for a connection rests so long at least.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 /// What the channel may spend on repetitions, in hundredths of one.
 pub(super) struct Budget(AtomicU64);
 
@@ -131,7 +134,8 @@ impl Core {
         completion: Completion,
         must_flush: bool,
     ) {
-        let Some(policy) = self.config.retry.policy_of(method) else {
+        let own = self.config.retry.policy_of(method);
+        let Some(policy) = own.or(self.config.wait_for_ready.then_some(RetryPolicy::ONCE)) else {
             if let Some((call_id, _)) = self.start(method, controller.timeout(), body, completion, must_flush)
             {
                 controller.note_call(self, call_id);
@@ -175,15 +179,30 @@ impl Repeated {
     }
 
     fn on_outcome(mut self, outcome: Outcome) {
+        if self.core.config.wait_for_ready
+            && matches!(&outcome, Err(RpcError::Connect { .. } | RpcError::Resolve { .. }))
+        {
+            // It has not been an attempt of the call's: the next is made when the channel makes its own.
+            self.attempts -= 1;
+            self.outcome = Some(outcome);
+            let pause = self.core.pause_left().max(MILLISECOND);
+            return self.rest(pause);
+        }
         let is_worth_it =
             matches!(&outcome, Err(error) if may_be_repeated(error, self.method.is_idempotent()));
         self.outcome = Some(outcome);
         if !is_worth_it || self.attempts >= self.policy.attempts_max {
             return;
         }
-        let pause = backoff(self.attempts, self.policy.pause_min, self.policy.pause_max);
-        let has_time = read_clock().1.saturating_add(nanos_in(pause)) < self.due;
-        if has_time && self.core.budget.spend() {
+        if self.core.budget.spend() {
+            let pause = backoff(self.attempts, self.policy.pause_min, self.policy.pause_max);
+            self.rest(pause);
+        }
+    }
+
+    /// Tries again after a pause, if that is before the deadline.
+    fn rest(self, pause: Duration) {
+        if read_clock().1.saturating_add(nanos_in(pause)) < self.due {
             let reactor = self.core.reactor().clone();
             reactor.run_after(pause, Box::new(move || self.attempt(true)));
         }

@@ -60,6 +60,14 @@ impl Core {
         }
     }
 
+    /// What is left of the pause before the next attempt to connect; nothing if there is none.
+    pub(super) fn pause_left(&self) -> Duration {
+        match self.channel_state() {
+            ChannelState::Waiting { pause, .. } => pause,
+            _ => Duration::ZERO,
+        }
+    }
+
     pub(super) fn observe(self: &Arc<Core>, observer: Observer) {
         *lock(&self.watch.observer) = Some(observer);
         *lock(&self.watch.told) = None;

@@ -300,10 +300,18 @@ impl ServerSide {
                 .warn(now, || format!("{} does not finish its frame: connection cut", self.peer));
             return Err("the peer does not finish its frame");
         };
+        let idle_timeout = nanos_in(config.idle_timeout);
+        let (is_idle, idle_due) = self.watch.check_idle(now, idle_timeout, self.received);
+        if is_idle && self.calls_in_flight(outbox) == 0 {
+            if self.is_told_to_leave {
+                return Err("idle for too long");
+            }
+            self.tell_to_leave(outbox);
+        }
         if self.first_call_due <= now {
             return Err("its first call did not come");
         }
-        next = next.min(due).min(self.first_call_due);
+        next = next.min(due).min(idle_due).min(self.first_call_due);
         self.watch.looked(next);
         Ok(next)
     }
@@ -314,6 +322,11 @@ impl ServerSide {
         let shows_token_late = self.is_known && !head.auth_token().is_empty();
         if !self.is_known {
             self.is_known = true;
+            if let (false, Some(ServerOwner { token, .. })) = (is_legacy, &outbox.server) {
+                let due = turn.nanos.saturating_add(nanos_in(self.provider.config.idle_timeout));
+                self.watch.watch_idle(self.received, due);
+                self.watch.note_due(due, *token, turn, &outbox.reactor);
+            }
             let middleware = &self.provider.config.middleware;
             let ask = || middleware.connected(self.peer, head.auth_token()).err();
             self.refused = shielded(&self.provider, ask).map(Box::new);

@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     unfinished: Option<Progress>,
     /// How many frames had come before it.
     unfinished_frame: u64,
+    /// The whole connection, in bytes received.
+    idle: Option<Progress>,
 }
 
 /// How much has come from a peer.
@@ -81,6 +83,22 @@ impl Watch {
 }
 
 impl Watch {
+    /// The connection must have said something by `due`.
+    pub(crate) fn watch_idle(&mut self, received: Received, due: Nanos) {
+        self.idle = Some(Progress { from: received.bytes, due });
+    }
+
+    /// Whether nothing has been said for a whole `timeout`; with when to look again.
+    pub(crate) fn check_idle(&mut self, now: Nanos, timeout: Nanos, received: Received) -> (bool, Nanos) {
+        let Some(idle) = &mut self.idle else { return (false, NEVER) };
+        if idle.due > now {
+            return (false, idle.due);
+        }
+        let is_idle = idle.from == received.bytes;
+        *idle = Progress { from: received.bytes, due: now.saturating_add(timeout) };
+        (is_idle, idle.due)
+    }
+
     /// A frame has come in part: by `due` it must be whole or have grown. Returns whether that is news.
     pub(crate) fn watch_unfinished(&mut self, received: Received, due: Nanos) -> bool {
         let is_news = self.unfinished.is_none();
