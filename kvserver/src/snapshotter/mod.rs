@@ -22,6 +22,7 @@ use raft::sync::PopTimeout;
 pub use desk::{DeskFull, LoadError, SnapshotDesk, Task};
 
 use crate::shared_state::SharedState;
+use receiving::Received;
 use sending::Sendings;
 use writing::{Compaction, Writing};
 
@@ -39,6 +40,8 @@ pub struct Snapshotter {
     writing: Option<Writing>,
     compaction: Option<Compaction>,
     sendings: Sendings,
+    /// A snapshot that has come whole and is to be installed in the next turn.
+    received: Option<Received>,
     /// Received snapshots that the apply-loop has not loaded yet.
     restoring: Vec<PinnedSnapshot>,
 }
@@ -72,14 +75,27 @@ impl Snapshotter {
         chunks: Arc<dyn ChunkSender>,
     ) -> Snapshotter {
         desk.note_newest_bytes(files.newest_bytes());
-        let (writing, compaction, sendings, restoring) = Default::default();
-        Snapshotter { node, desk, state, disk, files, chunks, writing, compaction, sendings, restoring }
+        let (writing, compaction, sendings) = Default::default();
+        let (received, restoring) = Default::default();
+        Snapshotter {
+            node,
+            desk,
+            state,
+            disk,
+            files,
+            chunks,
+            writing,
+            compaction,
+            sendings,
+            received,
+            restoring,
+        }
     }
 
     /// The `snapshotter` thread: turns until the desk is closed.
     pub fn run(&mut self) {
         loop {
-            let task = if self.writing.is_some() {
+            let task = if self.writing.is_some() || self.received.is_some() {
                 self.desk.wait(Some(Duration::ZERO))
             } else if self.compaction.is_some() {
                 self.desk.wait(Some(COMPACTION_PAUSE))
@@ -99,7 +115,7 @@ impl Snapshotter {
 
     /// Whether there is nothing to go on with unless a task comes.
     pub fn is_resting(&self) -> bool {
-        self.writing.is_none() && self.compaction.is_none()
+        self.writing.is_none() && self.received.is_none() && self.compaction.is_none()
     }
 
     /// Does `task`, if there is one, and the next step of what is being written.
@@ -107,6 +123,8 @@ impl Snapshotter {
     /// # Errors
     /// When the disk breaks.
     pub fn turn(&mut self, task: Option<Task>) -> Result<(), Broken> {
+        // Before another chunk may begin another file.
+        self.finish_receiving()?;
         match task {
             Some(Task::Write { frozen, last }) => self.begin_writing(frozen, last)?,
             Some(Task::Send { to, term }) => self.begin_sending(to, term)?,

@@ -35,8 +35,13 @@ impl Snapshotter {
             ChunkVerdict::StaleTerm(newer) => response.term = newer.0,
             ChunkVerdict::NotNeeded => (response.accepted, response.installed) = (true, true),
             ChunkVerdict::Wanted => match self.store_chunk(from, last, &request) {
-                Ok(Progress::Missing(offset)) => (response.accepted, response.next_offset) = (true, offset),
-                Ok(Progress::Whole) => (response.accepted, response.installed) = (true, true),
+                Ok(missing) if missing < request.file_bytes => {
+                    (response.accepted, response.next_offset) = (true, missing);
+                }
+                Ok(_) => {
+                    self.received = Some(Received { from, response, answer });
+                    return Ok(());
+                }
                 Err(SnapshotError::Disk(error)) => return Err(error.into()),
                 Err(refused) => warn!("a snapshot from node {from} is refused: {refused}"),
             },
@@ -45,18 +50,45 @@ impl Snapshotter {
         Ok(())
     }
 
+    /// Makes a file that has all its bytes durable, checks it, and has the core begin its log behind it. What the core
+    /// has heard since the last chunk came counts: it may not want the snapshot any more.
+    pub(super) fn finish_receiving(&mut self) -> Result<(), Broken> {
+        let Some(Received { from, mut response, answer }) = self.received.take() else { return Ok(()) };
+        match self.files.finish_receive(&mut *self.disk) {
+            Ok(meta) => {
+                self.install(meta);
+                (response.accepted, response.installed) = (true, true);
+            }
+            Err(SnapshotError::Disk(error)) => return Err(error.into()),
+            Err(refused) => warn!("a snapshot from node {from} is refused: {refused}"),
+        }
+        answer(response);
+        Ok(())
+    }
+
+    fn install(&mut self, meta: SnapshotMeta) {
+        self.desk.note_newest_bytes(self.files.newest_bytes());
+        // Held until the apply-loop has loaded it, also if newer ones come meanwhile.
+        self.restoring.extend(self.files.pin(meta.last));
+        let verdict = self.node.with_core(|core| core.install_snapshot(meta));
+        if verdict == Ok(InstallVerdict::Installed) {
+            self.let_log_go();
+        }
+    }
+
     /// Lets go of received snapshots whose state has been loaded, or passed by.
     pub(super) fn unpin_restored(&mut self) {
         let applied = self.state.applied_index();
         self.restoring.retain(|snapshot| snapshot.meta().last.index.0 > applied);
     }
 
+    /// Returns where the first missing byte of the file is.
     fn store_chunk(
         &mut self,
         from: NodeId,
         last: EntryId,
         request: &InstallSnapshotRequest,
-    ) -> Result<Progress, SnapshotError> {
+    ) -> Result<u64, SnapshotError> {
         if crc32fast::hash(&request.data) != request.data_crc32 {
             return Err(SnapshotError::Rejected("a chunk's checksum is wrong"));
         }
@@ -66,26 +98,13 @@ impl Snapshotter {
         if missing == 0 && request.offset == 0 {
             info!("node {from} sends a snapshot up to index {}, {} bytes", last.index, request.file_bytes);
         }
-        let missing = self.files.receive_chunk(&mut *self.disk, request.offset, request.data.clone())?;
-        if missing < request.file_bytes {
-            return Ok(Progress::Missing(missing));
-        }
-        let meta = self.files.finish_receive(&mut *self.disk)?;
-        self.desk.note_newest_bytes(self.files.newest_bytes());
-        // Held until the apply-loop has loaded it, also if newer ones come meanwhile.
-        self.restoring.extend(self.files.pin(meta.last));
-        let verdict = self.node.with_core(|core| core.install_snapshot(meta));
-        if verdict == Ok(InstallVerdict::Installed) {
-            self.let_log_go();
-        }
-        Ok(Progress::Whole)
+        self.files.receive_chunk(&mut *self.disk, request.offset, request.data.clone())
     }
 }
 
-/// How far a received snapshot has come.
-enum Progress {
-    /// Bytes from this offset on are missing.
-    Missing(u64),
-    /// It is installed, or not needed any more.
-    Whole,
+/// A snapshot whose last chunk is stored; the answer to that chunk says what became of it.
+pub(super) struct Received {
+    from: NodeId,
+    response: InstallSnapshotResponse,
+    answer: ChunkAnswer,
 }
