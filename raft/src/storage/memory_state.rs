@@ -4,7 +4,7 @@
 //! the directory, onto the durable side. A power failure plays some of them and throws the rest away. File names and
 //! file contents are apart: a synced file whose name was not synced is gone, as POSIX permits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rand::RngExt;
@@ -164,8 +164,9 @@ impl State {
             }
             DiskOp::List => return Ok(Outcome::Files(self.list())),
             DiskOp::SyncDirectory => {
-                self.pending_names.clear();
-                self.durable_names.clone_from(&self.names);
+                for step in std::mem::take(&mut self.pending_names) {
+                    apply_names(&mut self.durable_names, &step.changes);
+                }
                 self.drop_nameless();
             }
         }
@@ -284,7 +285,10 @@ impl State {
 
     /// Forgets contents that have no name on either side any more.
     fn drop_nameless(&mut self) {
-        let named: Vec<u64> = self.names.values().chain(self.durable_names.values()).copied().collect();
+        if self.contents.len() == self.names.len() {
+            return;
+        }
+        let named: BTreeSet<u64> = self.names.values().chain(self.durable_names.values()).copied().collect();
         self.contents.retain(|number, _| named.contains(number));
     }
 }
