@@ -32,6 +32,13 @@ pub struct ServerConfig {
     pub value_bytes_max: usize,
     /// Entries proposed and not yet committed. Beyond it writes are answered `BUSY`. Default 64 MiB.
     pub uncommitted_bytes_max: usize,
+    /// Entries in one message to a peer; one entry may be larger. Default 1 MiB, so that heartbeats pass.
+    pub append_bytes_max: u64,
+    /// Messages with entries on their way to one peer; what comes later shares a message. Default 256.
+    pub inflight_messages_max: usize,
+    /// Committed entries handed out and not yet applied. Beyond it nothing more is handed out, and writes are answered
+    /// `BUSY`. Default 64 MiB.
+    pub unapplied_bytes_max: u64,
     /// Batches of committed entries between Raft and the apply-loop. When full the applier waits. Default 64.
     pub apply_queue_batches: usize,
     /// Client and peer connections. Beyond it none is accepted until one closes. Default 10,000.
@@ -63,6 +70,9 @@ impl ServerConfig {
             key_bytes_max: 64 << 10,
             value_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,
+            append_bytes_max: 1 << 20,
+            inflight_messages_max: 256,
+            unapplied_bytes_max: 64 << 20,
             apply_queue_batches: 64,
             connections_max: 10_000,
             calls_in_flight_max: 65_536,

@@ -138,6 +138,9 @@ fn core_config(config: &ServerConfig) -> Result<Config, StartError> {
         election_ticks_max: ticks(config.election_max_ms),
         trailing_entries: config.trailing_entries,
         uncommitted_bytes_max: config.uncommitted_bytes_max as u64,
+        append_bytes_max: config.append_bytes_max,
+        inflight_messages_max: config.inflight_messages_max,
+        unapplied_bytes_max: config.unapplied_bytes_max,
         ..Config::new(NodeId(config.node_id), voters)
     };
     core.validate().map_err(|error| StartError::Config(error.to_string()))?;

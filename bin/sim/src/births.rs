@@ -10,10 +10,13 @@ use crate::plan::MS;
 use crate::simulation::{Phase, Planned, Simulation};
 use crate::violation::Violation;
 
+/// How many ticks the slowest clock has while a right one has a thousand.
+pub(crate) const SLOWEST_CLOCK_PERMILLE: u64 = 800;
+
 impl Simulation<'_> {
     /// A node is started on its files.
     pub(crate) fn give_birth(&mut self, node: usize) -> Result<(), Violation> {
-        let can_fail = self.is_trouble() && self.plan.has(Fault::PowerOffInOperation);
+        let can_fail = self.is_rough() && self.plan.has(Fault::PowerOffInOperation);
         let machine = &mut self.machines[node];
         machine.birth_is_scheduled = false;
         if machine.node.is_some() || machine.is_out {
@@ -37,7 +40,8 @@ impl Simulation<'_> {
         match VirtualNode::start(&birth) {
             Ok((alive, restored)) => {
                 machine.node = Some(alive);
-                machine.is_scheduled.fill(false);
+                machine.due.fill(None);
+                machine.stalled_until.fill(0);
                 machine.questions.clear();
                 machine.exit_is_scheduled = false;
                 machine.paused_until = 0;
@@ -83,11 +87,11 @@ impl Simulation<'_> {
     }
 
     fn draw_clock(&mut self, node: usize) {
-        let has_drift = self.is_trouble() && self.plan.has(Fault::ClockDrift);
+        let has_drift = self.plan.has(Fault::ClockDrift);
         if has_drift {
             self.counters.count(Fault::ClockDrift);
         }
-        let speed = if has_drift { self.strike_dice.between(800, 1250) } else { 1000 };
+        let speed = if has_drift { self.strike_dice.between(SLOWEST_CLOCK_PERMILLE, 1250) } else { 1000 };
         self.machines[node].clock.set_speed(self.now, speed);
     }
 
@@ -121,8 +125,8 @@ impl Simulation<'_> {
     /// The process of a node that had stopped ends.
     pub(crate) fn exit(&mut self, node: usize, life: u32) -> Result<(), Violation> {
         let machine = &self.machines[node];
-        // A rolling restart ends with the trouble.
-        if machine.life == life && (machine.exit_is_scheduled || self.is_trouble()) {
+        // A rolling restart ends where nothing further goes wrong.
+        if machine.life == life && (machine.exit_is_scheduled || self.is_rough()) {
             self.kill(node);
         }
         Ok(())
@@ -189,8 +193,7 @@ impl Simulation<'_> {
             self.events.schedule(self.now + MS, Event::Birth { node });
             return;
         }
-        // Longer than the strikes are apart: some of the time somebody is missing, but not everybody all the time.
-        let longest = self.plan.strike_gap_us.min(6_000 * MS);
+        let longest = self.plan.absence_us_max;
         let after = match self.strike_dice.place(3) {
             0 => self.strike_dice.between(1, longest / 20),
             1 => self.strike_dice.between(1, longest / 4),

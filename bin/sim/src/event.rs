@@ -68,8 +68,10 @@ pub(crate) enum Event {
     ClientTimer { client: usize },
     /// A client has thought of something to do.
     Idea { client: usize },
-    /// Something goes wrong.
-    Strike,
+    /// Something goes wrong: to this node, or to whom the dice choose, who also choose when the next does.
+    Strike { aimed_at: Option<usize> },
+    /// Things may go wrong again.
+    LullEnds,
     /// Something that went wrong is right again.
     Relief(Relief),
     /// A node is started.

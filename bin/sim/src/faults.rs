@@ -39,6 +39,8 @@ pub enum Fault {
     PowerLossOfAll,
     /// A process stands still for a while and goes on.
     Pause,
+    /// One thread of a process is not scheduled for a while.
+    Stall,
     /// A node's clock runs too fast or too slow.
     ClockDrift,
     /// A node's clock jumps ahead.
@@ -56,7 +58,7 @@ pub enum Fault {
 }
 
 /// All of them, in the order of the closing line.
-pub const FAULTS: [Fault; 24] = [
+pub const FAULTS: [Fault; 25] = [
     Fault::Loss,
     Fault::Duplication,
     Fault::Delay,
@@ -74,6 +76,7 @@ pub const FAULTS: [Fault; 24] = [
     Fault::PowerOffInOperation,
     Fault::PowerLossOfAll,
     Fault::Pause,
+    Fault::Stall,
     Fault::ClockDrift,
     Fault::ClockJump,
     Fault::SlowDisk,
@@ -104,6 +107,7 @@ impl Fault {
             Fault::PowerOffInOperation => "off-in-operation",
             Fault::PowerLossOfAll => "all-off",
             Fault::Pause => "paused",
+            Fault::Stall => "stalled",
             Fault::ClockDrift => "drifted",
             Fault::ClockJump => "clock-jumped",
             Fault::SlowDisk => "slow-disk",
@@ -147,6 +151,8 @@ pub struct Counters {
     pub snapshots: u64,
     /// Lives of nodes, the first ones included.
     pub lives: u64,
+    /// Lulls in which the cluster had to serve.
+    pub lulls: u64,
     /// Starts that were refused because a file is damaged.
     pub refusals: u64,
     /// Events of the simulation.
@@ -178,6 +184,7 @@ impl Counters {
         self.entries += other.entries;
         self.snapshots += other.snapshots;
         self.lives += other.lives;
+        self.lulls += other.lulls;
         self.refusals += other.refusals;
         self.events += other.events;
         self.simulated_us += other.simulated_us;
@@ -189,7 +196,7 @@ impl fmt::Display for Counters {
         write!(
             f,
             "simulated-s={} operations={} unknown={} failed={} leaders={} entries={} snapshots-received={} lives={} \
-             refused-starts={} events={}",
+             lulls={} refused-starts={} events={}",
             self.simulated_us / 1_000_000,
             self.operations,
             self.unknown,
@@ -198,6 +205,7 @@ impl fmt::Display for Counters {
             self.entries,
             self.snapshots,
             self.lives,
+            self.lulls,
             self.refusals,
             self.events
         )?;

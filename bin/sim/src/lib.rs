@@ -8,9 +8,11 @@
 //! # What a seed is
 //!
 //! [`Plan::draw`] draws the cluster (1 to 7 nodes), its timeouts and bounds, the clients, the workload, and which kinds of
-//! faults ([`Fault`]) there are. At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in
-//! trouble; then everything is made right, and the cluster must serve within five election timeouts and come to rest in
-//! one state.
+//! faults ([`Fault`]) there are, how often they strike the leader or whoever was just elected, and each node's settings.
+//! At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in trouble. Now and then there is a
+//! lull: nothing further goes wrong, but what is wrong stays so, and if more than half of the nodes are sound and reach
+//! each other, they must serve within five election timeouts. In the end everything is made right, and the cluster must
+//! serve within five election timeouts and come to rest in one state.
 //!
 //! # What is checked
 //!
@@ -46,6 +48,7 @@ mod event;
 mod faults;
 mod links;
 mod local_clock;
+mod lulls;
 pub mod minimize;
 mod node;
 mod people;

@@ -7,12 +7,20 @@ pub(crate) struct Links {
     cut: Vec<bool>,
     sent: Vec<u64>,
     arrived: Vec<u64>,
+    /// Messages up to this number do not arrive any more.
+    forgotten: Vec<u64>,
 }
 
 impl Links {
     pub(crate) fn new(sites: usize) -> Links {
         let links = sites * sites;
-        Links { sites, cut: vec![false; links], sent: vec![0; links], arrived: vec![0; links] }
+        Links {
+            sites,
+            cut: vec![false; links],
+            sent: vec![0; links],
+            arrived: vec![0; links],
+            forgotten: vec![0; links],
+        }
     }
 
     fn place(&self, from: usize, to: usize) -> usize {
@@ -34,6 +42,11 @@ impl Links {
         self.cut(other, one);
     }
 
+    /// Whether everybody reaches everybody.
+    pub(crate) fn are_whole(&self) -> bool {
+        !self.cut.contains(&true)
+    }
+
     /// Everybody reaches everybody.
     pub(crate) fn mend(&mut self) {
         self.cut.fill(false);
@@ -44,6 +57,16 @@ impl Links {
         let place = self.place(from, to);
         self.sent[place] += 1;
         self.sent[place]
+    }
+
+    /// What is on its way now gets lost.
+    pub(crate) fn forget(&mut self) {
+        self.forgotten.clone_from(&self.sent);
+    }
+
+    /// Whether this message got lost on its way.
+    pub(crate) fn is_forgotten(&self, from: usize, to: usize, number: u64) -> bool {
+        number <= self.forgotten[self.place(from, to)]
     }
 
     /// A message arrives; whether a later one arrived before it.

@@ -97,7 +97,8 @@ impl VirtualNode {
         let Birth { plan, id, life, files, clock } = *birth;
         let config = server_config(plan, id);
         let mut log_disk = SharedDisk(Arc::new(Mutex::new(MemoryDisk::held(files))));
-        let wal_config = WalConfig { segment_bytes: plan.segment_bytes, ..WalConfig::new(id + 1) };
+        let wal_config =
+            WalConfig { segment_bytes: plan.settings[id as usize].segment_bytes, ..WalConfig::new(id + 1) };
         let recovery = recover(&mut log_disk, wal_config, life > 1).map_err(|error| error.to_string())?;
         let Recovery { wal, restored, snapshots, .. } = recovery;
         let desk_files = files.clone();
@@ -280,10 +281,14 @@ fn server_config(plan: &Plan, id: u64) -> ServerConfig {
     config.heartbeat_ms = plan.heartbeat_ms;
     config.election_min_ms = plan.election_min_ms;
     config.election_max_ms = plan.election_max_ms;
-    config.snapshot_log_bytes = plan.snapshot_log_bytes;
-    config.trailing_entries = plan.trailing_entries;
-    config.apply_queue_batches = plan.apply_queue_batches;
-    config.uncommitted_bytes_max = plan.uncommitted_bytes_max;
+    let settings = &plan.settings[id as usize];
+    config.snapshot_log_bytes = settings.snapshot_log_bytes;
+    config.trailing_entries = settings.trailing_entries;
+    config.apply_queue_batches = settings.apply_queue_batches;
+    config.uncommitted_bytes_max = settings.uncommitted_bytes_max;
+    config.append_bytes_max = settings.append_bytes_max;
+    config.inflight_messages_max = settings.inflight_messages_max;
+    config.unapplied_bytes_max = settings.unapplied_bytes_max;
     config
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use clerk::machine::{Action, CallId};
-use clerk::{Operation, Verdict};
+use clerk::{Operation, Request, Verdict};
 
 use crate::checks::store::check_acknowledged;
 use crate::event::{Event, Parcel};
@@ -94,6 +94,9 @@ impl Simulation<'_> {
                     let at = self.now + micros(timeout);
                     self.events.schedule(at, Event::CallTimeout { client, call, number });
                     self.say_of_client(client, || format!("asks node {to}, attempt {number}"));
+                    if let Request::Write { operation, stamp } = &request {
+                        self.history.sent(client, operation, (stamp.client_id, stamp.seq));
+                    }
                     let attempt = Attempt { client, number };
                     self.send(self.machines.len() + client, to, Parcel::Request { attempt, request });
                 }

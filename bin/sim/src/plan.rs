@@ -1,5 +1,6 @@
 //! What a seed draws before the run begins: the cluster, its settings, the clients, and what may go wrong.
 
+use crate::births::SLOWEST_CLOCK_PERMILLE;
 use crate::dice::Dice;
 use crate::faults::{FAULTS, Fault};
 use crate::workload::Workload;
@@ -36,6 +37,14 @@ pub struct Plan {
     pub operations_min: u64,
     /// The longest pause between two strikes.
     pub strike_gap_us: u64,
+    /// Strikes aimed at the leader, in a thousand.
+    pub aimed_permille: u64,
+    /// Elections after which the new leader is struck, in a thousand.
+    pub election_struck_permille: u64,
+    /// Strikes after which nothing further goes wrong for a while, in a thousand.
+    pub lull_permille: u64,
+    /// How long a node that died stays away, at most.
+    pub absence_us_max: u64,
     /// Messages lost and doubled, in a thousand.
     pub loss_permille: u64,
     /// See there.
@@ -50,14 +59,21 @@ pub struct Plan {
     pub disk_us: (u64, u64),
     /// How long a thread takes to wake up and do a turn, at most.
     pub turn_us_max: u64,
-    /// Whether the log writer hands the disk a batch before the last one is durable.
-    pub pipelined_log: bool,
     /// Milliseconds.
     pub heartbeat_ms: u64,
     /// Milliseconds.
     pub election_min_ms: u64,
     /// Milliseconds.
     pub election_max_ms: u64,
+    /// What each node is set to. Mostly the same; while an operator changes settings they differ.
+    pub settings: Vec<Settings>,
+}
+
+/// The settings of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether the log writer hands the disk a batch before the last one is durable.
+    pub pipelined_log: bool,
     /// Bytes of log after which a snapshot is taken.
     pub snapshot_log_bytes: u64,
     /// Entries kept behind a snapshot.
@@ -66,6 +82,12 @@ pub struct Plan {
     pub apply_queue_batches: usize,
     /// Bytes of entries proposed and not committed.
     pub uncommitted_bytes_max: usize,
+    /// Bytes of entries in one message between nodes.
+    pub append_bytes_max: u64,
+    /// Messages with entries on their way to one peer.
+    pub inflight_messages_max: usize,
+    /// Bytes of entries handed to the apply-loop and not applied.
+    pub unapplied_bytes_max: u64,
     /// Size of a log segment.
     pub segment_bytes: u64,
 }
@@ -80,42 +102,42 @@ impl Plan {
         let faults = draw_faults(&mut dice, nodes, workload);
         let has = |fault| faults.contains(&fault);
         let election_min_ms = dice.between(100, 400);
-        let large = workload == Workload::Large;
         let base_us = dice.one(&[50, 200, 1_000, 5_000]);
-        let snapshot_log_bytes =
-            dice.one(&[1_500, 4_000, 10_000, 50_000, 1 << 20]) * if large { 20 } else { 1 };
-        // Letting go of many small segments at once, one after the other, would keep a slow disk busy for seconds.
-        let segment_bytes_min = (snapshot_log_bytes / 16).max(if large { 32 << 10 } else { 0 });
+        let strike_gap_us = match workload {
+            Workload::Churn => dice.between(300, 1_500) * MS,
+            _ => dice.between(1_000, 8_000) * MS,
+        };
         Plan {
             seed,
             workload,
             nodes,
             clients: dice.between(5, 8) as usize,
             operations_at_once: dice.between(1, 3),
-            think_us_max: dice.between(100, 300) * MS,
+            think_us_max: dice.between(100, 300) * if workload == Workload::Large { 3 * MS } else { MS },
             keys: workload.keys(&mut dice),
             trouble_us: dice.between(60, 75) * SECOND,
             operations_min: 1_000,
-            strike_gap_us: match workload {
-                Workload::Churn => dice.between(300, 1_500) * MS,
-                _ => dice.between(1_000, 8_000) * MS,
+            strike_gap_us,
+            aimed_permille: dice.one(&[0, 300, 700]),
+            election_struck_permille: dice.one(&[0, 100, 400]),
+            lull_permille: dice.one(&[20, 60]),
+            // Mostly short of the next strike: some of the time somebody is missing, but not everybody all the time.
+            absence_us_max: match dice.permille(200) {
+                true => 30 * SECOND,
+                false => strike_gap_us.min(6 * SECOND),
             },
             loss_permille: if has(Fault::Loss) { dice.skewed(1, 300) } else { 0 },
             duplication_permille: if has(Fault::Duplication) { dice.skewed(1, 500) } else { 0 },
             slow_permille: if has(Fault::Delay) { dice.skewed(1, 300) } else { 0 },
             slow_us_max: dice.between(5, 3_000) * MS,
             delay_us: (base_us / 4, base_us * dice.between(1, 5)),
-            disk_us: (20, dice.one(&[100, 500, 2_000, 10_000])),
-            turn_us_max: dice.one(&[5, 50, 500]),
-            pipelined_log: dice.permille(300),
+            // An election waits for several syncs, one after the other: it cannot be shorter than they are.
+            disk_us: (20, dice.one(&[100, 500, 2_000, 10_000, 40_000]).min(election_min_ms * MS / 8)),
+            turn_us_max: dice.one(&[5, 50, 500, 3_000]),
             heartbeat_ms: dice.between(10, 40),
             election_min_ms,
             election_max_ms: election_min_ms + dice.between(50, 300),
-            snapshot_log_bytes,
-            trailing_entries: dice.one(&[0, 4, 50, 1_000]),
-            apply_queue_batches: dice.one(&[1, 2, 8, 64]),
-            uncommitted_bytes_max: dice.one(&[2_000, 20_000, 1 << 20]) * if large { 20 } else { 1 },
-            segment_bytes: dice.one(&[1 << 10, 4 << 10, 32 << 10, 256 << 10]).max(segment_bytes_min),
+            settings: draw_settings(&mut dice, nodes, workload),
             faults,
         }
     }
@@ -134,6 +156,8 @@ impl Plan {
             delay_us: (50, 250),
             disk_us: (20, 500),
             turn_us_max: 50,
+            lull_permille: 0,
+            settings: vec![Settings::calm(); 3],
             heartbeat_ms: 25,
             election_min_ms: 300,
             election_max_ms: 500,
@@ -165,9 +189,57 @@ impl Plan {
         self.election_max_ms * MS
     }
 
+    /// The slowest clock's ticks while a right one has a thousand.
+    pub(crate) fn slowest_clock_permille(&self) -> u64 {
+        if self.has(Fault::ClockDrift) { SLOWEST_CLOCK_PERMILLE } else { 1000 }
+    }
+
     /// How many nodes are more than half.
     pub(crate) fn majority(&self) -> usize {
         self.nodes as usize / 2 + 1
+    }
+}
+
+/// Settings for each node: the same for all in half of the seeds.
+fn draw_settings(dice: &mut Dice, nodes: u64, workload: Workload) -> Vec<Settings> {
+    let first = Settings::draw(dice, workload);
+    let differ = dice.permille(500);
+    let mut settings = vec![first];
+    while settings.len() < nodes as usize {
+        settings.push(if differ { Settings::draw(dice, workload) } else { settings[0].clone() });
+    }
+    settings
+}
+
+impl Settings {
+    fn calm() -> Settings {
+        Settings {
+            pipelined_log: false,
+            snapshot_log_bytes: 50_000,
+            trailing_entries: 1_000,
+            apply_queue_batches: 64,
+            uncommitted_bytes_max: 1 << 20,
+            append_bytes_max: 1 << 20,
+            inflight_messages_max: 256,
+            unapplied_bytes_max: 1 << 20,
+            segment_bytes: 256 << 10,
+        }
+    }
+
+    fn draw(dice: &mut Dice, workload: Workload) -> Settings {
+        let scale = if workload == Workload::Large { 20 } else { 1 };
+        Settings {
+            pipelined_log: dice.permille(300),
+            snapshot_log_bytes: dice.one(&[1_500, 3_000, 6_000, 15_000, 50_000, 1 << 20]) * scale,
+            trailing_entries: dice.one(&[0, 0, 4, 50, 1_000]),
+            apply_queue_batches: dice.one(&[1, 2, 8, 64]),
+            uncommitted_bytes_max: dice.one(&[2_000, 20_000, 1 << 20]) * scale as usize,
+            append_bytes_max: dice.one(&[200, 2_000, 1 << 20]),
+            inflight_messages_max: dice.one(&[1, 4, 256]),
+            unapplied_bytes_max: dice.one(&[500, 5_000, 1 << 20]),
+            // A large value is larger than a small segment, and a file for each makes a run slow.
+            segment_bytes: dice.one(&[1 << 10, 4 << 10, 32 << 10, 256 << 10]).max(scale * 1_600),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The steps of a node's rooms, and what follows from each: what left the node is taken, looked at by the checkers and
 //! sent, and whoever has something to do is scheduled.
 
-use raft::core::NodeId;
+use raft::core::{NodeId, RoleKind};
 use raft::driver::{ApplyMsg, LogItem};
 
 use crate::client::verdict;
@@ -17,7 +17,7 @@ const SEAL_AFTER_US: u64 = 500 * MS;
 
 /// Of all indexes, one in this many is one at which states are compared; with large states, fewer.
 const HASH_EVERY: u64 = 32;
-const HASH_EVERY_LARGE: u64 = 256;
+const HASH_EVERY_LARGE: u64 = 1024;
 
 /// Disk operations that may be under way when the log writer begins another batch, in runs where it does not wait.
 const PIPELINED_OPERATIONS_MAX: usize = 6;
@@ -32,11 +32,16 @@ impl Simulation<'_> {
         if machine.life != life {
             return Ok(());
         }
-        if machine.paused_until > self.now {
-            self.events.schedule(machine.paused_until, Event::Step { node, life, room });
+        if machine.due[room as usize] != Some(self.now) {
             return Ok(());
         }
-        machine.is_scheduled[room as usize] = false;
+        let goes_on_at = machine.paused_until.max(machine.stalled_until[room as usize]);
+        if goes_on_at > self.now {
+            machine.due[room as usize] = Some(goes_on_at);
+            self.events.schedule(goes_on_at, Event::Step { node, life, room });
+            return Ok(());
+        }
+        machine.due[room as usize] = None;
         let Some(alive) = &mut machine.node else { return Ok(()) };
         match room {
             Room::Reactor => alive.end_of_turn(),
@@ -164,6 +169,9 @@ impl Simulation<'_> {
                 format!("is {} of term {}, leader {:?}", state.role, state.term, state.leader)
             });
             self.consensus.soft_state(node, &state)?;
+            if state.role == RoleKind::Leader {
+                self.elected(node);
+            }
         }
         for message in messages {
             self.consensus.sent(&message)?;
@@ -199,23 +207,27 @@ impl Simulation<'_> {
     fn schedule_rooms(&mut self, node: usize) {
         let Some(alive) = &self.machines[node].node else { return };
         let held = alive.held_operations();
-        let room = if self.plan.pipelined_log { PIPELINED_OPERATIONS_MAX } else { 0 };
+        let room = if self.plan.settings[node].pipelined_log { PIPELINED_OPERATIONS_MAX } else { 0 };
         let writer = alive.has_log_work() && held <= room;
         let apply_loop = !alive.parts.queue.is_empty();
         let snapshotter = alive.has_snapshot_work();
-        if writer && !self.machines[node].is_scheduled[Room::Writer as usize] {
+        let is_idle = |room: Room| self.machines[node].due[room as usize].is_none();
+        let (writer, log_disk) = (writer && is_idle(Room::Writer), held > 0 && is_idle(Room::LogDisk));
+        let (apply_loop, snapshotter) =
+            (apply_loop && is_idle(Room::ApplyLoop), snapshotter && is_idle(Room::Snapshotter));
+        if writer {
             let after = self.turn_us();
             self.schedule_step(node, Room::Writer, after);
         }
-        if held > 0 && !self.machines[node].is_scheduled[Room::LogDisk as usize] {
+        if log_disk {
             let after = self.disk_us(node);
             self.schedule_step(node, Room::LogDisk, after);
         }
-        if apply_loop && !self.machines[node].is_scheduled[Room::ApplyLoop as usize] {
+        if apply_loop {
             let after = self.turn_us();
             self.schedule_step(node, Room::ApplyLoop, after);
         }
-        if snapshotter && !self.machines[node].is_scheduled[Room::Snapshotter as usize] {
+        if snapshotter {
             let after = self.disk_us(node);
             self.schedule_step(node, Room::Snapshotter, after);
         }

@@ -18,6 +18,7 @@ use crate::event::{Event, Events, ROOMS, Room};
 use crate::faults::Counters;
 use crate::links::Links;
 use crate::local_clock::LocalClock;
+use crate::lulls::Lull;
 use crate::node::VirtualNode;
 use crate::plan::{Plan, SECOND};
 use crate::tap::ChunkDone;
@@ -49,7 +50,10 @@ pub(crate) struct Machine {
     pub(crate) node: Option<VirtualNode>,
     /// Counts the lives; events of an earlier one are void.
     pub(crate) life: u32,
-    pub(crate) is_scheduled: [bool; ROOMS],
+    /// When each room's next step is due. A step that comes at another time was put off or brought forward.
+    pub(crate) due: [Option<u64>; ROOMS],
+    /// Until when each room's thread is not scheduled.
+    pub(crate) stalled_until: [u64; ROOMS],
     /// Requests of peers that wait for an answer: who asked, in which of its lives.
     pub(crate) questions: BTreeMap<u64, (NodeId, u32)>,
     pub(crate) next_token: u64,
@@ -81,6 +85,8 @@ pub(crate) enum Phase {
     Trouble,
     /// Nothing goes wrong any more; the cluster must come to rest.
     Peace,
+    /// Somebody has not got everything yet.
+    CatchingUp,
     /// The last reads are under way.
     LastReads,
     /// Done.
@@ -107,9 +113,15 @@ pub(crate) struct Simulation<'a> {
     pub(crate) next_chunk: u64,
     pub(crate) fault_number: u64,
     pub(crate) phase: Phase,
+    /// While one lasts, nothing further goes wrong.
+    pub(crate) lull: Option<Lull>,
+    /// Who was elected last.
+    pub(crate) leader: Option<usize>,
     /// What must be applied everywhere at the judgement.
     pub(crate) to_reach: u64,
-    /// Operations of the probe that ended well.
+    /// Operations of the probe.
+    pub(crate) probes_begun: u64,
+    /// Those that ended well.
     pub(crate) probes_served: u64,
 }
 
@@ -137,7 +149,10 @@ impl<'a> Simulation<'a> {
             next_chunk: 0,
             fault_number: 0,
             phase: Phase::Trouble,
+            lull: None,
+            leader: None,
             to_reach: 0,
+            probes_begun: 0,
             probes_served: 0,
         }
     }
@@ -148,7 +163,7 @@ impl<'a> Simulation<'a> {
             self.events.schedule(0, Event::Birth { node });
         }
         self.begin_ideas();
-        self.events.schedule(self.plan.strike_gap_us, Event::Strike);
+        self.events.schedule(self.plan.strike_gap_us, Event::Strike { aimed_at: None });
         self.events.schedule(self.plan.trouble_us, Event::Peace);
         while self.phase != Phase::Over {
             let Some((at, event)) = self.events.pop() else {
@@ -177,7 +192,8 @@ impl<'a> Simulation<'a> {
             Event::CallTimeout { client, call, number } => self.time_out(client, call, number),
             Event::ClientTimer { client } => self.wake_client(client),
             Event::Idea { client } => self.have_idea(client),
-            Event::Strike => self.strike(),
+            Event::Strike { aimed_at } => self.strike(aimed_at),
+            Event::LullEnds => self.end_lull(),
             Event::Relief(relief) => {
                 self.relieve(relief);
                 Ok(())
@@ -192,11 +208,10 @@ impl<'a> Simulation<'a> {
     /// A step of a room after the time a thread needs to wake up and do it.
     pub(crate) fn schedule_step(&mut self, node: usize, room: Room, after: u64) {
         let machine = &mut self.machines[node];
-        let is_scheduled = &mut machine.is_scheduled[room as usize];
-        if !*is_scheduled {
-            *is_scheduled = true;
-            let step = Event::Step { node, life: machine.life, room };
-            self.events.schedule(self.now + after, step);
+        if machine.due[room as usize].is_none() {
+            let at = self.now + after;
+            machine.due[room as usize] = Some(at);
+            self.events.schedule(at, Event::Step { node, life: machine.life, room });
         }
     }
 
@@ -215,6 +230,11 @@ impl<'a> Simulation<'a> {
     pub(crate) fn is_trouble(&self) -> bool {
         self.phase == Phase::Trouble
     }
+
+    /// Whether anything may go wrong now.
+    pub(crate) fn is_rough(&self) -> bool {
+        self.is_trouble() && self.lull.is_none()
+    }
 }
 
 impl Machine {
@@ -223,7 +243,8 @@ impl Machine {
             files: MemoryFiles::new(),
             node: None,
             life: 0,
-            is_scheduled: [false; ROOMS],
+            due: [None; ROOMS],
+            stalled_until: [0; ROOMS],
             questions: BTreeMap::new(),
             next_token: 0,
             paused_until: 0,

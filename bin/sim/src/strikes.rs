@@ -9,22 +9,59 @@ use crate::plan::{MS, SECOND};
 use crate::simulation::{Planned, Simulation};
 use crate::violation::Violation;
 
+/// The rooms that have a thread of their own, which may stand still.
+const THREADS: [Room; 8] = [
+    Room::Reactor,
+    Room::Writer,
+    Room::LogDisk,
+    Room::Applier,
+    Room::ApplyLoop,
+    Room::Snapshotter,
+    Room::ElectionTick,
+    Room::HeartbeatTick,
+];
+
+/// A step further off than this was put off.
+const LONG_STEP_US: u64 = 100 * MS;
+
 impl Simulation<'_> {
-    /// Something goes wrong.
-    pub(crate) fn strike(&mut self) -> Result<(), Violation> {
-        if !self.is_trouble() {
+    /// Something goes wrong, to `aimed_at` or to whom the dice choose.
+    pub(crate) fn strike(&mut self, aimed_at: Option<usize>) -> Result<(), Violation> {
+        if aimed_at.is_none() && self.is_trouble() {
+            let gap = self.strike_dice.skewed(1, self.plan.strike_gap_us * 3);
+            self.events.schedule(self.now + gap.max(MS), Event::Strike { aimed_at });
+        }
+        if !self.is_rough() {
             return Ok(());
         }
-        let gap = self.strike_dice.skewed(1, self.plan.strike_gap_us * 3);
-        self.events.schedule(self.now + gap.max(MS), Event::Strike);
+        let ids = self.node_ids();
+        let is_aimed = self.strike_dice.permille(self.plan.aimed_permille);
+        let aimed_at = aimed_at.or(self.leader.filter(|_| is_aimed));
+        let node = aimed_at.unwrap_or_else(|| self.strike_dice.one(&ids));
+        self.befall(node, &ids)?;
+        match self.strike_dice.permille(self.plan.lull_permille) {
+            true => self.begin_lull(),
+            false => Ok(()),
+        }
+    }
+
+    /// A node was elected: bad luck likes that.
+    pub(crate) fn elected(&mut self, node: usize) {
+        self.leader = Some(node);
+        if self.is_rough() && self.strike_dice.permille(self.plan.election_struck_permille) {
+            let after = self.strike_dice.skewed(1, 2 * self.plan.election_us_max());
+            self.events.schedule(self.now + after, Event::Strike { aimed_at: Some(node) });
+        }
+    }
+
+    /// One of the seed's kinds of faults, to this node if it is about one.
+    fn befall(&mut self, node: usize, ids: &[usize]) -> Result<(), Violation> {
         let kinds: Vec<Fault> =
             FAULTS.into_iter().filter(|fault| fault.strikes() && self.plan.has(*fault)).collect();
         if kinds.is_empty() {
             return Ok(());
         }
         let fault = self.strike_dice.one(&kinds);
-        let ids = self.node_ids();
-        let node = self.strike_dice.one(&ids);
         self.trace.line(self.now, || "!".into(), || format!("{fault}, node {node} if it is one"));
         match fault {
             Fault::PartitionUniform
@@ -44,6 +81,7 @@ impl Simulation<'_> {
             }
             Fault::RollingRestart => self.roll(),
             Fault::Pause => self.pause(node),
+            Fault::Stall => self.stall(node),
             Fault::ClockJump => return self.jump(node),
             Fault::SlowDisk => {
                 self.counters.count(fault);
@@ -93,9 +131,25 @@ impl Simulation<'_> {
             return;
         }
         self.counters.count(Fault::Pause);
-        let length = self.strike_dice.skewed(MS, 8 * SECOND);
+        // Mostly about as long as it takes the others to elect somebody else, when it is noticed late.
+        let length = match self.strike_dice.permille(600) {
+            true => self.strike_dice.between(self.plan.election_min_ms * MS, 3 * self.plan.election_us_max()),
+            false => self.strike_dice.skewed(MS, 8 * SECOND),
+        };
         let machine = &mut self.machines[node];
         machine.paused_until = machine.paused_until.max(self.now + length);
+    }
+
+    /// A thread is not scheduled, or a lock is not had.
+    fn stall(&mut self, node: usize) {
+        if self.machines[node].node.is_none() {
+            return;
+        }
+        self.counters.count(Fault::Stall);
+        let length = self.strike_dice.skewed(MS, 6 * SECOND);
+        let room = self.strike_dice.one(&THREADS);
+        let until = &mut self.machines[node].stalled_until[room as usize];
+        *until = (*until).max(self.now + length);
     }
 
     /// The clock is ahead all at once, and the node's time rushes to make up for it: harsher than the tickers, which
@@ -201,14 +255,20 @@ impl Simulation<'_> {
             }
             Fault::PartitionAsymmetric => {
                 let hears_nothing = self.strike_dice.permille(500);
-                for other in others(node) {
+                // All others mostly, or as few as one of them.
+                let far = match self.strike_dice.permille(600) {
+                    true => count - 1,
+                    false => self.strike_dice.between(1, count as u64 - 1) as usize,
+                };
+                let others: Vec<usize> = others(node).collect();
+                for other in self.strike_dice.some(&others, far) {
                     let (from, to) = if hears_nothing { (other, node) } else { (node, other) };
                     self.links.cut(from, to);
                 }
             }
             Fault::PartitionPartial => {
-                let other = (node + 1) % count;
-                self.links.cut_both_ways(node, other);
+                let others: Vec<usize> = others(node).collect();
+                self.links.cut_both_ways(node, self.strike_dice.one(&others));
             }
             Fault::ClientCut => {
                 let client = count + self.strike_dice.place(self.plan.clients);
@@ -236,7 +296,7 @@ impl Simulation<'_> {
             Relief::Links { fault_number } if fault_number == self.fault_number => self.links.mend(),
             Relief::Links { .. } => {}
             Relief::Flap { fault_number, times_left, is_cut } => {
-                if fault_number != self.fault_number || times_left == 0 || !self.is_trouble() {
+                if fault_number != self.fault_number || times_left == 0 || !self.is_rough() {
                     return;
                 }
                 if is_cut {
@@ -259,31 +319,20 @@ impl Simulation<'_> {
         for node in 0..self.machines.len() {
             let machine = &mut self.machines[node];
             machine.disk_slowness = 1;
-            machine.clock.set_speed(self.now, 1000);
-            if machine.planned.take().is_some() && !machine.exit_is_scheduled {
-                machine.files.switch_off_at(u64::MAX);
-                machine.files.fail_at(u64::MAX);
-                machine.files.set_capacity(u64::MAX);
-            }
-            if machine.paused_until > self.now {
-                // What was put off until the end of the pause comes by then; the node's steps go on from now.
-                machine.paused_until = self.now;
-                let life = machine.life;
-                machine.is_scheduled.fill(false);
-                machine.life = life;
-                self.resume(node);
-            }
+            machine.paused_until = machine.paused_until.min(self.now);
+            self.call_off(node);
         }
     }
 
-    /// The steps that a pause had put off come at once.
-    fn resume(&mut self, node: usize) {
-        for room in
-            [Room::Reactor, Room::Writer, Room::LogDisk, Room::Applier, Room::ApplyLoop, Room::Snapshotter]
-        {
-            self.schedule_step(node, room, 1);
+    /// The steps that were put off for longer than what they wait for lasts come at once.
+    pub(crate) fn bring_forward(&mut self, node: usize) {
+        for room in THREADS {
+            let machine = &mut self.machines[node];
+            let at = machine.paused_until.max(machine.stalled_until[room as usize]).max(self.now + 1);
+            if machine.due[room as usize].is_some_and(|due| due > at + LONG_STEP_US) {
+                machine.due[room as usize] = None;
+                self.schedule_step(node, room, at - self.now);
+            }
         }
-        self.schedule_step(node, Room::ElectionTick, 1);
-        self.schedule_step(node, Room::HeartbeatTick, 1);
     }
 }

@@ -4,9 +4,10 @@
 //! whoever answers names the token; an answer reaches only the life that asked. A chunk's sender gets one answer or
 //! learns that there is none.
 
-use clerk::Verdict;
+use clerk::{Request, Verdict};
 use raft::core::{Message, ReplyToken};
 
+use crate::dice::Dice;
 use crate::event::{Event, Parcel, Room};
 use crate::faults::Fault;
 use crate::simulation::Simulation;
@@ -16,19 +17,25 @@ use crate::violation::Violation;
 /// How long it takes to learn that a connection is refused or broken, at most.
 const REFUSED_US_MAX: u64 = 5_000;
 
+/// How long a node that stood still takes to read what came meanwhile, at most.
+const BACKLOG_US_MAX: u64 = 5_000;
+
+/// The concern of the dice that say in which order it reads; the sender is added.
+const BACKLOG_CONCERN: u64 = 1 << 42;
+
 impl Simulation<'_> {
     /// Sends a parcel from one site to another: it may be lost, doubled, delayed.
     pub(crate) fn send(&mut self, from: usize, to: usize, parcel: Parcel) {
-        let is_trouble = self.is_trouble();
-        if is_trouble && self.network_dice.permille(self.plan.loss_permille) {
+        let is_rough = self.is_rough();
+        if is_rough && self.network_dice.permille(self.plan.loss_permille) {
             self.counters.count(Fault::Loss);
             return;
         }
-        // A client's request travels once: if one copy could run while the other is refused, no refusal would mean
-        // anything, and its connection sees to that. It comes twice when the clerk sends it twice.
-        let may_double = !matches!(parcel, Parcel::Request { .. });
-        if is_trouble && may_double && self.network_dice.permille(self.plan.duplication_permille) {
+        if is_rough && self.network_dice.permille(self.plan.duplication_permille) {
             self.counters.count(Fault::Duplication);
+            if let Parcel::Request { attempt, request: Request::Write { stamp, .. } } = &parcel {
+                self.history.doubled(attempt.client, (stamp.client_id, stamp.seq));
+            }
             self.send_once(from, to, parcel.clone());
         }
         self.send_once(from, to, parcel);
@@ -37,7 +44,7 @@ impl Simulation<'_> {
     fn send_once(&mut self, from: usize, to: usize, parcel: Parcel) {
         let (low, high) = self.plan.delay_us;
         let mut delay = self.network_dice.between(low, high);
-        if self.is_trouble() && self.network_dice.permille(self.plan.slow_permille) {
+        if self.is_rough() && self.network_dice.permille(self.plan.slow_permille) {
             self.counters.count(Fault::Delay);
             delay += self.network_dice.between(1, self.plan.slow_us_max);
         }
@@ -74,11 +81,18 @@ impl Simulation<'_> {
         number: u64,
         parcel: Parcel,
     ) -> Result<(), Violation> {
-        if !self.links.is_open(from, to) {
+        // Who sent a chunk waits for its answer much longer than for others.
+        let is_chunk = matches!(parcel, Parcel::Chunk { .. } | Parcel::ChunkAnswer { .. });
+        let is_forgotten = !is_chunk && self.links.is_forgotten(from, to, number);
+        if is_forgotten || !self.links.is_open(from, to) {
             return Ok(());
         }
-        if to < self.machines.len() && self.machines[to].paused_until > self.now {
-            let at = self.machines[to].paused_until;
+        let machine = &self.machines[to];
+        let reads_on_at = machine.paused_until.max(machine.stalled_until[Room::Reactor as usize]);
+        if reads_on_at > self.now {
+            // What came meanwhile is read connection by connection, in any order of these.
+            let mut dice = Dice::new(self.plan.seed ^ reads_on_at, BACKLOG_CONCERN + from as u64);
+            let at = reads_on_at + dice.between(0, BACKLOG_US_MAX);
             self.events.schedule(at, Event::Arrival { from, to, number, parcel });
             return Ok(());
         }
@@ -141,7 +155,7 @@ impl Simulation<'_> {
 
     /// The reactor ends its turn soon; what arrives until then is part of it.
     fn turn_reactor(&mut self, node: usize) {
-        if !self.machines[node].is_scheduled[Room::Reactor as usize] {
+        if self.machines[node].due[Room::Reactor as usize].is_none() {
             let after = self.turn_us();
             self.schedule_step(node, Room::Reactor, after);
         }
@@ -176,14 +190,14 @@ impl Simulation<'_> {
     /// What became of a client's attempt goes back to it.
     pub(crate) fn send_outcome(&mut self, node: usize, attempt: Attempt, verdict: Verdict) {
         let site = self.machines.len() + attempt.client;
-        let is_lost = self.is_trouble() && self.network_dice.permille(self.plan.loss_permille);
+        let is_lost = self.is_rough() && self.network_dice.permille(self.plan.loss_permille);
         if is_lost || !self.links.is_open(node, site) {
             self.counters.count(Fault::Loss);
             return;
         }
         let (low, high) = self.plan.delay_us;
         let mut delay = self.network_dice.between(low, high);
-        if self.is_trouble() && self.network_dice.permille(self.plan.slow_permille) {
+        if self.is_rough() && self.network_dice.permille(self.plan.slow_permille) {
             self.counters.count(Fault::Delay);
             delay += self.network_dice.between(1, self.plan.slow_us_max);
         }

@@ -16,12 +16,19 @@ struct Record {
     operation: Operation,
     begun: u64,
     ended: Option<(u64, Result<Answer, ClerkError>)>,
+    /// The network made two of one attempt: one of them may be refused while the other runs, so that a refusal says
+    /// nothing of the operation.
+    is_doubled: bool,
+    /// The session and number under which it was sent last.
+    stamp: Option<(u64, u64)>,
 }
 
 /// All operations, by their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     records: Vec<Record>,
+    /// Each client's operations under way.
+    under_way: BTreeMap<usize, Vec<usize>>,
     /// Numbers the moments at which operations begin and end.
     moment: u64,
 }
@@ -30,8 +37,37 @@ impl History {
     /// An operation begins; its number.
     pub(crate) fn begin(&mut self, client: usize, operation: Operation) -> usize {
         self.moment += 1;
-        self.records.push(Record { client, operation, begun: self.moment, ended: None });
+        self.under_way.entry(client).or_default().push(self.records.len());
+        let (ended, is_doubled, stamp) = Default::default();
+        self.records.push(Record { client, operation, begun: self.moment, ended, is_doubled, stamp });
         self.records.len() - 1
+    }
+
+    /// A write of this client, which is under way, is sent under this stamp.
+    pub(crate) fn sent(&mut self, client: usize, operation: &Operation, stamp: (u64, u64)) {
+        if self.open(client).any(|record| record.stamp == Some(stamp)) {
+            return;
+        }
+        let its_own = |record: &&mut Record| record.operation == *operation;
+        // Among those that look alike it is one that was not sent yet, unless its session is another now.
+        let found = self.open(client).filter(its_own).min_by_key(|record| record.stamp);
+        if let Some(record) = found {
+            record.stamp = Some(stamp);
+        }
+    }
+
+    /// The network doubled an attempt of the write with this stamp.
+    pub(crate) fn doubled(&mut self, client: usize, stamp: (u64, u64)) {
+        let found = self.open(client).find(|record| record.stamp == Some(stamp));
+        found.into_iter().for_each(|record| record.is_doubled = true);
+    }
+
+    /// A client's operations under way.
+    fn open(&mut self, client: usize) -> impl Iterator<Item = &mut Record> {
+        let under_way = self.under_way.get(&client).map_or(&[][..], |numbers| &numbers[..]);
+        let first = under_way.first().copied().unwrap_or(self.records.len());
+        let its_own = move |record: &&mut Record| record.client == client && record.ended.is_none();
+        self.records[first..].iter_mut().filter(its_own)
     }
 
     /// It ends.
@@ -40,6 +76,7 @@ impl History {
         let record = &mut self.records[number];
         assert!(record.ended.is_none(), "an operation ends once");
         record.ended = Some((self.moment, result));
+        self.under_way.entry(record.client).or_default().retain(|open| *open != number);
         &record.operation
     }
 
@@ -47,7 +84,6 @@ impl History {
     /// end is unknown, to know where in the order to try them. One that is nowhere in the log is taken as not run: if it
     /// had an effect all the same, no order explains it.
     pub(crate) fn check(&self, places: &Places<'_>) -> Result<(), Violation> {
-        let seen = versions_seen(self.records.iter());
         let mut by_key: BTreeMap<&[u8], Vec<&Record>> = BTreeMap::new();
         for record in &self.records {
             by_key.entry(key_of(&record.operation)).or_default().push(record);
@@ -56,17 +92,7 @@ impl History {
             let name = String::from_utf8_lossy(key).into_owned();
             check_appends_once(&name, &records)?;
             check_versions(&name, &records)?;
-            let mut deletes = places.deletes.get(key).cloned().unwrap_or_default();
-            for record in &records {
-                if let Some((_, Ok(Answer::Written { version }))) = &record.ended {
-                    deletes.remove(version);
-                }
-            }
-            let calls = records.iter().filter_map(|record| {
-                let floor = version_before(&seen, record.begun);
-                record.call(&places.values, &mut deletes, floor)
-            });
-            let calls: Vec<Call> = calls.collect();
+            let calls: Vec<Call> = records.iter().filter_map(|record| record.call(places)).collect();
             match linearize::check(&calls) {
                 Verdict::Linearizable => {}
                 Verdict::Impossible { at } => {
@@ -90,8 +116,8 @@ impl History {
 pub(crate) struct Places<'a> {
     /// Each value, where it was written first.
     pub(crate) values: BTreeMap<&'a [u8], u64>,
-    /// Each key's deletes.
-    pub(crate) deletes: BTreeMap<&'a [u8], BTreeSet<u64>>,
+    /// Each stamp's session and number, where they came first.
+    pub(crate) stamps: BTreeMap<(u64, u64), u64>,
 }
 
 /// At which moment which version was the highest that anybody had seen.
@@ -119,7 +145,7 @@ fn version_before(seen: &[(u64, u64)], moment: u64) -> u64 {
 
 impl Record {
     /// As the checker of linearizability takes it; None for what surely had no effect and tells nothing.
-    fn call(&self, places: &BTreeMap<&[u8], u64>, deletes: &mut BTreeSet<u64>, floor: u64) -> Option<Call> {
+    fn call(&self, places: &Places<'_>) -> Option<Call> {
         let input = match &self.operation {
             Operation::Get { .. } => Input::Get,
             Operation::Put { value, .. } => Input::Put(value.clone()),
@@ -128,7 +154,9 @@ impl Record {
         };
         let (ended, output, hint) = match &self.ended {
             None => (None, Output::Unknown, u64::MAX),
-            Some((_, Err(error))) if error.may_have_run() => (None, Output::Unknown, u64::MAX),
+            Some((_, Err(error))) if error.may_have_run() || self.is_doubled => {
+                (None, Output::Unknown, u64::MAX)
+            }
             Some((_, Err(_))) => return None,
             Some((at, Ok(Answer::Value { value, version }))) => {
                 (Some(*at), Output::Value(Some(value.clone())), *version)
@@ -144,12 +172,10 @@ impl Record {
         };
         let hint = match (&output, &input) {
             (Output::Unknown, Input::Get) => return None,
-            (Output::Unknown, Input::Put(value) | Input::Append(value)) => *places.get(&value[..])?,
-            // Deletes look alike: it is probably the first that nobody else claims.
+            (Output::Unknown, Input::Put(value) | Input::Append(value)) => *places.values.get(&value[..])?,
+            // Deletes look alike but for their stamps.
             (Output::Unknown, Input::Delete) => {
-                let place = deletes.range(floor + 1..).next().copied().unwrap_or(u64::MAX);
-                deletes.remove(&place);
-                place
+                self.stamp.and_then(|stamp| places.stamps.get(&stamp)).copied().unwrap_or(u64::MAX)
             }
             _ => hint,
         };

@@ -51,18 +51,27 @@ pub(crate) fn check_acknowledged(
     Violation::of("acknowledged-write-in-log", text)
 }
 
-/// Where in the log what was written.
+/// Where in the log what was written. A write that comes again does not run again, and one that comes after its client
+/// said that it waits for it no longer does not run at all.
 pub(crate) fn places_of_writes(log: &ConsensusChecks) -> Places<'_> {
-    let mut places = Places { values: BTreeMap::new(), deletes: BTreeMap::new() };
+    let mut places = Places { values: BTreeMap::new(), stamps: BTreeMap::new() };
+    let mut acked_below: BTreeMap<u64, u64> = BTreeMap::new();
     for (index, command) in log.commands() {
-        match Command::decode(command) {
-            Ok(Command::Put { value, .. } | Command::Append { value, .. }) => {
-                places.values.entry(value).or_insert(index);
+        let (stamp, value) = match Command::decode(command) {
+            Ok(Command::Put { stamp, value, .. } | Command::Append { stamp, value, .. }) => {
+                (stamp, Some(value))
             }
-            Ok(Command::Delete { key, .. }) => {
-                places.deletes.entry(key).or_default().insert(index);
-            }
-            _ => {}
+            Ok(Command::Delete { stamp, .. }) => (stamp, None),
+            _ => continue,
+        };
+        let floor = acked_below.entry(stamp.client_id).or_default();
+        *floor = stamp.acked_below.max(*floor);
+        if stamp.seq < *floor || places.stamps.contains_key(&(stamp.client_id, stamp.seq)) {
+            continue;
+        }
+        places.stamps.insert((stamp.client_id, stamp.seq), index);
+        if let Some(value) = value {
+            places.values.insert(value, index);
         }
     }
     places
