@@ -4,7 +4,7 @@
 //! `sim --planted-bug NAME --seeds A..B` makes it and must find it.
 
 /// A mistake: its name, and what is done wrong.
-pub const PLANTED_BUGS: [(&str, &str); 35] = [
+pub const PLANTED_BUGS: [(&str, &str); 48] = [
     (
         "append-acknowledged-before-the-sync",
         "a follower acknowledges entries that its disk does not have yet",
@@ -16,11 +16,22 @@ pub const PLANTED_BUGS: [(&str, &str); 35] = [
         "a follower takes the leader's commit index for entries it was not just sent",
     ),
     ("conflict-index-off-by-one", "a refused leader probes one place too late"),
+    ("conflicting-tail-kept", "entries that are there already are not compared with those that come"),
+    (
+        "consistency-check-by-index-alone",
+        "an append is taken if any entry stands before it, of whatever term",
+    ),
+    ("failed-sync-retried", "a sync that failed is tried again; the second one says yes without writing"),
     ("failed-sync-taken-for-success", "the log goes on after a failed write as if it had been done"),
+    ("half-taken-for-a-majority", "half of an even number of nodes decides"),
     ("heartbeat-commits-what-is-not-matched", "heartbeats carry the commit index whatever the follower has"),
     ("leader-never-steps-down", "a leader that hears nobody goes on leading"),
     ("lost-write-said-not-to-have-run", "a write of a lost leadership is said not to have run"),
     ("match-index-from-a-refusal", "a refusal's hint counts as an acknowledgement"),
+    (
+        "match-index-from-a-stale-reply",
+        "an acknowledgement that comes late counts for all that was sent since",
+    ),
     (
         "messages-overtake-the-writes-before-them",
         "an answer without a write of its own does not wait for earlier writes",
@@ -28,8 +39,12 @@ pub const PLANTED_BUGS: [(&str, &str); 35] = [
     ("messages-sent-before-the-sync", "the log writer sends what should wait for its sync"),
     ("no-noop", "a new leader appends no entry of its own term"),
     ("old-term-committed-by-counting", "an entry of an earlier term is committed once a majority has it"),
+    (
+        "only-the-newest-reply-is-kept",
+        "a session forgets the replies to earlier writes that are still under way",
+    ),
     ("own-log-counts-unsynced", "a leader counts its own log before its disk has it"),
-    ("persisted-by-index-alone", "a sync's report counts although the entry was replaced meanwhile"),
+    ("persisted-by-index-alone", "what was written of a tail counts for the entries that replaced it"),
     ("persisted-reported-before-the-sync", "the log writer reports a batch when it hands it to the disk"),
     ("pre-vote-raises-the-term", "who only asks around is in a new term already"),
     (
@@ -39,6 +54,8 @@ pub const PLANTED_BUGS: [(&str, &str); 35] = [
     ("read-confirmed-by-an-earlier-round", "an answer to an earlier round confirms the present one"),
     ("read-served-before-it-is-applied", "a confirmed read does not wait until its index is applied"),
     ("read-without-a-round", "a leader confirms reads alone"),
+    ("reads-of-a-lost-leadership-confirmed", "reads under way are served when the leader steps down"),
+    ("received-snapshot-not-synced", "a received snapshot counts before its file is synced"),
     ("record-checksum-not-looked-at", "recovery believes every record"),
     (
         "repeated-append-acknowledged-at-once",
@@ -47,14 +64,22 @@ pub const PLANTED_BUGS: [(&str, &str); 35] = [
     ("repeated-write-runs-again", "the session table does not stop a repeated write"),
     ("reply-sent-twice", "an append is answered twice"),
     ("second-vote-in-a-term", "a vote is given although it was given to another"),
+    ("sessions-of-a-later-instant", "a snapshot holds the session table of the time it is written"),
     (
         "snapshot-drops-a-needed-suffix",
-        "a received snapshot replaces the whole log, acknowledged entries included",
+        "a snapshot, received or found at a restart, stands for the whole log",
     ),
+    ("snapshot-name-not-synced", "the directory is not synced after a snapshot got its name"),
     ("snapshot-without-the-sessions", "a snapshot does not hold its instant's session table"),
     ("stale-append-truncates", "an append cuts the log behind its last entry although that agrees"),
     ("timer-reset-by-a-refused-vote", "a vote that is refused puts the own election off"),
+    (
+        "torn-tail-taken-for-valid",
+        "recovery neither zeroes a torn tail nor makes durable what it reads before it",
+    ),
+    ("vote-asked-for-before-the-sync", "a candidate asks for votes before its own vote is on its disk"),
     ("vote-for-a-shorter-log", "a vote goes to a log that ends in the same term but earlier"),
+    ("vote-forgotten-at-a-restart", "a node that comes up again may vote once more in the same term"),
     ("vote-not-synced-before-its-reply", "a vote leaves before the disk has it"),
     ("vote-without-looking-at-the-log", "a vote goes to anybody"),
     ("waiter-answered-by-index-alone", "a client is answered by whatever entry came to stand at its index"),

@@ -12,6 +12,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use raft::core::planted;
+
 use super::codec::{ReadError, Reader, put_varint};
 use super::command::Stamp;
 use super::limits::SESSION_WINDOW;
@@ -114,8 +116,11 @@ impl Session {
         if stamp.seq - self.acked_below >= SESSION_WINDOW {
             return Some(Reply::OutOfWindow);
         }
+        if planted::is("only-the-newest-reply-is-kept") {
+            self.replies.retain(|(seq, _)| *seq >= stamp.seq);
+        }
         if let Ok(position) = self.find(stamp.seq)
-            && raft::core::planted::is("repeated-write-runs-again")
+            && planted::is("repeated-write-runs-again")
         {
             self.replies.remove(position);
         }

@@ -26,6 +26,7 @@ use super::codec::{put_bytes, put_varint};
 use super::sessions::Shard;
 use super::stable_hash::StableHash;
 use crate::mvcc::{Pin, Revision, TooManyPins, Version};
+use raft::core::planted;
 
 /// How the bytes begin.
 pub(super) const MAGIC: &[u8; 4] = b"KVSM";
@@ -120,7 +121,7 @@ impl StateMachine {
         let pin = self.store.pin(Version(index))?;
         let mut legacy = Vec::new();
         self.legacy.encode(LEGACY_STREAM, &mut legacy);
-        let sessions = match raft::core::planted::is("snapshot-without-the-sessions") {
+        let sessions = match planted::is("snapshot-without-the-sessions") {
             true => vec![std::sync::Arc::default(); self.sessions.shards().len()],
             false => self.sessions.shards(),
         };
@@ -153,7 +154,11 @@ impl StateMachine {
                     put_header(&mut out, frozen.pin.version(), frozen.pin.floor());
                     Position::Sessions { shard: 0, from: 0 }
                 }
-                Position::Sessions { shard, from } => put_sessions(&mut out, frozen, shard, from, bytes_max),
+                Position::Sessions { shard, from } => {
+                    let is_late = planted::is("sessions-of-a-later-instant");
+                    let shards = if is_late { &self.sessions.shards() } else { &frozen.sessions };
+                    put_sessions(&mut out, shards, shard, from, bytes_max)
+                }
                 Position::Legacy { offset } => put_legacy(&mut out, frozen, offset, bytes_max),
                 Position::Keys(at) => self.put_keys(&mut out, frozen, at, bytes_max),
                 Position::End => break,
@@ -238,8 +243,14 @@ fn put_header(out: &mut Vec<u8>, version: Version, floor: Version) {
     put_varint(out, floor.0);
 }
 
-fn put_sessions(out: &mut Vec<u8>, frozen: &Frozen, shard: usize, from: u64, bytes_max: usize) -> Position {
-    let Some(sessions) = frozen.sessions.get(shard) else { return Position::Legacy { offset: 0 } };
+fn put_sessions(
+    out: &mut Vec<u8>,
+    shards: &[Arc<Shard>],
+    shard: usize,
+    from: u64,
+    bytes_max: usize,
+) -> Position {
+    let Some(sessions) = shards.get(shard) else { return Position::Legacy { offset: 0 } };
     for (client_id, session) in sessions.range(from..) {
         if out.len() >= bytes_max {
             return Position::Sessions { shard, from: *client_id };

@@ -77,7 +77,10 @@ impl Raft {
         let from = state.id();
         for to in state.membership.voters.iter().copied().filter(|voter| *voter != from) {
             let request = Message { from, to, term, token: ReplyToken::NONE, body: body.clone() };
-            state.out.messages_after_persist.push(request);
+            match planted::is("vote-asked-for-before-the-sync") {
+                true => state.out.messages.push(request),
+                false => state.out.messages_after_persist.push(request),
+            }
         }
     }
 

@@ -81,7 +81,7 @@ fn append(state: &mut State, message: Message) {
         unreachable!("only appends are routed here");
     };
     let outcome = match trim_committed(state, prev, entries) {
-        Some((prev, entries)) if state.log.contains(prev) => {
+        Some((prev, entries)) if state.log.contains(prev) || is_there_by_index(state, prev) => {
             let match_index = prev.index.plus(entries.len() as u64);
             state.log.splice(entries);
             if planted::is("stale-append-truncates") {
@@ -111,6 +111,13 @@ fn append(state: &mut State, message: Message) {
         return state.send_now(answer);
     }
     state.send_after_persist(answer);
+}
+
+/// Whether any entry stands at the place: not enough, kept for the simulator to find.
+fn is_there_by_index(state: &State, prev: EntryId) -> bool {
+    planted::is("consistency-check-by-index-alone")
+        && prev.index <= state.log.last_index()
+        && prev.index >= state.log.committed()
 }
 
 /// What is committed here is in the leader's log too, so only what goes beyond it is looked at; below it the log may

@@ -69,7 +69,7 @@ impl Log {
     fn restore_entries(&mut self, entries: Vec<Entry>) {
         let snapshot = self.snapshot.last;
         if let Some(at_snapshot) = entries.iter().find(|entry| entry.index == snapshot.index) {
-            if at_snapshot.id() != snapshot {
+            if at_snapshot.id() != snapshot || planted::is("snapshot-drops-a-needed-suffix") {
                 return;
             }
             self.base = entries[0].id();
@@ -208,13 +208,21 @@ impl Log {
 
     /// Makes the log hold `entries`: skips what is there already, and cuts the tail at the first one that differs (§5.3).
     pub(crate) fn splice(&mut self, entries: Vec<Entry>) {
-        let known = entries.iter().take_while(|entry| self.contains(entry.id())).count();
+        let marks = (self.handed, self.persisted);
+        let by_index = planted::is("conflicting-tail-kept");
+        let is_known =
+            |entry: &&Entry| self.contains(entry.id()) || (by_index && entry.index <= self.last_index());
+        let known = entries.iter().take_while(is_known).count();
         let mut new = entries.into_iter().skip(known).peekable();
         if let Some(first) = new.peek().map(|entry| entry.index).filter(|index| *index <= self.last_index()) {
             self.truncate_from(first);
         }
         for entry in new {
             self.push(entry);
+        }
+        if planted::is("persisted-by-index-alone") {
+            self.handed = marks.0.min(self.last_index());
+            self.persisted = marks.1.min(self.handed);
         }
     }
 
@@ -244,8 +252,7 @@ impl Log {
     /// Everything up to `id` is on the disk. An acknowledgement of an entry that has been replaced since counts for
     /// nothing. Returns whether the mark moved.
     pub(crate) fn persisted_to(&mut self, id: EntryId) -> bool {
-        let is_replaced = !self.contains(id) && !planted::is("persisted-by-index-alone");
-        if id.index <= self.persisted || id.index > self.handed || is_replaced {
+        if id.index <= self.persisted || id.index > self.handed || !self.contains(id) {
             return false;
         }
         self.persisted = id.index;

@@ -2,10 +2,14 @@
 //!
 //! Small enough to be checked against slow and obvious arithmetic for every small input, which the tests do.
 
+use crate::planted;
 use crate::types::Index;
 
 /// How many of `voters` are more than half.
 pub(crate) fn majority(voters: usize) -> usize {
+    if planted::is("half-taken-for-a-majority") {
+        return voters.div_ceil(2);
+    }
     voters / 2 + 1
 }
 

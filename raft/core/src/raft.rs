@@ -17,6 +17,7 @@ use crate::leader::Leader;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{AppendOutcome, Body, Message};
+use crate::planted;
 use crate::ready::Outbox;
 use crate::status::{Reason, RoleKind};
 use crate::types::{NodeId, ReplyToken, Term};
@@ -179,6 +180,9 @@ impl Raft {
             Body::Heartbeat { read_context, .. } => {
                 let answer = self.state.answer(message, Body::HeartbeatReply { read_context: *read_context });
                 self.state.send_now(answer);
+            }
+            Body::AppendEntriesReply(outcome) if planted::is("match-index-from-a-stale-reply") => {
+                self.append_answered(message.from, *outcome);
             }
             Body::RequestVoteReply { .. } | Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. } => {
                 log::trace!("ignored in term {}: {message}", self.state.term);

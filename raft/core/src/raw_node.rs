@@ -16,6 +16,7 @@ use crate::invariants::{self, Digest};
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::Message;
+use crate::planted;
 use crate::raft::{Raft, Role, State};
 use crate::ready::{Outbox, Persist, Ready, SoftState};
 use crate::snapshot::{ChunkVerdict, InstallVerdict, Restored, SnapshotMeta, SnapshotOutcome};
@@ -72,6 +73,7 @@ impl RawNode {
         let log = Log::new(snapshot, entries);
         let known = log.last().term;
         let HardState { term, vote } = match hard_state.term >= known {
+            true if planted::is("vote-forgotten-at-a-restart") => HardState { vote: None, ..hard_state },
             true => hard_state,
             false => HardState { term: known, vote: None },
         };

@@ -57,9 +57,16 @@ impl Reads {
 
     /// Every read leaves as refused.
     pub(crate) fn refuse_all(&mut self, leader: Option<NodeId>, out: &mut Vec<ReadState>) {
-        let flying = self.flight.take().map_or_else(Vec::new, |flight| flight.contexts);
+        let flight = self.flight.take();
+        let outcome = match &flight {
+            Some(flight) if planted::is("reads-of-a-lost-leadership-confirmed") => {
+                ReadOutcome::Confirmed(flight.read_index)
+            }
+            _ => ReadOutcome::Refused { leader },
+        };
+        let flying = flight.map_or_else(Vec::new, |flight| flight.contexts);
         let refused = flying.into_iter().chain(self.waiting.drain(..));
-        out.extend(refused.map(|context| ReadState { context, outcome: ReadOutcome::Refused { leader } }));
+        out.extend(refused.map(|context| ReadState { context, outcome }));
     }
 }
 

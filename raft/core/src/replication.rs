@@ -60,6 +60,10 @@ impl Raft {
                 log::error!("node {from} acknowledges {match_index}, which does not exist; ignored");
             }
             AppendOutcome::Accepted { match_index } => {
+                let match_index = match planted::is("match-index-from-a-stale-reply") {
+                    true => match_index.max(peer.progress.next_index().previous()),
+                    false => match_index,
+                };
                 if peer.progress.accepted(match_index, log.base().index) {
                     self.advance_commit();
                 }

@@ -226,7 +226,9 @@ impl SnapshotStore {
         };
         let refused = match verdict {
             Ok(found) if found == meta => {
-                disk.run(DiskOp::Sync { file: file.clone() })?;
+                if !raft_core::planted::is("received-snapshot-not-synced") {
+                    disk.run(DiskOp::Sync { file: file.clone() })?;
+                }
                 self.publish(disk, meta.clone(), file, total_bytes)?;
                 return Ok(meta);
             }
@@ -271,7 +273,9 @@ impl SnapshotStore {
     ) -> Result<(), DiskError> {
         let name = snapshot_name(meta.last);
         disk.run(DiskOp::Rename { from: file, to: name.clone() })?;
-        disk.run(DiskOp::SyncDirectory)?;
+        if !raft_core::planted::is("snapshot-name-not-synced") {
+            disk.run(DiskOp::SyncDirectory)?;
+        }
         self.add(meta, name, bytes);
         self.remove_surplus(disk)
     }

@@ -22,7 +22,7 @@ mod segment_file;
 
 use std::collections::VecDeque;
 
-use raft_core::{HardState, Index, Persist, SnapshotMeta};
+use raft_core::{HardState, Index, Persist, SnapshotMeta, planted};
 
 use super::disk::{Completion, Disk, DiskOp, FileName, OpId, Outcome};
 
@@ -232,7 +232,7 @@ impl Wal {
         let (id, role) = self.pending.pop_front().expect("the disk answers only what the log submitted");
         assert_eq!(id, completion.id, "the disk answers in the order of submission");
         match completion.result {
-            Err(_) if raft_core::planted::is("failed-sync-taken-for-success") => {}
+            Err(_) if planted::is("failed-sync-taken-for-success") || planted::is("failed-sync-retried") => {}
             Err(error) => {
                 self.failure.get_or_insert(WalError::Disk(error));
             }
