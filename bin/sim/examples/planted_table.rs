@@ -1,10 +1,10 @@
 //! Prints the table of planted bugs for `bin/sim/README.md`: for each the first seed that finds it, and the rule that it
 //! broke.
 //!
-//! `cargo run --release -p sim --features planted_bugs --example planted_table`; with names, only those. It exits with 1
-//! if one of them is not found.
+//! `cargo run --release -p sim --features planted_bugs --example planted_table`; with names, only those. What is found goes
+//! to stderr at once, the table to stdout at the end. It exits with 1 if one of them is not found.
 
-#![expect(clippy::print_stdout, reason = "a program speaks on its standard streams")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks on its standard streams")]
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let place = names.iter().position(|other| other == name);
                     let row = first_seed(name).map(|(seed, rule)| format!("| `{name}` | {seed} | {rule} |"));
+                    eprintln!("{name}: {row:?}");
                     let mut rows = rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     place.into_iter().for_each(|place| rows[place].clone_from(&row));
                 }
