@@ -39,12 +39,15 @@ fn the_list_is_long_sorted_and_without_doubles() {
     assert_eq!(sim::plant("no-such-mistake"), None);
 }
 
-/// The rows of the table in `README.md`: bug, the seed that finds it, and the rule it breaks.
-fn table() -> Vec<(&'static str, u64, &'static str)> {
+/// What no seed is known to find.
+const NOT_FOUND_YET: [&str; 1] = ["read-confirmed-by-an-earlier-round"];
+
+/// The rows of the table in `README.md`: bug, the seed that finds it if one does, and the rule it breaks.
+fn table() -> Vec<(&'static str, Option<u64>, &'static str)> {
     let cells = |line: &'static str| {
         let mut cells = line.trim_matches('|').split('|').map(str::trim);
         let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
-        Some((name, cells.next()?.parse().ok()?, cells.next()?))
+        Some((name, cells.next()?.parse().ok(), cells.next()?))
     };
     let text = include_str!("../README.md");
     let rows = text.split("## Planted bugs").nth(1).expect("the README has a section on them");
@@ -56,7 +59,10 @@ fn the_table_says_for_every_mistake_which_of_five_hundred_seeds_finds_it() {
     let names: Vec<&str> = table().iter().map(|(name, ..)| *name).collect();
     let listed: Vec<&str> = PLANTED_BUGS.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, listed);
-    assert!(table().iter().all(|(_, seed, rule)| *seed < 500 && !rule.is_empty()));
+    for (name, seed, rule) in table() {
+        let is_found = seed.is_some_and(|seed| seed < 500) && !rule.is_empty();
+        assert_eq!(is_found, !NOT_FOUND_YET.contains(&name), "{name}");
+    }
 }
 
 #[cfg(not(feature = "planted_bugs"))]
@@ -71,7 +77,8 @@ fn without_the_feature_no_mistake_can_be_made() {
 #[cfg(feature = "planted_bugs")]
 #[test]
 fn with_the_feature_the_quickest_are_found_by_the_seeds_of_the_table() {
-    for (name, seed, rule) in table().into_iter().filter(|(_, seed, _)| *seed < 3) {
+    let found = table().into_iter().filter_map(|(name, seed, rule)| Some((name, seed?, rule)));
+    for (name, seed, rule) in found.filter(|(_, seed, _)| *seed < 3) {
         assert!(sim::plant(name).is_some(), "{name}");
         let report = sim::run(&sim::Plan::draw(seed, None), sim::Trace::Off);
         assert_eq!(report.violation.map(|violation| violation.rule), Some(rule), "{name}");
