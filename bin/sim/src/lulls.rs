@@ -16,6 +16,9 @@ use crate::violation::Violation;
 /// The longest that cuts outlast a lull.
 const CUTS_LAST_US_MAX: u64 = 3 * SECOND;
 
+/// A node that has more entries than this to apply is still coming up.
+const BEHIND_MAX: u64 = 500;
+
 /// A lull.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lull {
@@ -95,7 +98,10 @@ impl Simulation<'_> {
 
     fn has_sound_majority(&self) -> bool {
         let now = self.now;
-        let sound = |node: &usize| self.machines[*node].is_sound(now);
+        let known = self.consensus.committed.len() as u64;
+        let sound = |node: &usize| {
+            self.machines[*node].is_sound(now) && self.consensus.applied(*node).0 + BEHIND_MAX >= known
+        };
         let sound: Vec<usize> = (0..self.machines.len()).filter(sound).collect();
         // Up to seven nodes: 128 sets of them.
         (0_u32..1 << sound.len()).any(|set| {

@@ -236,7 +236,7 @@ impl Settings {
             uncommitted_bytes_max: dice.one(&[2_000, 20_000, 1 << 20]) * scale as usize,
             append_bytes_max: dice.one(&[200, 2_000, 1 << 20]),
             inflight_messages_max: dice.one(&[1, 4, 256]),
-            unapplied_bytes_max: dice.one(&[500, 5_000, 1 << 20]),
+            unapplied_bytes_max: dice.one(&[5_000, 50_000, 1 << 20]),
             // A large value is larger than a small segment, and a file for each makes a run slow.
             segment_bytes: dice.one(&[1 << 10, 4 << 10, 32 << 10, 256 << 10]).max(scale * 1_600),
         }
