@@ -4,6 +4,7 @@
 use clerk::Operation;
 
 use crate::event::Event;
+use crate::lulls::BEHIND_MAX;
 use crate::plan::{MS, SECOND};
 use crate::simulation::{Phase, Simulation};
 use crate::violation::Violation;
@@ -47,15 +48,16 @@ impl Simulation<'_> {
         if self.phase == Phase::LastReads {
             return self.judge_states();
         }
-        if self.probes_served < self.probes_begun {
+        let in_order = (0..self.machines.len()).filter(|node| !self.machines[*node].is_out);
+        let last = in_order.map(|node| (self.consensus.applied(node).0, node)).min();
+        let comes_up = last.is_some_and(|(applied, _)| applied + BEHIND_MAX < self.to_reach);
+        if self.probes_served < self.probes_begun && !(comes_up && self.phase == Phase::Peace) {
             let text = format!(
                 "{} of {PROBES} operations were not served within {ELECTION_TIMEOUTS} election timeouts after the trouble",
                 self.probes_begun - self.probes_served
             );
             return Violation::of("serves-again", text);
         }
-        let in_order = (0..self.machines.len()).filter(|node| !self.machines[*node].is_out);
-        let last = in_order.map(|node| (self.consensus.applied(node).0, node)).min();
         if let Some((applied, node)) = last.filter(|(applied, _)| *applied < self.to_reach) {
             if self.phase == Phase::Peace {
                 // Whoever lacked much may have been sent it one entry at a time.
