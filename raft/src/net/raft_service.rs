@@ -44,13 +44,15 @@ pub struct RaftService {
     admission: Arc<Admission>,
     parts: OnceLock<Parts>,
     last_refusal: Mutex<String>,
-    watchers: Mutex<BTreeMap<NodeId, Reply<WatchReply>>>,
+    /// None once the farewell has been said.
+    watchers: Mutex<Option<BTreeMap<NodeId, Reply<WatchReply>>>>,
 }
 
 impl RaftService {
     /// A service that answers probes only, until [`open`](RaftService::open).
     pub fn new(border: Border, answers: Arc<Answers>, admission: Arc<Admission>) -> RaftService {
-        let (parts, last_refusal, watchers) = Default::default();
+        let (parts, last_refusal) = Default::default();
+        let watchers = Mutex::new(Some(BTreeMap::new()));
         RaftService { border, answers, admission, parts, last_refusal, watchers }
     }
 
@@ -62,9 +64,14 @@ impl RaftService {
     /// Tells the peers that this node has stopped, so that they need not find out. To be said when it says nothing else
     /// any more.
     pub fn say_farewell(&self) {
-        for (watcher, reply) in std::mem::take(&mut *locked(&self.watchers)) {
-            reply.send(&WatchReply { envelope: Some(self.border.envelope(watcher)) });
+        let watchers = locked(&self.watchers).take();
+        for (watcher, reply) in watchers.into_iter().flatten() {
+            reply.send(&self.farewell(watcher));
         }
+    }
+
+    fn farewell(&self, watcher: NodeId) -> WatchReply {
+        WatchReply { envelope: Some(self.border.envelope(watcher)) }
     }
 
     /// The node takes part from now on. Called once.
@@ -136,10 +143,19 @@ impl RaftRpc for RaftService {
 
     fn watch(&self, request: WatchArgs, reply: Reply<WatchReply>) {
         let Some((_, reply)) = self.parts(reply) else { return };
-        match self.border.admit(&request) {
+        let from = match self.border.admit(&request) {
+            Ok(from) => from,
+            Err(why) => return self.refuse(reply, &why),
+        };
+        // Nothing is answered or dropped under the lock.
+        let filed = match &mut *locked(&self.watchers) {
+            Some(watchers) => Ok(watchers.insert(from, reply)),
+            None => Err(reply),
+        };
+        match filed {
             // One watch a peer: an older one belongs to a connection that is gone.
-            Ok(from) => drop(locked(&self.watchers).insert(from, reply)),
-            Err(why) => self.refuse(reply, &why),
+            Ok(older) => drop(older),
+            Err(reply) => reply.send(&self.farewell(from)),
         }
     }
 

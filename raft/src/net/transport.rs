@@ -86,6 +86,8 @@ pub struct Answers {
 struct AnswerTable {
     slots: Slab<(u64, Answer)>,
     uses: u64,
+    /// The node has stopped: nobody will answer any more.
+    is_closed: bool,
 }
 
 impl AnswerTable {
@@ -103,6 +105,11 @@ impl AnswerTable {
 impl Answers {
     fn file(&self, answer: Answer) -> ReplyToken {
         let mut table = locked(&self.waiting);
+        if table.is_closed {
+            drop(table);
+            answer.refuse(Status::ShuttingDown, "the node stops");
+            return ReplyToken(0);
+        }
         let forgotten = if table.slots.len() >= ANSWERS_MAX { table.forget_oldest() } else { Vec::new() };
         table.uses += 1;
         let usage = table.uses;
@@ -131,9 +138,13 @@ impl Answers {
         (*usage == token.0 >> SLOT_BITS).then(|| table.slots.remove(slot).1)
     }
 
-    /// Refuses every request that still waits: the node stops.
+    /// Refuses every request that still waits and every later one: the node stops. One that nobody answered would hold up
+    /// the end of its connection.
     pub fn refuse_all(&self) {
-        let slots = std::mem::take(&mut locked(&self.waiting).slots);
+        let mut table = locked(&self.waiting);
+        table.is_closed = true;
+        let slots = std::mem::take(&mut table.slots);
+        drop(table);
         for (_, (_, answer)) in slots {
             answer.refuse(Status::ShuttingDown, "the node stops");
         }
