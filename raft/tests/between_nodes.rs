@@ -1,0 +1,199 @@
+//! What nodes take from each other over real connections: only what belongs to their cluster, answers too; and a node that
+//! has stopped keeps nobody waiting.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::raft_rpc::{
+    AppendEntriesArgs, AppendEntriesReply, Envelope, InstallSnapshotRequest, InstallSnapshotResponse,
+    ProbeArgs, ProbeReply, RaftRpc, RaftRpcDispatcher, RaftRpcStub, RequestVoteArgs, RequestVoteReply,
+    WatchArgs, WatchReply,
+};
+use raft::core::{Body, Index, Message, NodeId, ReplyToken, Term};
+use raft::driver::Transport;
+use raft::net::{
+    AddressBook, Admission, Answers, Border, ChunkAnswer, Inbox, PeerTransport, RaftService, SnapshotReceiver,
+};
+use raft::storage::DataDirectory;
+use rpc::{
+    ChannelConfig, ProviderConfig, Reactor, ReactorConfig, Reply, RpcChannel, RpcController, RpcError,
+    RpcProvider, Service, Status,
+};
+
+/// Far more than anything here takes; it ends a test that would hang.
+const LONG: Duration = Duration::from_secs(20);
+
+const CLUSTER: &str = "ours";
+
+#[derive(Debug)]
+enum Heard {
+    Message(Message),
+    Lost(NodeId),
+}
+
+/// Hands on what the core would hear.
+struct Ear(Mutex<Sender<Heard>>);
+
+impl Ear {
+    fn new() -> (Arc<Ear>, Receiver<Heard>) {
+        let (sender, receiver) = channel();
+        (Arc::new(Ear(Mutex::new(sender))), receiver)
+    }
+
+    fn hand_on(&self, heard: Heard) {
+        self.0.lock().unwrap().send(heard).unwrap();
+    }
+}
+
+impl Inbox for Ear {
+    fn receive(&self, message: Message) {
+        self.hand_on(Heard::Message(message));
+    }
+
+    fn lost(&self, peer: NodeId) {
+        self.hand_on(Heard::Lost(peer));
+    }
+
+    fn gone(&self, _: NodeId) {}
+}
+
+struct NoSnapshots;
+
+impl SnapshotReceiver for NoSnapshots {
+    fn chunk(&self, _: NodeId, _: InstallSnapshotRequest, _: ChunkAnswer) {}
+}
+
+/// A provider on a free port; its address and what keeps it alive.
+fn serve(reactor: &Reactor, service: Arc<dyn Service>) -> (RpcProvider, String) {
+    let provider = RpcProvider::new(reactor, ProviderConfig::default());
+    provider.notify_service(service).unwrap();
+    let address = provider.listen("127.0.0.1:0").unwrap().to_string();
+    (provider, address)
+}
+
+fn border(cluster: &str, node: u64, address: &str) -> Border {
+    let members = (0..3).map(|id| (NodeId(id), address.to_owned()));
+    Border::new(cluster, NodeId(node), AddressBook::new(members))
+}
+
+fn controller() -> RpcController {
+    let controller = RpcController::new();
+    controller.set_timeout(LONG);
+    controller
+}
+
+fn heartbeat() -> AppendEntriesArgs {
+    let envelope = Some(border(CLUSTER, 0, "unused:1").envelope(NodeId(1)));
+    AppendEntriesArgs { term: 1, heartbeat: true, envelope, ..AppendEntriesArgs::default() }
+}
+
+fn watch() -> WatchArgs {
+    WatchArgs { envelope: heartbeat().envelope }
+}
+
+fn is_shutting_down<R: std::fmt::Debug>(result: &Result<R, RpcError>) -> bool {
+    matches!(result, Err(RpcError::Status { status: Status::ShuttingDown, .. }))
+}
+
+#[test]
+fn a_node_that_has_stopped_keeps_no_peer_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let reactor = Reactor::start("between-nodes", ReactorConfig::default()).unwrap();
+    let border = border(CLUSTER, 1, "unused:1");
+    let directory = DataDirectory::open(&directory.path().join("node1"), CLUSTER, NodeId(1)).unwrap();
+    let admission = Arc::new(Admission::new(border.clone(), directory));
+    let service = Arc::new(RaftService::new(border, Arc::new(Answers::default()), admission));
+    let (ear, heard) = Ear::new();
+    service.open(ear, Arc::new(NoSnapshots));
+    let (_provider, address) = serve(&reactor, Arc::new(RaftRpcDispatcher::new(Arc::clone(&service))));
+    let stub = RaftRpcStub::new(RpcChannel::new(&reactor, &address, ChannelConfig::default()));
+
+    let (watched, farewell) = channel();
+    stub.watch_async(&controller(), &watch(), move |result| watched.send(result).unwrap());
+    let (answered, answer) = channel();
+    stub.append_entries_async(&controller(), &heartbeat(), move |result| answered.send(result).unwrap());
+    // The watch went before it on the same connection: both have been filed.
+    assert!(matches!(heard.recv_timeout(LONG), Ok(Heard::Message(_))));
+
+    service.say_farewell();
+    assert!(farewell.recv_timeout(LONG).unwrap().is_ok());
+    assert!(stub.watch(&controller(), &watch()).is_ok(), "who watches later learns it, too");
+    service.refuse_waiting();
+    assert!(is_shutting_down(&answer.recv_timeout(LONG).unwrap()));
+    assert!(is_shutting_down(&stub.append_entries(&controller(), &heartbeat())), "nobody would answer it");
+    reactor.stop(LONG);
+}
+
+/// A peer that answers heartbeats with this envelope.
+struct Peer(Option<Envelope>);
+
+impl RaftRpc for Peer {
+    fn append_entries(&self, _: AppendEntriesArgs, reply: Reply<AppendEntriesReply>) {
+        let envelope = self.0.clone();
+        reply.send(&AppendEntriesReply {
+            term: 1,
+            heartbeat: true,
+            envelope,
+            ..AppendEntriesReply::default()
+        });
+    }
+
+    fn request_vote(&self, _: RequestVoteArgs, reply: Reply<RequestVoteReply>) {
+        let envelope = self.0.clone();
+        reply.send(&RequestVoteReply {
+            term: 1,
+            vote_granted: true,
+            envelope,
+            ..RequestVoteReply::default()
+        });
+    }
+
+    fn install_snapshot(&self, _: InstallSnapshotRequest, reply: Reply<InstallSnapshotResponse>) {
+        let envelope = self.0.clone();
+        reply.send(&InstallSnapshotResponse { envelope, ..InstallSnapshotResponse::default() });
+    }
+
+    fn watch(&self, _: WatchArgs, reply: Reply<WatchReply>) {
+        reply.send(&WatchReply { envelope: self.0.clone() });
+    }
+
+    fn probe(&self, _: ProbeArgs, reply: Reply<ProbeReply>) {
+        reply.send(&ProbeReply { envelope: self.0.clone(), ..ProbeReply::default() });
+    }
+}
+
+/// What node 0 hears when it asks node 1 and the answer carries this envelope.
+fn heard_of(envelope: Option<Envelope>) -> Heard {
+    let reactor = Reactor::start("between-nodes", ReactorConfig::default()).unwrap();
+    let (_provider, address) = serve(&reactor, Arc::new(RaftRpcDispatcher::new(Arc::new(Peer(envelope)))));
+    let (ear, heard) = Ear::new();
+    let inbox: Arc<dyn Inbox> = ear;
+    let answers = Arc::new(Answers::default());
+    let ours = border(CLUSTER, 0, &address);
+    let transport = PeerTransport::new(&reactor, ours, answers, Arc::downgrade(&inbox));
+    let body = Body::Heartbeat { leader_commit: Index(0), read_context: 0 };
+    let (from, to) = (NodeId(0), NodeId(1));
+    transport.queue(vec![Message { from, to, term: Term(1), token: ReplyToken(0), body }]);
+    transport.flush();
+    let heard = heard.recv_timeout(LONG).unwrap();
+    reactor.stop(LONG);
+    heard
+}
+
+#[test]
+fn an_answer_that_is_not_of_this_cluster_counts_as_lost() {
+    let good = border(CLUSTER, 1, "unused:1").envelope(NodeId(0));
+    let answer = heard_of(Some(good.clone()));
+    assert!(matches!(&answer, Heard::Message(message) if message.from == NodeId(1)), "{answer:?}");
+    let foreign = Envelope { cluster_id: Bytes::from_static(b"theirs"), ..good.clone() };
+    let of_another_version = Envelope { version: 99, ..good.clone() };
+    let of_another_node = Envelope { from: 2, ..good };
+    for envelope in [None, Some(foreign), Some(of_another_version), Some(of_another_node)] {
+        let answer = heard_of(envelope.clone());
+        assert!(matches!(answer, Heard::Lost(NodeId(1))), "{envelope:?}: {answer:?}");
+    }
+}
