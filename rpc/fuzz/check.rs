@@ -1,30 +1,54 @@
-//! What must hold for any bytes whatever: the checks that the fuzz targets and the bounded run of the tests share.
+//! What must hold for any bytes whatever: the checks that the fuzz targets and the bounded runs of the tests share.
 //!
 //! A decoder may refuse, but it never panics, never claims memory that has not come, and gives the same frames however the
-//! bytes are cut.
+//! bytes are cut, whichever way each piece is received, and whatever bodies its owner gives up on the way. Of good streams it
+//! gives the very frames that they are made of.
 
-use rpc::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame};
-use rpc::protocol::frames::BodyLimits;
+use rpc::protocol::decoder::{Mode, Refusal, RequestDecoder};
+use rpc::protocol::frames::{Frame, FrameDecoder, Head};
 use rpc::protocol::header::{message_shape, parse_reply_header, parse_request_header};
-use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
+use rpc::protocol::reply_decoder::ReplyDecoder;
 use rpc::protocol::varint::{put_varint, read_varint};
 
-/// Limit of arguments and bodies, in bytes: above the size from which bodies have memory of their own.
-const BYTES_MAX: u64 = 40_000;
+use crate::good_streams::{self, LIMITS, Reply, Request};
 
-/// The limits of a server that skips some arguments and refuses others.
-const LIMITS: BodyLimits = BodyLimits { kept_max: BYTES_MAX, skipped_max: 80_000 };
+/// Bytes received at once.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    bytes: &'a [u8],
+    /// They are received into a large body, if one has begun.
+    is_direct: bool,
+    /// Whatever is not whole behind them is given up.
+    is_given_up: bool,
+}
+
+impl<'a> Piece<'a> {
+    fn whole(bytes: &'a [u8]) -> Piece<'a> {
+        Piece { bytes, is_direct: false, is_given_up: false }
+    }
+}
 
 /// Cuts bytes into pieces whose lengths follow from a seed.
 struct Pieces<'a> {
     rest: &'a [u8],
     state: u64,
+    may_give_up: bool,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(rest: &'a [u8], seed: u8) -> Pieces<'a> {
+        Pieces { rest, state: u64::from(seed), may_give_up: false }
+    }
+
+    fn giving_up(rest: &'a [u8], seed: u8) -> Pieces<'a> {
+        Pieces { may_give_up: true, ..Pieces::new(rest, seed) }
+    }
 }
 
 impl<'a> Iterator for Pieces<'a> {
-    type Item = (&'a [u8], bool);
+    type Item = Piece<'a>;
 
-    fn next(&mut self) -> Option<(&'a [u8], bool)> {
+    fn next(&mut self) -> Option<Piece<'a>> {
         if self.rest.is_empty() {
             return None;
         }
@@ -37,79 +61,136 @@ impl<'a> Iterator for Pieces<'a> {
             2 => random as usize / 4 % 2_000 + 1,
             _ => random as usize / 4 % 50_000 + 1,
         };
-        let (piece, rest) = self.rest.split_at(length.min(self.rest.len()));
+        let (bytes, rest) = self.rest.split_at(length.min(self.rest.len()));
         self.rest = rest;
-        Some((piece, random & 0x4000_0000 != 0))
+        let is_direct = random & 0x4000_0000 != 0;
+        let is_given_up = self.may_give_up && random & 0x3000_0000 == 0;
+        Some(Piece { bytes, is_direct, is_given_up })
     }
 }
 
-/// Feeds a decoder the pieces, where it wants them, and collects its frames until it refuses.
-macro_rules! decoded {
-    ($decoder:expr, $pieces:expr) => {{
-        let mut frames = Vec::new();
-        let mut refusal = None;
-        'pieces: for (mut piece, is_direct) in $pieces {
-            while !piece.is_empty() {
-                match $decoder.room().filter(|_| is_direct) {
-                    Some(room) => {
-                        let (own, rest) = piece.split_at(piece.len().min(room.capacity() - room.len()));
-                        room.extend_from_slice(own);
-                        piece = rest;
-                        $decoder.received();
-                    }
-                    None => $decoder.feed(std::mem::take(&mut piece)),
+/// Frames, and why there are no more.
+type Decoded<H> = (Vec<Frame<H>>, Option<Refusal>);
+
+/// Feeds a decoder the pieces, as each wants it, and collects its frames until it refuses.
+fn decode<'a, H: Head>(decoder: &mut FrameDecoder<H>, pieces: impl Iterator<Item = Piece<'a>>) -> Decoded<H> {
+    let mut frames = Vec::new();
+    for Piece { mut bytes, is_direct, is_given_up } in pieces {
+        while !bytes.is_empty() {
+            match decoder.room().filter(|_| is_direct) {
+                Some(room) => {
+                    let (own, rest) = bytes.split_at(bytes.len().min(room.capacity() - room.len()));
+                    room.extend_from_slice(own);
+                    bytes = rest;
+                    decoder.received();
                 }
-                loop {
-                    match $decoder.next_frame() {
-                        Ok(Some(frame)) => frames.push(frame),
-                        Ok(None) => break,
-                        Err(refused) => {
-                            refusal = Some(refused);
-                            break 'pieces;
-                        }
-                    }
+                None => decoder.feed(std::mem::take(&mut bytes)),
+            }
+            loop {
+                match decoder.next_frame() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break,
+                    Err(refusal) => return (frames, Some(refusal)),
                 }
             }
         }
-        (frames, refusal)
-    }};
+        if is_given_up {
+            frames.extend(decoder.give_up());
+            assert_eq!(decoder.unfinished_bytes(), 0, "what is given up is held no longer");
+        }
+    }
+    (frames, None)
 }
 
 fn decode_requests<'a>(
-    pieces: impl Iterator<Item = (&'a [u8], bool)>,
-) -> (Vec<RequestFrame>, Option<Refusal>, Option<Mode>) {
+    pieces: impl Iterator<Item = Piece<'a>>,
+) -> (Vec<Request>, Option<Refusal>, Option<Mode>) {
     let mut decoder = RequestDecoder::with_limits(LIMITS);
-    let (frames, refusal) = decoded!(decoder, pieces);
-    (frames, refusal, decoder.mode())
+    let (frames, refusal) = decode(&mut decoder, pieces);
+    (frames.iter().map(Request::from).collect(), refusal, decoder.mode())
 }
 
-fn decode_replies<'a>(pieces: impl Iterator<Item = (&'a [u8], bool)>) -> (Vec<ReplyFrame>, Option<Refusal>) {
-    let mut decoder = ReplyDecoder::new(BYTES_MAX);
-    decoded!(decoder, pieces)
+fn decode_replies<'a>(pieces: impl Iterator<Item = Piece<'a>>) -> (Vec<Reply>, Option<Refusal>) {
+    let mut decoder = ReplyDecoder::new(LIMITS.kept_max);
+    let (frames, refusal) = decode(&mut decoder, pieces);
+    (frames.iter().map(Reply::from).collect(), refusal)
+}
+
+/// However a stream of requests is cut, it is the same frames, which are returned.
+fn cut_requests(seed: u8, stream: &[u8]) -> (Vec<Request>, Option<Refusal>) {
+    let whole = decode_requests([Piece::whole(stream)].into_iter());
+    let cut = decode_requests(Pieces::new(stream, seed));
+    assert_eq!(whole, cut, "the same bytes, cut otherwise");
+    let (whole, refusal, mode) = whole;
+    let (mut given_up, its_refusal, its_mode) = decode_requests(Pieces::giving_up(stream, seed));
+    assert_eq!((refusal, mode), (its_refusal, its_mode), "what is given up changes nothing else");
+    // What was not whole at the end may have been handed out, too.
+    assert!((whole.len()..=whole.len() + 1).contains(&given_up.len()));
+    for (given_up, kept) in given_up.iter_mut().zip(&whole) {
+        if let (Err(size), Ok(body)) = (&given_up.body, &kept.body) {
+            assert_eq!(*size, body.len() as u64);
+            given_up.body = kept.body.clone();
+        }
+        assert_eq!(given_up, kept);
+    }
+    (whole, refusal)
+}
+
+/// However a stream of replies is cut, it is the same frames, which are returned.
+fn cut_replies(seed: u8, stream: &[u8]) -> (Vec<Reply>, Option<Refusal>) {
+    let whole = decode_replies([Piece::whole(stream)].into_iter());
+    let cut = decode_replies(Pieces::new(stream, seed));
+    assert_eq!(whole, cut, "the same bytes, cut otherwise");
+    whole
 }
 
 /// A stream of requests; its first byte says how it is cut.
 pub fn requests(data: &[u8]) {
     let Some((seed, stream)) = data.split_first() else { return };
-    let whole = decode_requests([(stream, false)].into_iter());
-    let cut = decode_requests(Pieces { rest: stream, state: u64::from(*seed) });
-    assert_eq!(whole, cut, "the same bytes, cut otherwise");
-    for frame in &whole.0 {
-        let head = &frame.head;
-        match &frame.body {
+    for request in cut_requests(*seed, stream).0 {
+        match request.body {
             Ok(args) => assert!(args.len() as u64 <= LIMITS.kept_max),
-            Err(size) => assert!((LIMITS.kept_max + 1..=LIMITS.skipped_max).contains(size)),
+            Err(size) => assert!((LIMITS.kept_max + 1..=LIMITS.skipped_max).contains(&size)),
         }
-        assert!(head.service().len() + head.method().len() + head.auth_token().len() <= stream.len());
     }
 }
 
 /// A stream of replies; its first byte says how it is cut.
 pub fn replies(data: &[u8]) {
     let Some((seed, stream)) = data.split_first() else { return };
-    let whole = decode_replies([(stream, false)].into_iter());
-    let cut = decode_replies(Pieces { rest: stream, state: u64::from(*seed) });
-    assert_eq!(whole, cut, "the same bytes, cut otherwise");
+    cut_replies(*seed, stream);
+}
+
+/// A good stream of requests, of which the bytes are the script; the first one says how it is cut.
+pub fn good_requests(data: &[u8]) {
+    let Some((seed, script)) = data.split_first() else { return };
+    let (stream, said) = good_streams::requests(script);
+    assert_eq!(cut_requests(*seed, &stream), (said, None), "the frames that were written");
+}
+
+/// A good stream of replies, of which the bytes are the script; the first one says how it is cut.
+pub fn good_replies(data: &[u8]) {
+    let Some((seed, script)) = data.split_first() else { return };
+    let (stream, said) = good_streams::replies(script);
+    assert_eq!(cut_replies(*seed, &stream), (said, None), "the frames that were written");
+}
+
+/// A good stream of requests is the same frames in two pieces, wherever they are cut.
+pub fn requests_in_two((stream, said): &(Vec<u8>, Vec<Request>)) {
+    for cut in 0..=stream.len() {
+        let (first, second) = stream.split_at(cut);
+        let (frames, refusal, _) = decode_requests([first, second].into_iter().map(Piece::whole));
+        assert_eq!((&frames, refusal), (said, None), "cut at {cut}");
+    }
+}
+
+/// A good stream of replies is the same frames in two pieces, wherever they are cut.
+pub fn replies_in_two((stream, said): &(Vec<u8>, Vec<Reply>)) {
+    for cut in 0..=stream.len() {
+        let (first, second) = stream.split_at(cut);
+        let (frames, refusal) = decode_replies([first, second].into_iter().map(Piece::whole));
+        assert_eq!((&frames, refusal), (said, None), "cut at {cut}");
+    }
 }
 
 /// The parts that the decoders are made of, on bytes that need be no stream.

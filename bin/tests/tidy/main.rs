@@ -22,9 +22,10 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FOLDERS: [&str; 8] = [".ci", "bin", "clerk", "conf", "kvserver", "proto", "raft", "rpc"];
 
 /// Which of our crates a crate may name in its manifest: the arrows, all pointing down.
-const ARROWS: [(&str, &str, &[&str]); 12] = [
+const ARROWS: [(&str, &str, &[&str]); 13] = [
     ("rpc", "rpc", &[]),
     ("rpc/codegen", "rpc-codegen", &[]),
+    ("rpc/fuzz", "rpc-fuzz", &["rpc"]),
     ("proto", "proto", &["rpc", "rpc-codegen"]),
     ("raft/core", "raft-core", &[]),
     ("raft", "raft", &["raft-core", "rpc", "proto"]),

@@ -1,0 +1,12 @@
+//! Good streams of replies, of any kind of frame, cut in any way: see `check::good_replies`.
+
+#![no_main]
+
+#[path = "../check.rs"]
+#[allow(dead_code, reason = "each target uses its own part")]
+mod check;
+#[path = "../good_streams.rs"]
+#[allow(dead_code, reason = "each target uses its own part")]
+mod good_streams;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| check::good_replies(data));
