@@ -37,15 +37,19 @@ impl Raft {
             return;
         }
         self.state.election_elapsed = self.state.election_elapsed.saturating_add(1);
-        let alone = self.state.membership.voters.len() == 1;
-        if alone || self.state.election_elapsed >= self.state.election_timeout {
-            self.campaign(if alone { Round::Vote } else { Round::PreVote });
+        if self.state.membership.voters.len() == 1 {
+            self.campaign(Round::Vote, Reason::OnlyVoter);
+        } else if self.state.election_elapsed >= self.state.election_timeout {
+            self.campaign(Round::PreVote, self.state.timeout_reason);
         }
     }
 
     /// Asks every other voter, in a round whose own vote is already counted.
-    pub(crate) fn campaign(&mut self, round: Round) {
+    pub(crate) fn campaign(&mut self, round: Round, reason: Reason) {
         self.state.reset_election_timer();
+        if reason != Reason::Campaigns {
+            self.state.election_reason = Some(reason);
+        }
         let mut candidate = Candidate::new(self.state.membership.voters.len());
         candidate.record(self.state.id(), true);
         match round {
@@ -54,15 +58,14 @@ impl Raft {
                     (self.state.term, self.state.vote) = (self.state.term.next(), None);
                 }
                 self.role = Role::PreCandidate(candidate);
-                self.note_change(Reason::TimedOut);
             }
             Round::Vote => {
                 self.state.term = self.state.term.next();
                 self.state.vote = Some(self.state.id());
                 self.role = Role::Candidate(candidate);
-                self.note_change(Reason::Campaigns);
             }
         }
+        self.note_change(reason);
         self.ask_for_votes(round);
         if self.state.membership.majority() == 1 {
             self.count_votes(Tally::Won);
@@ -87,7 +90,7 @@ impl Raft {
     /// Acts on how the vote stands.
     pub(crate) fn count_votes(&mut self, tally: Tally) {
         match (tally, &self.role) {
-            (Tally::Won, Role::PreCandidate(_)) => self.campaign(Round::Vote),
+            (Tally::Won, Role::PreCandidate(_)) => self.campaign(Round::Vote, Reason::Campaigns),
             (Tally::Won, Role::Candidate(_)) => self.become_leader(),
             (Tally::Lost, Role::PreCandidate(_) | Role::Candidate(_)) => {
                 self.become_follower(self.state.term, None, Reason::ElectionLost);
@@ -110,7 +113,8 @@ impl Raft {
         let place = others.take_while(|voter| **voter < state.config.node_id).count();
         state.election_elapsed = 0;
         state.election_timeout = 1 + GONE_STAGGER_TICKS * u32::try_from(place).unwrap_or(u32::MAX / 8);
-        self.note_change(Reason::LeaderGone { leader: peer });
+        state.timeout_reason = Reason::LeaderGone { leader: peer };
+        self.note_change(self.state.timeout_reason);
     }
 
     /// Whether a leader was heard so recently that its followers must not help to depose it.

@@ -58,5 +58,5 @@ pub use message::{AppendOutcome, Body, Message};
 pub use raw_node::{Proposed, RawNode};
 pub use ready::{Persist, ReadOutcome, ReadState, Ready, SoftState};
 pub use snapshot::{ChunkVerdict, InstallVerdict, Restored, SnapshotMeta, SnapshotOutcome};
-pub use status::{PeerStatus, ProgressKind, Reason, RoleKind, Status};
+pub use status::{PeerStatus, ProgressKind, Reason, RoleKind, Status, WaitsFor};
 pub use types::{EntryId, Index, NodeId, ReplyToken, Term};

@@ -37,6 +37,10 @@ pub(crate) struct State {
     pub(crate) election_elapsed: u32,
     /// Ticks at which it runs out; drawn anew at every reset.
     pub(crate) election_timeout: u32,
+    /// Why an election begins when it runs out.
+    pub(crate) timeout_reason: Reason,
+    /// Why this node last began an election.
+    pub(crate) election_reason: Option<Reason>,
     /// Elections begun since a leader was last known.
     pub(crate) elections_in_vain: u32,
     /// Why the role or the term last changed.
@@ -75,6 +79,7 @@ impl State {
         let (min, max) = (self.config.election_ticks_min, self.config.election_ticks_max);
         self.election_elapsed = 0;
         self.election_timeout = self.rng.random_range(min..=max);
+        self.timeout_reason = Reason::TimedOut;
     }
 
     /// Whether this node may vote and be elected.

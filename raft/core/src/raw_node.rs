@@ -86,6 +86,8 @@ impl RawNode {
             membership,
             election_elapsed: 0,
             election_timeout: 0,
+            timeout_reason: Reason::TimedOut,
+            election_reason: None,
             elections_in_vain: 0,
             reason: Reason::Started,
             out: Outbox::default(),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::progress::ProgressState;
+use crate::progress::{Progress, ProgressState};
 use crate::raft::{Raft, Role};
 use crate::ready::SoftState;
 use crate::types::{EntryId, Index, NodeId, Term};
@@ -48,8 +48,10 @@ pub enum Reason {
         /// Who led.
         leader: NodeId,
     },
-    /// A majority would vote for it, or it is the only voter.
+    /// A majority would vote for it.
     Campaigns,
+    /// There is nobody else to ask.
+    OnlyVoter,
     /// A majority voted for it.
     ElectionWon,
     /// So many refused that no majority was left.
@@ -82,6 +84,7 @@ impl fmt::Display for Reason {
             Reason::LeaderGone { leader } => write!(f, "the process of node {leader}, which led, is gone"),
             Reason::TimedOut => write!(f, "no leader was heard for an election timeout"),
             Reason::Campaigns => write!(f, "a majority would vote for it"),
+            Reason::OnlyVoter => write!(f, "it is the only voter"),
             Reason::ElectionWon => write!(f, "a majority voted for it"),
             Reason::ElectionLost => write!(f, "a majority refused it"),
             Reason::VotedFor { candidate } => write!(f, "it voted for node {candidate}"),
@@ -131,6 +134,42 @@ pub struct PeerStatus {
     pub inflight_bytes: u64,
     /// Whether it was heard within the longest election timeout.
     pub active: bool,
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+}
+
+/// What keeps a follower from having all that its leader has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitsFor {
+    /// It has everything.
+    Nothing,
+    /// It has not been heard for an election timeout: it is stopped, cut off, or too busy to answer.
+    Contact,
+    /// Its answer to a question: where the logs meet is being looked for.
+    ProbeAnswer,
+    /// A snapshot, since the log no longer has what it lacks.
+    Snapshot {
+        /// The last entry that the snapshot brings.
+        up_to: Index,
+    },
+    /// Its answers to what was sent: it is writing, or the network is slow.
+    Answers,
+    /// The same, and as much is unanswered as may be: the rest is held back.
+    Window,
+}
+
+impl fmt::Display for WaitsFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WaitsFor::Nothing => write!(f, "nothing"),
+            WaitsFor::Contact => write!(f, "a sign of life, for an election timeout or longer"),
+            WaitsFor::ProbeAnswer => write!(f, "its answer to where the logs meet"),
+            WaitsFor::Snapshot { up_to } => write!(f, "a snapshot up to {up_to}"),
+            WaitsFor::Answers => write!(f, "acknowledgements of what was sent"),
+            WaitsFor::Window => write!(f, "acknowledgements; its window is full, and the rest is held back"),
+        }
+    }
 }
 
 /// A node, as it sees itself.
@@ -148,6 +187,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// Why role, term or leader last changed.
     pub reason: Reason,
+    /// Why this node last began an election, won or not; `None` if it has not since its start.
+    pub election_reason: Option<Reason>,
     /// The first entry that is kept.
     pub first_index: Index,
     /// The last entry of the log.
@@ -182,7 +223,7 @@ impl Raft {
             self.state.elections_in_vain = 0;
             return log::info!("node {node}: {role} in term {term} under node {leader}: {reason}");
         }
-        if reason == Reason::TimedOut {
+        if let Role::PreCandidate(_) = self.role {
             self.state.elections_in_vain = self.state.elections_in_vain.saturating_add(1);
         }
         let times = self.state.elections_in_vain;
@@ -199,6 +240,7 @@ impl Raft {
             vote: state.vote,
             leader: self.leader(),
             reason: state.reason,
+            election_reason: state.election_reason,
             first_index: log.first_index(),
             last: log.last(),
             commit_index: log.committed(),
@@ -216,20 +258,36 @@ impl Raft {
 
     fn peer_statuses(&self) -> Vec<PeerStatus> {
         let Role::Leader(leader) = &self.role else { return Vec::new() };
-        let timeout = self.state.config.election_ticks_max;
-        let peers = leader.peers.iter().map(|peer| PeerStatus {
-            node: peer.id,
-            progress: match peer.progress.state() {
-                ProgressState::Probe { .. } => ProgressKind::Probe,
-                ProgressState::Replicate => ProgressKind::Replicate,
-                ProgressState::Snapshot { .. } => ProgressKind::Snapshot,
-            },
-            match_index: peer.progress.match_index(),
-            next_index: peer.progress.next_index(),
-            inflight_messages: peer.progress.inflights().count(),
-            inflight_bytes: peer.progress.inflights().bytes(),
-            active: peer.progress.is_active(leader.ticks, timeout),
+        let (timeout, last_index) = (self.state.config.election_ticks_max, self.state.log.last_index());
+        let peers = leader.peers.iter().map(|peer| {
+            let progress = &peer.progress;
+            let active = progress.is_active(leader.ticks, timeout);
+            PeerStatus {
+                node: peer.id,
+                progress: match progress.state() {
+                    ProgressState::Probe { .. } => ProgressKind::Probe,
+                    ProgressState::Replicate => ProgressKind::Replicate,
+                    ProgressState::Snapshot { .. } => ProgressKind::Snapshot,
+                },
+                match_index: progress.match_index(),
+                next_index: progress.next_index(),
+                inflight_messages: progress.inflights().count(),
+                inflight_bytes: progress.inflights().bytes(),
+                active,
+                waits_for: if active { waits_for(progress, last_index) } else { WaitsFor::Contact },
+            }
         });
         peers.collect()
+    }
+}
+
+/// What a follower that answers waits for, in a log that ends at `last_index`.
+fn waits_for(progress: &Progress, last_index: Index) -> WaitsFor {
+    match progress.state() {
+        ProgressState::Snapshot { pending, .. } => WaitsFor::Snapshot { up_to: pending },
+        ProgressState::Probe { .. } => WaitsFor::ProbeAnswer,
+        ProgressState::Replicate if progress.match_index() >= last_index => WaitsFor::Nothing,
+        ProgressState::Replicate if progress.inflights().is_full() => WaitsFor::Window,
+        ProgressState::Replicate => WaitsFor::Answers,
     }
 }

@@ -22,3 +22,4 @@ mod safety;
 mod scripts;
 mod section_5;
 mod snapshots;
+mod status;
