@@ -81,7 +81,7 @@ fn what_was_appended_comes_back_across_many_segments() {
         assert_eq!(wal.last_index(), Index(200));
     }
     let times = disk.sync_times();
-    assert!(times.recorded() >= 200 && times.fdatasync_p50_us().is_some());
+    assert!(times.figures().p50_us > 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod support;
 
 mod demo;
+mod explained;
 mod foreign_node;
 mod full_node;
 mod garbage;

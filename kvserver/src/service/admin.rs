@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use proto::admin::{Admin, StatusReply, StatusRequest};
+use proto::admin::{Admin, Follower, StatusReply, StatusRequest};
+use raft::core::PeerStatus;
 use raft::driver::RaftNode;
 use raft::storage::SyncTimes;
 use rpc::Reply;
@@ -35,7 +36,11 @@ impl AdminService {
 
     fn status(&self) -> StatusReply {
         let mut reply = self.fixed.clone();
-        reply.fdatasync_p50_us = self.sync_times.fdatasync_p50_us().map_or(0, u64::from);
+        let sync = self.sync_times.figures();
+        reply.fdatasync_p50_us = sync.p50_us.into();
+        reply.fdatasync_p99_us = sync.p99_us.into();
+        reply.fdatasync_max_us = sync.max_us.into();
+        reply.fdatasync_under_way_us = sync.under_way_us;
         let Some(parts) = self.parts.get() else {
             "waiting".clone_into(&mut reply.role);
             return reply;
@@ -54,7 +59,25 @@ impl AdminService {
         reply.last = status.last.index.0;
         reply.persisted = status.persisted_index.0;
         reply.snapshot = status.snapshot_index.0;
+        reply.reason = status.reason.to_string();
+        reply.election_reason = status.election_reason.map_or_else(String::new, |reason| reason.to_string());
+        reply.log_bytes = status.log_bytes;
+        reply.reads_pending = status.reads_pending as u64;
+        reply.followers = status.peers.iter().map(follower).collect();
         reply
+    }
+}
+
+fn follower(peer: &PeerStatus) -> Follower {
+    Follower {
+        node: peer.node.0,
+        progress: peer.progress.to_string(),
+        match_index: peer.match_index.0,
+        next_index: peer.next_index.0,
+        inflight_messages: peer.inflight_messages as u64,
+        inflight_bytes: peer.inflight_bytes,
+        active: peer.active,
+        waits_for: peer.waits_for.to_string(),
     }
 }
 

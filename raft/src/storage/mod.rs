@@ -38,5 +38,5 @@ pub use real_disk::RealDisk;
 pub use recovery::{Recovery, Remark, StorageError, recover};
 pub use snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter};
 pub use snapshot_store::{PinnedSnapshot, SnapshotStore};
-pub use sync_times::SyncTimes;
+pub use sync_times::{SyncFigures, SyncTimes};
 pub use wal::{Wal, WalConfig, WalError};

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::disk::{Completion, Disk, DiskError, DiskOp, FileEntry, FileName, OpId, Outcome};
-use super::sync_times::{Stopwatch, SyncTimes};
+use super::sync_times::SyncTimes;
 
 /// Files kept open between operations; the one used longest ago is closed beyond this.
 const OPEN_FILES_MAX: usize = 8;
@@ -147,10 +147,9 @@ impl RealDisk {
     }
 
     fn sync(&mut self, file: &FileName) -> io::Result<()> {
-        let stopwatch = Stopwatch::start();
-        self.open(file)?.sync_data()?;
-        self.sync_times.record(stopwatch.elapsed());
-        Ok(())
+        let sync_times = Arc::clone(&self.sync_times);
+        let handle = self.open(file)?;
+        sync_times.measure(|| handle.sync_data())
     }
 
     fn path(&self, file: &FileName) -> PathBuf {

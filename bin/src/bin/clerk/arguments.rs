@@ -14,6 +14,7 @@ Examples:
   clerk get photo --raw > copy.jpg           … and back, without a newline
   clerk delete colour
   clerk status                               who leads, how far everybody is
+  clerk status --explain                     … and why, what each follower waits for, how the disks do
   clerk --endpoints 10.0.0.1:8000,10.0.0.2:8000 get colour
   clerk bench --op put,get --clients 1,64 --seconds 6
 
@@ -105,6 +106,9 @@ pub(crate) enum Command {
         /// Print a list of JSON objects instead of a table
         #[arg(long, env = "RAFT_KV_JSON", value_parser = FalseyValueParser::new())]
         json: bool,
+        /// Also say why: the last change, the last election, what each follower waits for, how the disks do
+        #[arg(long, env = "RAFT_KV_EXPLAIN", value_parser = FalseyValueParser::new())]
+        explain: bool,
     },
     /// Measure operations per second and latencies
     #[command(after_help = BENCH_EXAMPLES)]

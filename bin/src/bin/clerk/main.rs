@@ -6,6 +6,7 @@
 
 mod arguments;
 mod bench;
+mod explain;
 mod failure;
 mod interrupt;
 mod loop_command;
@@ -47,7 +48,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Append { key, value } => single::append(target, key, value),
         Command::Get { key, raw } => single::get(target, key, *raw),
         Command::Delete { key } => single::delete(target, key),
-        Command::Status { json } => status::run(target, *json),
+        Command::Status { json, explain } => status::run(target, *json, *explain),
         Command::Bench(plan) => bench::run(target, plan),
     }
 }

@@ -7,7 +7,7 @@ use proto::admin::{AdminStub, StatusReply, StatusRequest};
 use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController, RpcError, Status};
 use serde::Serialize;
 
-use crate::{arguments::Target, failure::Failure, output, target::NodeTarget};
+use crate::{arguments::Target, explain, failure::Failure, output, target::NodeTarget};
 
 /// The longest wait for one node: a status of a moment ago is worth more than a complete one later.
 const ANSWER_WITHIN_MAX: Duration = Duration::from_millis(1000);
@@ -44,19 +44,20 @@ struct Row {
     lag: Option<u64>,
 }
 
-pub(crate) fn run(target: &Target, json: bool) -> Result<(), Failure> {
+/// The same with what `--explain` adds, which a node that did not answer lacks.
+#[derive(Serialize)]
+struct ExplainedRow {
+    #[serde(flatten)]
+    row: Row,
+    #[serde(flatten)]
+    explanation: Option<explain::Explanation>,
+}
+
+pub(crate) fn run(target: &Target, json: bool, is_explained: bool) -> Result<(), Failure> {
     let answers = ask(&target.nodes()?, target.timeout())?;
-    let rows = rows(&answers);
-    if json {
-        let list = serde_json::to_string(&rows).expect("rows of numbers and texts always make JSON");
-        output::line(&list)?;
-    } else {
-        output::line(&table(&rows))?;
-        for answered in &answers {
-            if let Err(error) = &answered.reply {
-                output::line(&format!("{} {}: {error}", answered.node.address, condition(error)))?;
-            }
-        }
+    match json {
+        true => output::line(&json_list(&answers, is_explained))?,
+        false => output::line(&text(&answers, is_explained))?,
     }
     match answers.iter().find_map(|answered| answered.reply.as_ref().err()) {
         Some(error) if answers.iter().all(|answered| answered.reply.is_err()) => {
@@ -65,6 +66,28 @@ pub(crate) fn run(target: &Target, json: bool) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+fn json_list(answers: &[Answered], is_explained: bool) -> String {
+    let explained = |(row, answered): (Row, &Answered)| {
+        let reply = answered.reply.as_ref().ok().filter(|_| is_explained);
+        ExplainedRow { row, explanation: reply.map(explain::Explanation::of) }
+    };
+    let list: Vec<ExplainedRow> = rows(answers).into_iter().zip(answers).map(explained).collect();
+    serde_json::to_string(&list).expect("rows of numbers and texts always make JSON")
+}
+
+/// The table, then what is wrong with each node that gave no status, then what is to be explained.
+fn text(answers: &[Answered], is_explained: bool) -> String {
+    let mut parts = vec![table(&rows(answers))];
+    for answered in answers {
+        if let Err(error) = &answered.reply {
+            parts.push(format!("{} {}: {error}", answered.node.address, condition(error)));
+        }
+    }
+    let replies = answers.iter().filter_map(|answered| answered.reply.as_ref().ok());
+    parts.extend(replies.filter(|_| is_explained).map(|reply| format!("\n{}", explain::paragraph(reply))));
+    parts.join("\n")
 }
 
 /// Whether a node that gave no status is down or, since it took the connection and the request, merely silent or busy.
@@ -215,7 +238,8 @@ mod tests {
 
     #[test]
     fn json_has_exactly_the_named_keys_also_for_a_node_that_is_down() {
-        let json = serde_json::to_value(rows(&[answered(0, "follower", 3, 50, 50), down(1)])).unwrap();
+        let answers = [answered(0, "follower", 3, 50, 50), down(1)];
+        let json: serde_json::Value = serde_json::from_str(&json_list(&answers, false)).unwrap();
         for row in json.as_array().unwrap() {
             let mut keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
             keys.sort_unstable();
@@ -223,6 +247,9 @@ mod tests {
         }
         assert!(json[0]["lag"].is_null(), "without a leader there is no lag");
         assert!(json[1]["pid"].is_null() && json[1]["node"] == 1);
+        let explained: serde_json::Value = serde_json::from_str(&json_list(&answers, true)).unwrap();
+        assert!(explained[0]["followers"].is_array() && explained[0]["lag"].is_null());
+        assert_eq!(explained[1], json[1], "of a node that is down nothing more is known");
     }
 
     #[test]
