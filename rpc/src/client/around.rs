@@ -1,7 +1,6 @@
 //! A channel's middleware: asked before a call is entered, told when it has ended.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::channel::Method;
 use super::core::Core;
@@ -24,7 +23,7 @@ impl Core {
             method: method.name.to_owned(),
             request_id,
             args_bytes,
-            begun: Instant::now(),
+            begun: self.reactor.world.now(),
             passed: 0,
         };
         let middleware = &self.config.middleware;
@@ -47,7 +46,7 @@ impl Core {
             Err(RpcError::Cancelled { .. }) => Status::Cancelled,
             Err(_) => Status::Internal,
         };
-        let ended = Ended { status, took: observed.begun.elapsed(), was_awaited: true };
+        let ended = Ended { status, took: observed.took(&self.reactor.world), was_awaited: true };
         self.config.middleware.after(
             observed.passed,
             &observed.info(CallSide::Client, &self.address()),

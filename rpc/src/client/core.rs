@@ -21,7 +21,7 @@ use crate::inherit::{self, Inherited};
 use crate::middleware::{AUTH_TOKEN_BYTES_MAX, fresh_request_id};
 use crate::protocol::encoder::{Body, CallFields, put_call_with, put_cancel, put_legacy_call};
 use crate::reactor::Shared;
-use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
+use crate::reactor::clock::{NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::{LARGE_FRAME_BYTES_MIN, Outbox, UnsentLimits};
@@ -232,7 +232,7 @@ impl Core {
         if let Err(error) = self.check_sizes(body_bytes) {
             return Err((completion, error));
         }
-        let now = clock::now_nanos();
+        let now = self.reactor.world.turn_nanos();
         let timeout = timeout.min(inherited.due.saturating_sub(now));
         if timeout == 0 {
             let error = RpcError::DeadlineExceeded { timeout: Duration::ZERO, may_have_run: false };

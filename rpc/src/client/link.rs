@@ -9,7 +9,7 @@ use super::core::{Core, Link, Probe, State};
 use super::pending_call::{Answered, Pending};
 use crate::error::RpcError;
 use crate::protocol::encoder::put_ping;
-use crate::reactor::clock::{self, NEVER, Nanos, nanos_in};
+use crate::reactor::clock::{NEVER, Nanos, nanos_in};
 use crate::reactor::connector::backoff;
 use crate::reactor::lock::lock;
 use crate::reactor::outbox::{AppendError, Outbox};
@@ -60,8 +60,9 @@ impl Core {
 
     fn pause(&self, state: &mut State, error: RpcError) {
         state.failures = state.failures.saturating_add(1);
-        let pause = backoff(state.failures, self.config.backoff_min, self.config.backoff_max);
-        state.link = Link::Waiting { until: clock::read_clock().1 + nanos_in(pause), error };
+        let bounds = (self.config.backoff_min, self.config.backoff_max);
+        let pause = backoff(state.failures, bounds, self.reactor.world.random());
+        state.link = Link::Waiting { until: self.reactor.world.nanos() + nanos_in(pause), error };
     }
 
     /// The connection has ended, after `written` bytes had left.

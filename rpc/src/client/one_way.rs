@@ -14,7 +14,7 @@ use crate::inherit;
 use crate::middleware::fresh_request_id;
 use crate::protocol::encoder::{Body, CallFields, put_call_with};
 use crate::protocol::status::Status;
-use crate::reactor::clock::{self, nanos_in};
+use crate::reactor::clock::nanos_in;
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::LARGE_FRAME_BYTES_MIN;
@@ -63,7 +63,7 @@ impl Core {
     ) -> Result<(), RpcError> {
         let body_bytes = body.body_len();
         self.check_sizes(body_bytes)?;
-        let now = clock::now_nanos();
+        let now = self.reactor.world.turn_nanos();
         let left = inherit::current().due.saturating_sub(now);
         let timeout = nanos_in(self.config.default_timeout).min(left);
         if timeout == 0 {

@@ -14,7 +14,7 @@ use crate::error::RpcError;
 use crate::protocol::header::{Shape, message_shape};
 use crate::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
 use crate::protocol::status::Status;
-use crate::reactor::clock::{self, Nanos};
+use crate::reactor::clock::Nanos;
 use crate::reactor::lock::lock;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::poll_loop::Turn;
@@ -149,7 +149,7 @@ impl Core {
     fn outcome_of(&self, reply: ReplyFrame, pending: &Pending) -> Result<Bytes, RpcError> {
         if reply.head.status != 0 {
             let status = Status::from_code(reply.head.status);
-            if status == Status::DeadlineExceeded && pending.due <= clock::read_clock().1 {
+            if status == Status::DeadlineExceeded && pending.due <= self.reactor.world.nanos() {
                 // The server has merely been the first of the two to notice.
                 let timeout = Duration::from_nanos(pending.timeout);
                 return Err(RpcError::DeadlineExceeded { timeout, may_have_run: true });

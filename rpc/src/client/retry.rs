@@ -16,7 +16,7 @@ use crate::controller::RpcController;
 use crate::error::RpcError;
 use crate::protocol::encoder::Body;
 use crate::protocol::status::Status;
-use crate::reactor::clock::{Nanos, nanos_in, read_clock};
+use crate::reactor::clock::{Nanos, nanos_in};
 use crate::reactor::connector::backoff;
 
 /// How often a call is sent, and how long the pauses between are.
@@ -152,7 +152,7 @@ impl Core {
             args: Serialized(args.into()),
             controller: controller.clone(),
             policy,
-            due: read_clock().1.saturating_add(timeout),
+            due: self.reactor.world.nanos().saturating_add(timeout),
             attempts: 0,
             outcome: None,
             completion: Some(completion),
@@ -169,7 +169,7 @@ impl Repeated {
             return;
         }
         self.attempts += 1;
-        let left = Duration::from_nanos(self.due.saturating_sub(read_clock().1));
+        let left = Duration::from_nanos(self.due.saturating_sub(self.core.reactor.world.nanos()));
         let (core, method, controller) = (self.core.clone(), self.method, self.controller.clone());
         let args = Serialized(self.args.0.clone());
         let completion = Completion::Callback(Box::new(move |outcome| self.on_outcome(outcome)));
@@ -195,14 +195,15 @@ impl Repeated {
             return;
         }
         if self.core.budget.spend() {
-            let pause = backoff(self.attempts, self.policy.pause_min, self.policy.pause_max);
+            let bounds = (self.policy.pause_min, self.policy.pause_max);
+            let pause = backoff(self.attempts, bounds, self.core.reactor.world.random());
             self.rest(pause);
         }
     }
 
     /// Tries again after a pause, if that is before the deadline.
     fn rest(self, pause: Duration) {
-        if read_clock().1.saturating_add(nanos_in(pause)) < self.due {
+        if self.core.reactor.world.nanos().saturating_add(nanos_in(pause)) < self.due {
             let reactor = self.core.reactor().clone();
             reactor.run_after(pause, Box::new(move || self.attempt(true)));
         }

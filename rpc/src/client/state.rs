@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::core::{Core, Link};
 use crate::error::RpcError;
-use crate::reactor::clock;
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 
@@ -53,7 +52,7 @@ impl Core {
             Link::Opening(_) => ChannelState::Connecting,
             Link::Ready(_) => ChannelState::Ready,
             Link::Waiting { until, error } => {
-                let pause = Duration::from_nanos(until.saturating_sub(clock::read_clock().1));
+                let pause = Duration::from_nanos(until.saturating_sub(self.reactor.world.nanos()));
                 ChannelState::Waiting { pause, error: error.clone() }
             }
             Link::Closed => ChannelState::Closed,

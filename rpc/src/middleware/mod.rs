@@ -19,6 +19,7 @@ pub use call_log::CallLog;
 pub use metrics::{CallMetrics, MetricsSnapshot};
 
 use crate::protocol::status::Status;
+use crate::reactor::world::World;
 
 /// Looks at every call, and may refuse it.
 pub trait Middleware: Send + Sync + 'static {
@@ -151,6 +152,11 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
+    /// How long the call has taken so far.
+    pub(crate) fn took(&self, world: &World) -> Duration {
+        world.now().saturating_duration_since(self.begun)
+    }
+
     pub(crate) fn info<'a>(&'a self, side: CallSide, peer: &'a dyn fmt::Display) -> CallInfo<'a> {
         CallInfo {
             side,

@@ -1,6 +1,7 @@
-//! Time as the reactor counts it: nanoseconds since the process first asked, in one word that atomics can hold.
+//! Time as a reactor counts it: nanoseconds since the process first asked, in one word that atomics can hold.
 //!
-//! On a reactor's thread the time of the turn is used, so that a call costs no look at the clock.
+//! On a reactor's thread the time of the turn is used, so that a call costs no look at the clock. Which clock that is, the
+//! reactor's [`World`](super::world::World) says.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -16,7 +17,7 @@ static EPOCH: OnceLock<Instant> = OnceLock::new();
 
 thread_local! {
     /// On a reactor's thread: when its turn began.
-    static TURN: Cell<Option<(Instant, Nanos)>> = const { Cell::new(None) };
+    static TURN: Cell<Option<Nanos>> = const { Cell::new(None) };
 }
 
 /// The moment of an instant.
@@ -25,22 +26,14 @@ pub(crate) fn nanos_of(instant: Instant) -> Nanos {
     instant.saturating_duration_since(epoch).as_nanos() as Nanos
 }
 
-/// Now, by the clock.
-pub(crate) fn read_clock() -> (Instant, Nanos) {
-    let now = Instant::now();
-    (now, nanos_of(now))
+/// When the turn of the calling thread began, if it is a reactor's.
+pub(crate) fn turn_begun() -> Option<Nanos> {
+    TURN.get()
 }
 
-/// Now; on a reactor's thread the time its turn began.
-pub(crate) fn now_nanos() -> Nanos {
-    TURN.get().map_or_else(|| read_clock().1, |(_, nanos)| nanos)
-}
-
-/// Reads the clock for a turn of the calling thread, which thereby is a reactor's thread.
-pub(crate) fn begin_turn() -> (Instant, Nanos) {
-    let now = read_clock();
+/// A turn of the calling thread begins, which thereby is a reactor's thread.
+pub(crate) fn begin_turn(now: Nanos) {
     TURN.set(Some(now));
-    now
 }
 
 /// The calling thread is no reactor's thread any more.

@@ -3,14 +3,14 @@
 //! Readiness is a hint: a spurious event costs nothing. A connection reads until the socket is empty, but only so often
 //! per turn, so that a busy peer does not starve the others.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::Token;
-use mio::net::TcpStream;
 
 use super::clock::{Nanos, nanos_in};
+use super::net::{News, Stream};
 use super::outbox::Outbox;
 use super::poll_loop::Turn;
 use crate::client::core::Core;
@@ -39,7 +39,7 @@ pub(crate) enum After {
 /// See the module's text.
 pub(crate) struct Connection {
     pub(crate) token: Token,
-    pub(crate) stream: Arc<TcpStream>,
+    pub(crate) stream: Arc<Stream>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) side: Side,
     /// The peer has closed its sending side: reads must go on until they say so.
@@ -68,12 +68,12 @@ pub(crate) struct Opening {
 }
 
 impl Connection {
-    pub(crate) fn new(token: Token, stream: Arc<TcpStream>, outbox: Arc<Outbox>, side: Side) -> Connection {
+    pub(crate) fn new(token: Token, stream: Arc<Stream>, outbox: Arc<Outbox>, side: Side) -> Connection {
         Connection { token, stream, outbox, side, is_read_closed: false, is_direct: false, linger_until: 0 }
     }
 
-    /// The poll has news of the socket.
-    pub(crate) fn on_event(&mut self, event: &mio::event::Event, turn: &mut Turn) -> After {
+    /// There is news of the socket.
+    pub(crate) fn on_news(&mut self, news: News, turn: &mut Turn) -> After {
         if matches!(self.side, Side::Opening(_)) {
             match self.check_opened(turn.nanos) {
                 Ok(true) => {}
@@ -81,26 +81,20 @@ impl Connection {
                 Err(cause) => return After::Close(cause),
             }
         }
-        self.is_read_closed |= event.is_read_closed() || event.is_error();
-        if event.is_writable() {
+        self.is_read_closed |= news.is_read_closed;
+        if news.is_writable {
             self.outbox.on_writable();
         }
-        if event.is_readable() || self.is_read_closed { self.read(turn) } else { After::Keep }
+        if news.is_readable || self.is_read_closed { self.read(turn) } else { After::Keep }
     }
 
     /// Whether the attempt has succeeded; an error if it has failed.
     fn check_opened(&mut self, now: Nanos) -> Result<bool, String> {
-        if let Ok(Some(error)) | Err(error) = self.stream.take_error() {
-            return Err(error.to_string());
-        }
-        match self.stream.peer_addr() {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
-            Err(error) => return Err(error.to_string()),
+        if !self.stream.is_connected().map_err(|error| error.to_string())? {
+            return Ok(false);
         }
         let Side::Opening(opening) = &self.side else { return Ok(true) };
-        // Without it small requests wait for acknowledgements; failing that they are merely late.
-        let _ = self.stream.set_nodelay(true);
+        self.stream.send_at_once();
         let core = opening.core.clone();
         self.outbox.attach(self.stream.clone());
         core.on_connected(now);
@@ -149,12 +143,10 @@ impl Connection {
         self.is_direct = room.is_some();
         if let Some(room) = room {
             let bytes = room.capacity() - room.len();
-            let received = rustix::io::read(&*self.stream, rustix::buffer::spare_capacity(room));
-            return (bytes, received.map_err(Into::into));
+            return (bytes, self.stream.read_behind(room));
         }
         let bytes = if expects_large { turn.scratch.len().min(LARGE_HEAD_BYTES) } else { turn.scratch.len() };
-        let mut stream = &*self.stream;
-        (bytes, stream.read(&mut turn.scratch[..bytes]))
+        (bytes, self.stream.read(&mut turn.scratch[..bytes]))
     }
 
     /// Hands `count` received bytes to the side.

@@ -3,7 +3,6 @@
 //! A numeric address is parsed on the spot. A name is looked up by a thread of its own, because the system's resolver
 //! blocks for as long as it likes; that thread lives for one look-up, at most one per channel.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +39,11 @@ pub(crate) fn resolve_aside(core: &Arc<Core>) -> std::io::Result<()> {
     std::thread::Builder::new().name("resolver".to_owned()).spawn(look_up).map(drop)
 }
 
-/// The pause after the `failures`-th failed attempt in a row: doubling from `min` to `max`, of which between a half and
-/// the whole is taken at random, so that clients of a restarted server do not come back in step.
-pub(crate) fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
+/// The pause after the `failures`-th failed attempt in a row: doubling from `min` to `max`, of which `random` decides
+/// how much between a half and the whole is taken, so that clients of a restarted server do not come back in step.
+pub(crate) fn backoff(failures: u32, (min, max): (Duration, Duration), random: u64) -> Duration {
     let doublings = failures.saturating_sub(1).min(20);
     let whole = min.saturating_mul(1 << doublings).min(max);
-    // A hasher with fresh keys is the randomness of the standard library; nothing here must be unpredictable.
-    let random = RandomState::new().build_hasher().finish();
     let half = whole / 2;
     half + Duration::from_nanos(random % (half.as_nanos() as u64 + 1))
 }
@@ -54,12 +51,14 @@ pub(crate) fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::world::World;
 
     #[test]
     fn the_pause_doubles_up_to_its_maximum_and_varies() {
         let (min, max) = (Duration::from_millis(10), Duration::from_secs(1));
         for (failures, whole_ms) in [(1, 10), (2, 20), (3, 40), (7, 640), (8, 1000), (100, 1000)] {
-            let pauses: Vec<Duration> = (0..50).map(|_| backoff(failures, min, max)).collect();
+            let pauses: Vec<Duration> =
+                (0..50).map(|_| backoff(failures, (min, max), World::System.random())).collect();
             let whole = Duration::from_millis(whole_ms);
             assert!(
                 pauses.iter().all(|pause| *pause >= whole / 2 && *pause <= whole),

@@ -8,9 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
-
 use super::clock::{Nanos, nanos_in};
+use super::net::{Listener as Socket, Stream};
 use crate::server::provider::{ProviderCore, Standing};
 
 /// How long a listener rests when the system has no descriptors or no memory for a connection.
@@ -18,7 +17,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// See the module's text.
 pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Socket,
     pub(crate) provider: Arc<ProviderCore>,
     /// Connections may be waiting.
     pub(crate) is_ready: bool,
@@ -31,7 +30,7 @@ pub(crate) struct Listener {
 /// What one visit brought.
 pub(crate) enum Accepted {
     /// A connection.
-    Connection(TcpStream, SocketAddr, Standing),
+    Connection(Stream, SocketAddr, Standing),
     /// Nothing now: none is waiting, or none may be taken.
     Nothing,
     /// Nothing before this moment.
@@ -39,7 +38,7 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: TcpListener, provider: Arc<ProviderCore>) -> Listener {
+    pub(crate) fn new(socket: Socket, provider: Arc<ProviderCore>) -> Listener {
         Listener { socket, provider, is_ready: true, resting_until: 0, has_warned: false }
     }
 

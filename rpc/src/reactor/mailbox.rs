@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use mio::Waker;
-use mio::net::TcpListener;
 
 use super::EndOfTurn;
 use super::lock::lock;
+use super::net::Listener;
 use super::outbox::Outbox;
 use crate::client::core::Core;
 use crate::error::RpcError;
@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Tell this provider when the reactor ends.
     Provider(Weak<ProviderCore>),
     /// Serve what comes here.
-    Listen(TcpListener, Arc<ProviderCore>),
+    Listen(Listener, Arc<ProviderCore>),
     /// Stop accepting for this provider, let its connections finish.
     StopProvider(Arc<ProviderCore>),
     /// Call this at the end of turns.

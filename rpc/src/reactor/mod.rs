@@ -11,12 +11,14 @@ pub(crate) mod deadlines;
 pub(crate) mod listener;
 pub(crate) mod lock;
 pub(crate) mod mailbox;
+pub(crate) mod net;
 pub(crate) mod outbox;
 pub(crate) mod poll_loop;
 mod socket_side;
 mod spare;
 mod stopping;
 mod turn_work;
+pub(crate) mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -29,7 +31,9 @@ use clock::Nanos;
 use deadlines::{Action, Deadlines, Inserted, TimerId};
 use lock::lock;
 use mailbox::{Command, Mailbox};
+use net::Poller;
 use poll_loop::PollLoop;
+use world::World;
 
 /// Called on the reactor's thread after each poll turn in which frames, replies or timers were dispatched, after the
 /// services' own `end_of_turn` and before the turn's one flush per connection.
@@ -44,6 +48,7 @@ type PanicObserver = Arc<dyn Fn(&str) + Send + Sync>;
 /// What the handle, the thread, connections and channels share.
 pub(crate) struct Shared {
     pub(crate) config: ReactorConfig,
+    pub(crate) world: World,
     mailbox: Mailbox,
     pub(crate) deadlines: Deadlines,
     panic_observer: Mutex<Option<PanicObserver>>,
@@ -79,7 +84,7 @@ impl Shared {
 
     /// Runs `action` on the reactor's thread after `delay`.
     pub(crate) fn run_after(&self, delay: Duration, action: Action) -> TimerId {
-        let due = clock::read_clock().1.saturating_add(clock::nanos_in(delay));
+        let due = self.world.nanos().saturating_add(clock::nanos_in(delay));
         match self.deadlines.insert(due, action) {
             Inserted::Waiting(id) => {
                 self.arm(due);
@@ -140,11 +145,12 @@ impl Reactor {
     /// [`RpcError::Start`] when the system gives no poll or no thread.
     pub fn start(name: &str, config: ReactorConfig) -> Result<Reactor, RpcError> {
         let start_error = |error: std::io::Error| RpcError::Start { cause: error.to_string() };
-        let (poll, waker) = poll_loop::new_poll().map_err(start_error)?;
+        let (poller, waker) = Poller::of_system().map_err(start_error)?;
         let shared = Arc::new(Shared {
             mailbox: Mailbox::new(waker),
             deadlines: Deadlines::new(config.timers_max),
             config,
+            world: World::System,
             panic_observer: Mutex::new(None),
             stop_by: Mutex::new(None),
             ended: (Mutex::new(false), Condvar::new()),
@@ -152,7 +158,7 @@ impl Reactor {
         let for_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || PollLoop::new(poll, for_thread).run())
+            .spawn(move || PollLoop::new(poller, for_thread).run())
             .map_err(start_error)?;
         let handle = Handle { shared, thread: Mutex::new(Some(thread)), stopped: AtomicBool::new(false) };
         Ok(Reactor { handle: Arc::new(handle) })
@@ -195,7 +201,7 @@ impl Reactor {
 impl Handle {
     fn stop(&self, within: Duration) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
-            *lock(&self.shared.stop_by) = Some(Instant::now() + within);
+            *lock(&self.shared.stop_by) = Some(self.shared.world.now() + within);
             // Already ended is what is wanted.
             let _ = self.shared.post(Command::Stop);
         }

@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mio::Token;
-use mio::net::TcpStream;
 
 use super::Shared;
 use super::cork;
 use super::lock::{lock, try_lock};
 use super::mailbox::Command;
+use super::net::Stream;
 use super::socket_side::{SocketSide, Written};
 use super::spare;
 use crate::server::in_flight::{Stages, Ticket};
@@ -134,7 +134,7 @@ impl Outbox {
     }
 
     /// Gives the outbox its connected socket. What was queued leaves with the next flush.
-    pub(crate) fn attach(&self, stream: Arc<TcpStream>) {
+    pub(crate) fn attach(&self, stream: Arc<Stream>) {
         lock(&self.socket).stream = Some(stream);
         lock(&self.queue).stalled = false;
     }

@@ -12,8 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::Token;
 use slab::Slab;
 
 use super::clock::{self, NEVER, Nanos};
@@ -23,6 +22,7 @@ use super::deadlines::Action;
 use super::listener::{Accepted, Listener};
 use super::lock::lock;
 use super::mailbox::Command;
+use super::net::{News, Poller, Stream};
 use super::outbox::{Outbox, ServerOwner};
 use super::{EndOfTurn, Shared};
 use crate::client::core::Core;
@@ -33,24 +33,11 @@ use crate::server::in_flight::Stages;
 use crate::server::provider::{ProviderCore, ServiceEntry, Standing};
 use crate::server::streams::Streams;
 
-/// The waker's name among the sockets.
-const WAKER: Token = Token(usize::MAX);
-
-/// Events taken from the poll at a time.
-const EVENTS_PER_TURN_MAX: usize = 1024;
-
 /// How often connections that are about to end are looked at.
 const LINGER_CHECK: Duration = Duration::from_millis(5);
 
 /// Numbers connections, all reactors' together.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
-
-/// A poll and what wakes it.
-pub(crate) fn new_poll() -> io::Result<(Poll, Waker)> {
-    let poll = Poll::new()?;
-    let waker = Waker::new(poll.registry(), WAKER)?;
-    Ok((poll, waker))
-}
 
 /// What a visit of a socket may use, and what it leaves for the turn's end.
 pub(crate) struct Turn {
@@ -84,7 +71,9 @@ pub(super) enum Entry {
 
 /// See the module's text.
 pub(crate) struct PollLoop {
-    pub(super) poll: Poll,
+    pub(super) poller: Poller,
+    /// What the poller has told of.
+    pub(super) news: Vec<News>,
     pub(super) shared: Arc<Shared>,
     pub(super) slots: Slab<Slot>,
     next_generation: u32,
@@ -107,11 +96,11 @@ pub(crate) struct PollLoop {
 }
 
 impl PollLoop {
-    pub(crate) fn new(poll: Poll, shared: Arc<Shared>) -> PollLoop {
-        let (now, nanos) = clock::begin_turn();
+    pub(crate) fn new(poller: Poller, shared: Arc<Shared>) -> PollLoop {
+        let now = shared.world.now();
         let turn = Turn {
             now,
-            nanos,
+            nanos: clock::nanos_of(now),
             number: 0,
             scratch: vec![0; shared.config.read_bytes_max.max(1)].into(),
             reads_max: shared.config.reads_per_turn_max.max(1),
@@ -122,7 +111,8 @@ impl PollLoop {
             answered: Vec::new(),
         };
         PollLoop {
-            poll,
+            poller,
+            news: Vec::new(),
             shared,
             slots: Slab::new(),
             next_generation: 0,
@@ -145,11 +135,10 @@ impl PollLoop {
     pub(crate) fn run(mut self) {
         let shared = self.shared.clone();
         let turning = std::panic::AssertUnwindSafe(|| {
-            let mut events = Events::with_capacity(EVENTS_PER_TURN_MAX);
             while !self.must_stop {
-                self.one_turn(&mut events);
+                self.one_turn();
             }
-            self.flush_before_stop(&mut events);
+            self.flush_before_stop();
         });
         if std::panic::catch_unwind(turning).is_err() {
             shared.shielded("the reactor", || panic!("the reactor's thread is broken and ends"));
@@ -161,12 +150,14 @@ impl PollLoop {
         condvar.notify_all();
     }
 
-    pub(super) fn one_turn(&mut self, events: &mut Events) {
-        self.wait(events);
+    pub(super) fn one_turn(&mut self) {
+        self.wait();
         let scope = Scope::of_turn();
-        for event in events.iter() {
-            self.on_event(event);
+        let mut news = std::mem::take(&mut self.news);
+        for news in news.drain(..) {
+            self.on_news(news);
         }
+        self.news = news;
         for token in std::mem::take(&mut self.again) {
             self.visit(token, |connection, turn| connection.read(turn));
         }
@@ -182,15 +173,16 @@ impl PollLoop {
     }
 
     /// Waits for events, commands or the next deadline.
-    fn wait(&mut self, events: &mut Events) {
+    fn wait(&mut self) {
         let has_work = self.shared.mailbox.announce_sleep() || !self.again.is_empty();
         let timeout = if has_work { Some(Duration::ZERO) } else { self.time_to_wait() };
-        if let Err(error) = self.poll.poll(events, timeout) {
-            events.clear();
+        if let Err(error) = self.poller.wait(timeout, &mut self.news) {
             assert!(error.kind() == io::ErrorKind::Interrupted, "the poll of the reactor is broken: {error}");
         }
         self.shared.mailbox.announce_awake();
-        (self.turn.now, self.turn.nanos) = clock::begin_turn();
+        self.turn.now = self.shared.world.now();
+        self.turn.nanos = clock::nanos_of(self.turn.now);
+        clock::begin_turn(self.turn.nanos);
         self.turn.number += 1;
         self.turn.has_dispatched = false;
     }
@@ -205,15 +197,12 @@ impl PollLoop {
         timeout
     }
 
-    fn on_event(&mut self, event: &mio::event::Event) {
-        if event.token() == WAKER {
-            return;
-        }
-        if let Some(Entry::Listener(listener)) = self.entry(event.token()) {
+    fn on_news(&mut self, news: News) {
+        if let Some(Entry::Listener(listener)) = self.entry(news.token) {
             listener.is_ready = true;
-            self.accept(event.token());
+            self.accept(news.token);
         } else {
-            self.visit(event.token(), |connection, turn| connection.on_event(event, turn));
+            self.visit(news.token, |connection, turn| connection.on_news(news, turn));
         }
     }
 
@@ -270,10 +259,7 @@ impl PollLoop {
         }
         // NB: an attempt's outbox is the next attempt's, too; it has no socket yet.
         let written = if matches!(side, Side::Opening(_)) { 0 } else { outbox.close() };
-        if let Some(mut stream) = Arc::into_inner(stream) {
-            // Closing the socket takes it out of the poll in any case.
-            let _ = self.poll.registry().deregister(&mut stream);
-        }
+        self.poller.close(stream);
         match side {
             Side::Server(mut side) => {
                 side.on_closed(&outbox, cause);
@@ -316,15 +302,13 @@ impl PollLoop {
     /// Begins to serve an accepted connection.
     fn serve(
         &mut self,
-        (mut stream, peer): (TcpStream, SocketAddr),
+        (mut stream, peer): (Stream, SocketAddr),
         provider: Arc<ProviderCore>,
         standing: Standing,
     ) {
-        // Without it small replies wait for acknowledgements; failing that they are merely late.
-        let _ = stream.set_nodelay(true);
+        stream.send_at_once();
         let token = self.next_token();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+        if let Err(error) = self.poller.watch(&mut stream, token) {
             return log::warn!("{peer}: cannot be polled: {error}");
         }
         let stream = Arc::new(stream);

@@ -1,12 +1,10 @@
 //! The writing end of a connection's socket, with what the kernel has not taken yet.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice, Write};
-use std::net::Shutdown;
+use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
-use mio::net::TcpStream;
-
+use super::net::Stream;
 use super::spare;
 
 /// Above this capacity an empty buffer is given back after a burst, in bytes.
@@ -18,7 +16,7 @@ const SLICES_MAX: usize = 16;
 /// See the module's text.
 #[derive(Default)]
 pub(super) struct SocketSide {
-    pub(super) stream: Option<Arc<TcpStream>>,
+    pub(super) stream: Option<Arc<Stream>>,
     /// Leave before `sending`.
     pub(super) sealed: VecDeque<Vec<u8>>,
     pub(super) sending: Vec<u8>,
@@ -40,7 +38,7 @@ impl SocketSide {
         let mut taken = 0;
         while !self.sealed.is_empty() || self.sent < self.sending.len() {
             let result = if self.sealed.is_empty() {
-                (&*stream).write(&self.sending[self.sent..])
+                stream.write(&self.sending[self.sent..])
             } else {
                 self.write_sealed(&stream)
             };
@@ -59,7 +57,7 @@ impl SocketSide {
     }
 
     /// Gives the kernel as many buffers as it takes at once.
-    fn write_sealed(&self, mut stream: &TcpStream) -> std::io::Result<usize> {
+    fn write_sealed(&self, stream: &Stream) -> std::io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         for (slice, buffer) in slices.iter_mut().zip(self.sealed.iter().chain([&self.sending])) {
@@ -92,8 +90,7 @@ impl SocketSide {
 
     pub(super) fn shut_down(&mut self) {
         if let Some(stream) = &self.stream {
-            // A socket that is not connected any more is what is wanted.
-            let _ = stream.shutdown(Shutdown::Both);
+            stream.shut_down();
         }
     }
 }

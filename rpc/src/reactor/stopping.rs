@@ -1,9 +1,9 @@
 //! How connections, providers and the reactor itself come to their end: what is owed is paid, up to a bound in time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mio::{Events, Token};
+use mio::Token;
 
 use super::clock;
 use super::connection::Side;
@@ -68,9 +68,8 @@ impl PollLoop {
             match self.entry(token) {
                 Some(Entry::Listener(listener)) if wanted(listener) => {
                     let removed = self.slots.remove(token.0 & u32::MAX as usize);
-                    if let Entry::Listener(mut listener) = removed.entry {
-                        // Closing the socket takes it out of the poll in any case.
-                        let _ = self.poll.registry().deregister(&mut listener.socket);
+                    if let Entry::Listener(listener) = removed.entry {
+                        self.poller.close_listener(listener.socket);
                     }
                 }
                 _ => self.listeners.push(token),
@@ -91,22 +90,22 @@ impl PollLoop {
     }
 
     /// Writes what is queued, until nothing is or the time given to `stop` is over.
-    pub(super) fn flush_before_stop(&mut self, events: &mut Events) {
+    pub(super) fn flush_before_stop(&mut self) {
         self.close_listeners(|_| true);
-        let until = self.shared.stop_by().unwrap_or_else(Instant::now);
+        let until = self.shared.stop_by().unwrap_or_else(|| self.shared.world.now());
         loop {
             let unsent = self.connections(|connection| {
                 connection.outbox.flush();
                 !matches!(connection.side, Side::Opening(_)) && connection.outbox.unsent() > 0
             });
-            if unsent.is_empty() || Instant::now() >= until {
+            if unsent.is_empty() || self.shared.world.now() >= until {
                 return;
             }
-            if self.poll.poll(events, Some(FLUSH_CHECK)).is_err() {
-                events.clear();
-            }
-            for event in events.iter().filter(|event| event.is_writable() || event.is_error()) {
-                if let Some(Entry::Connection(connection)) = self.entry(event.token()) {
+            // Interrupted, it looks again sooner.
+            let _ = self.poller.wait(Some(FLUSH_CHECK), &mut self.news);
+            let mut all = std::mem::take(&mut self.news);
+            for news in all.drain(..).filter(|news| news.is_writable || news.is_read_closed) {
+                if let Some(Entry::Connection(connection)) = self.entry(news.token) {
                     connection.outbox.on_writable();
                 }
             }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use mio::net::TcpStream;
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::clock::{NEVER, nanos_in};
 use super::connection::{After, Connection, Opening, Side};
 use super::connector;
 use super::listener::Listener;
 use super::mailbox::Command;
+use super::net;
 use super::poll_loop::{Entry, PollLoop};
 use crate::client::core::Core;
 use crate::error::RpcError;
@@ -92,11 +92,10 @@ impl PollLoop {
         let mut failure = failure.unwrap_or_else(|| "no address".to_owned());
         let Some(outbox) = opening.core.outbox_to_open() else { return };
         while let Some(address) = opening.others.pop() {
-            match TcpStream::connect(address) {
+            match self.shared.world.connect(address) {
                 Ok(mut stream) => {
                     let token = self.next_token();
-                    let interest = Interest::READABLE | Interest::WRITABLE;
-                    if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+                    if let Err(error) = self.poller.watch(&mut stream, token) {
                         failure = error.to_string();
                         continue;
                     }
@@ -132,15 +131,10 @@ impl PollLoop {
         self.channels.retain(|channel| !std::ptr::eq(channel.as_ptr(), Arc::as_ptr(core)));
     }
 
-    fn listen(
-        &mut self,
-        socket: mio::net::TcpListener,
-        provider: Arc<crate::server::provider::ProviderCore>,
-    ) {
+    fn listen(&mut self, socket: net::Listener, provider: Arc<crate::server::provider::ProviderCore>) {
         let mut listener = Listener::new(socket, provider);
         let token = self.next_token();
-        let registered = self.poll.registry().register(&mut listener.socket, token, Interest::READABLE);
-        if let Err(error) = registered {
+        if let Err(error) = self.poller.watch_listener(&mut listener.socket, token) {
             return log::error!("a listener cannot be polled: {error}");
         }
         self.insert(token, Entry::Listener(listener));

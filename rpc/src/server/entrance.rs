@@ -1,7 +1,6 @@
 //! What stands before a service: who may enter, which place a call gets, what is said to those who may not.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -49,7 +48,7 @@ pub(super) fn ask_middleware(
         method: std::str::from_utf8(frame.head.method()).unwrap_or("?").to_owned(),
         request_id: frame.head.request_id,
         args_bytes: frame.body.as_ref().map_or(0, Bytes::len),
-        begun: Instant::now(),
+        begun: provider.reactor.world.now(),
         passed: 0,
     });
     let info = observed.info(CallSide::Server, &responder.context().peer);

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use mio::net::TcpListener;
-
 use super::service::Service;
 use crate::config::ProviderConfig;
 use crate::error::RpcError;
@@ -140,13 +138,12 @@ impl RpcProvider {
         let mut result =
             Err(RpcError::Listen { address: address.to_owned(), cause: "no address".to_owned() });
         for candidate in connector::resolve(address)? {
-            result = TcpListener::bind(candidate).map_err(failed);
+            result = self.core.reactor.world.listen(candidate).map_err(failed);
             if result.is_ok() {
                 break;
             }
         }
-        let listener = result?;
-        let local = listener.local_addr().map_err(failed)?;
+        let (listener, local) = result?;
         let stopped = RpcError::Stopped { may_have_run: false };
         if self.core.is_stopping() {
             return Err(stopped);

@@ -11,7 +11,6 @@ use super::service::CallContext;
 use crate::middleware::{CallSide, Ended, Observed};
 use crate::protocol::encoder::{Body, put_failure, put_reply};
 use crate::protocol::status::Status;
-use crate::reactor::clock::now_nanos;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox, ServerOwner};
 
@@ -101,7 +100,7 @@ impl Responder {
         streams.close(self.call_id, || Ok(()));
         if let Some(observed) = self.observed.take() {
             let status = answer.as_ref().map_or_else(|failure| failure.0, |_| Status::Ok);
-            let ended = Ended { status, took: observed.begun.elapsed(), was_awaited: is_first };
+            let ended = Ended { status, took: observed.took(&outbox.reactor.world), was_awaited: is_first };
             let info = observed.info(CallSide::Server, &self.context.peer);
             provider.config.middleware.after(observed.passed, &info, &ended);
         }
@@ -123,7 +122,7 @@ impl Responder {
             Err(AppendError::Full) => {
                 let peer = self.context.peer;
                 let text = || format!("{peer} does not read its replies: connection cut");
-                provider.warnings.unread.warn(now_nanos(), text);
+                provider.warnings.unread.warn(outbox.reactor.world.turn_nanos(), text);
                 outbox.cut();
             }
         }

@@ -80,7 +80,7 @@ impl CallContext {
     /// handler says is dropped. A program of the origin waits for ever: its calls are told the server's default, which
     /// nobody enforces.
     pub fn remaining(&self) -> Duration {
-        self.timeout.saturating_sub(self.arrived.elapsed())
+        self.timeout.saturating_sub(self.outbox.reactor.world.now().saturating_duration_since(self.arrived))
     }
 
     /// Whether an answer would be in vain: the caller has cancelled the call or its time is over, its connection has

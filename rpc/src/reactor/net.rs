@@ -1,0 +1,180 @@
+//! What a reactor needs of a network: streams of bytes, listeners, and to be told which of them are ready.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+/// The waker's name among the sockets.
+const WAKER: Token = Token(usize::MAX);
+
+/// Events taken from the poll at a time.
+const EVENTS_PER_TURN_MAX: usize = 1024;
+
+/// One end of a connection. It never waits: what cannot be done now is `WouldBlock`.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    /// Whether a connection that was begun has been made.
+    ///
+    /// # Errors
+    /// Why it has failed.
+    pub(crate) fn is_connected(&self) -> io::Result<bool> {
+        match self {
+            Stream::Tcp(stream) => {
+                if let Some(error) = stream.take_error()? {
+                    return Err(error);
+                }
+                match stream.peer_addr() {
+                    Ok(_) => Ok(true),
+                    Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Has small frames leave at once.
+    pub(crate) fn send_at_once(&self) {
+        match self {
+            // Without it they wait for acknowledgements; failing that they are merely late.
+            Stream::Tcp(stream) => drop(stream.set_nodelay(true)),
+        }
+    }
+
+    /// Reads what there is, up to the buffer's length; nothing is the end. Less than that length means that there is no more.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).read(buffer),
+        }
+    }
+
+    /// Like [`Stream::read`], behind what the buffer holds, up to its capacity.
+    pub(crate) fn read_behind(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => {
+                rustix::io::read(stream, rustix::buffer::spare_capacity(buffer)).map_err(Into::into)
+            }
+        }
+    }
+
+    /// Writes as much as is taken.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    /// Like [`Stream::write`], of several buffers.
+    pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write_vectored(slices),
+        }
+    }
+
+    /// Ends both directions, from any thread: the reactor finds the end when it reads.
+    pub(crate) fn shut_down(&self) {
+        match self {
+            // A socket that is not connected any more is what is wanted.
+            Stream::Tcp(stream) => drop(stream.shutdown(Shutdown::Both)),
+        }
+    }
+}
+
+/// Where connections come in.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Takes a connection that waits; with the address it comes from.
+    pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Listener::Tcp(listener) => listener.accept().map(|(stream, peer)| (Stream::Tcp(stream), peer)),
+        }
+    }
+}
+
+/// News of a stream or a listener. A hint: spurious news costs nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct News {
+    pub(crate) token: Token,
+    pub(crate) is_readable: bool,
+    pub(crate) is_writable: bool,
+    /// The peer sends nothing more, or the connection is broken: reads must go on until they say so.
+    pub(crate) is_read_closed: bool,
+}
+
+/// Tells news of streams and listeners: each piece once, when it happens.
+pub(crate) enum Poller {
+    System { poll: Poll, events: Events },
+}
+
+impl Poller {
+    /// The system's, and what wakes it.
+    pub(crate) fn of_system() -> io::Result<(Poller, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok((Poller::System { poll, events: Events::with_capacity(EVENTS_PER_TURN_MAX) }, waker))
+    }
+
+    /// Waits for news, as long as it may; leaves it in `news`.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, news: &mut Vec<News>) -> io::Result<()> {
+        match self {
+            Poller::System { poll, events } => {
+                poll.poll(events, timeout)?;
+                news.extend(events.iter().filter(|event| event.token() != WAKER).map(|event| News {
+                    token: event.token(),
+                    is_readable: event.is_readable(),
+                    is_writable: event.is_writable(),
+                    is_read_closed: event.is_read_closed() || event.is_error(),
+                }));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells of a stream by this name from now on.
+    pub(crate) fn watch(&self, stream: &mut Stream, token: Token) -> io::Result<()> {
+        match (self, stream) {
+            (Poller::System { poll, .. }, Stream::Tcp(stream)) => {
+                poll.registry().register(stream, token, Interest::READABLE | Interest::WRITABLE)
+            }
+        }
+    }
+
+    /// Tells of a listener by this name from now on.
+    pub(crate) fn watch_listener(&self, listener: &mut Listener, token: Token) -> io::Result<()> {
+        match (self, listener) {
+            (Poller::System { poll, .. }, Listener::Tcp(listener)) => {
+                poll.registry().register(listener, token, Interest::READABLE)
+            }
+        }
+    }
+
+    /// Closes a stream, unless somebody else still holds it.
+    pub(crate) fn close(&self, stream: Arc<Stream>) {
+        match (self, Arc::into_inner(stream)) {
+            (Poller::System { poll, .. }, Some(Stream::Tcp(mut stream))) => {
+                // Closing the socket takes it out of the poll in any case.
+                drop(poll.registry().deregister(&mut stream));
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Closes a listener.
+    pub(crate) fn close_listener(&self, listener: Listener) {
+        match (self, listener) {
+            (Poller::System { poll, .. }, Listener::Tcp(mut listener)) => {
+                // Closing the socket takes it out of the poll in any case.
+                drop(poll.registry().deregister(&mut listener));
+            }
+        }
+    }
+}
