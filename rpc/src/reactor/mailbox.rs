@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use mio::Waker;
 
@@ -41,8 +42,8 @@ pub(crate) enum Command {
     StopProvider(Arc<ProviderCore>),
     /// Call this at the end of turns.
     Hook(Weak<dyn EndOfTurn>),
-    /// End the reactor's thread.
-    Stop,
+    /// End the reactor, which may take so long to write what is queued.
+    Stop(Duration),
 }
 
 /// The list and the wake-up.

@@ -23,7 +23,7 @@ pub(crate) mod world;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::ReactorConfig;
 use crate::error::RpcError;
@@ -52,8 +52,6 @@ pub(crate) struct Shared {
     mailbox: Mailbox,
     pub(crate) deadlines: Deadlines,
     panic_observer: Mutex<Option<PanicObserver>>,
-    /// Until when a stopping thread may take to flush.
-    stop_by: Mutex<Option<Instant>>,
     ended: (Mutex<bool>, Condvar),
 }
 
@@ -100,10 +98,6 @@ impl Shared {
                 id
             }
         }
-    }
-
-    pub(crate) fn stop_by(&self) -> Option<Instant> {
-        *lock(&self.stop_by)
     }
 }
 
@@ -152,7 +146,6 @@ impl Reactor {
             config,
             world: World::System,
             panic_observer: Mutex::new(None),
-            stop_by: Mutex::new(None),
             ended: (Mutex::new(false), Condvar::new()),
         });
         let for_thread = shared.clone();
@@ -201,9 +194,8 @@ impl Reactor {
 impl Handle {
     fn stop(&self, within: Duration) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
-            *lock(&self.shared.stop_by) = Some(self.shared.world.now() + within);
             // Already ended is what is wanted.
-            let _ = self.shared.post(Command::Stop);
+            let _ = self.shared.post(Command::Stop(within));
         }
         if clock::is_reactor_thread() {
             return;

@@ -36,6 +36,9 @@ use crate::server::streams::Streams;
 /// How often connections that are about to end are looked at.
 const LINGER_CHECK: Duration = Duration::from_millis(5);
 
+/// How often a stopping reactor looks whether everything has been sent.
+pub(super) const FLUSH_CHECK: Duration = Duration::from_millis(2);
+
 /// Numbers connections, all reactors' together.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -92,7 +95,8 @@ pub(crate) struct PollLoop {
     pub(super) stopping: Vec<(Arc<ProviderCore>, Nanos)>,
     pub(super) commands: Vec<Command>,
     pub(super) actions: Vec<Action>,
-    pub(super) must_stop: bool,
+    /// The reactor has been told to end: until when what is queued may be written.
+    pub(super) flush_until: Option<Nanos>,
 }
 
 impl PollLoop {
@@ -127,30 +131,34 @@ impl PollLoop {
             stopping: Vec::new(),
             commands: Vec::new(),
             actions: Vec::new(),
-            must_stop: false,
+            flush_until: None,
         }
     }
 
     /// Turns until told to stop. Whatever happens, every pending call is answered and whoever waits is told.
     pub(crate) fn run(mut self) {
         let shared = self.shared.clone();
-        let turning = std::panic::AssertUnwindSafe(|| {
-            while !self.must_stop {
-                self.one_turn();
-            }
-            self.flush_before_stop();
-        });
+        let turning = std::panic::AssertUnwindSafe(|| while self.turn() {});
         if std::panic::catch_unwind(turning).is_err() {
             shared.shielded("the reactor", || panic!("the reactor's thread is broken and ends"));
         }
+        self.end();
+    }
+
+    /// The reactor has had its last turn.
+    pub(super) fn end(&mut self) {
         self.shut_down();
         clock::leave();
-        let (ended, condvar) = &shared.ended;
+        let (ended, condvar) = &self.shared.ended;
         *lock(ended) = true;
         condvar.notify_all();
     }
 
-    pub(super) fn one_turn(&mut self) {
+    /// One turn. Returns whether there is to be another one.
+    pub(super) fn turn(&mut self) -> bool {
+        if let Some(until) = self.flush_until {
+            return self.flush_before_stop(until);
+        }
         self.wait();
         let scope = Scope::of_turn();
         let mut news = std::mem::take(&mut self.news);
@@ -170,12 +178,22 @@ impl PollLoop {
         if !self.lingering.is_empty() || !self.stopping.is_empty() {
             self.check_lingering();
         }
+        true
     }
 
-    /// Waits for events, commands or the next deadline.
+    /// Waits for news, commands or the next deadline.
     fn wait(&mut self) {
-        let has_work = self.shared.mailbox.announce_sleep() || !self.again.is_empty();
-        let timeout = if has_work { Some(Duration::ZERO) } else { self.time_to_wait() };
+        let has_commands = self.shared.mailbox.announce_sleep();
+        let timeout = match self.next_look() {
+            _ if has_commands => Some(Duration::ZERO),
+            NEVER => None,
+            look => Some(Duration::from_nanos(look.saturating_sub(self.turn.nanos))),
+        };
+        self.poll(timeout);
+    }
+
+    /// Takes the news there are, waiting for some as long as it may. A turn begins.
+    pub(super) fn poll(&mut self, timeout: Option<Duration>) {
         if let Err(error) = self.poller.wait(timeout, &mut self.news) {
             assert!(error.kind() == io::ErrorKind::Interrupted, "the poll of the reactor is broken: {error}");
         }
@@ -187,14 +205,18 @@ impl PollLoop {
         self.turn.has_dispatched = false;
     }
 
-    fn time_to_wait(&self) -> Option<Duration> {
-        let armed = self.shared.deadlines.armed();
-        let mut timeout =
-            (armed != NEVER).then(|| Duration::from_nanos(armed.saturating_sub(self.turn.nanos)));
-        if !self.lingering.is_empty() || !self.stopping.is_empty() {
-            timeout = Some(timeout.map_or(LINGER_CHECK, |timeout| timeout.min(LINGER_CHECK)));
+    /// When the next turn is due though nothing comes.
+    pub(super) fn next_look(&self) -> Nanos {
+        let after = |pause| self.turn.nanos + clock::nanos_in(pause);
+        if !self.again.is_empty() {
+            return 0;
         }
-        timeout
+        if self.flush_until.is_some() {
+            return after(FLUSH_CHECK);
+        }
+        let armed = self.shared.deadlines.armed();
+        let is_quiet = self.lingering.is_empty() && self.stopping.is_empty();
+        if is_quiet { armed } else { armed.min(after(LINGER_CHECK)) }
     }
 
     fn on_news(&mut self, news: News) {

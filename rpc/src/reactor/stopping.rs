@@ -1,20 +1,15 @@
 //! How connections, providers and the reactor itself come to their end: what is owed is paid, up to a bound in time.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use mio::Token;
+use std::sync::Arc;
 
-use super::clock;
+use super::clock::{self, Nanos};
 use super::connection::Side;
 use super::cork::Scope;
 use super::listener::Listener;
 use super::mailbox::Command;
-use super::poll_loop::{Entry, PollLoop};
+use super::poll_loop::{Entry, FLUSH_CHECK, PollLoop};
 use crate::server::provider::ProviderCore;
-
-/// How often a stopping reactor looks whether everything has been sent.
-const FLUSH_CHECK: Duration = Duration::from_millis(2);
 
 /// Whether a connection's peer has been told to leave: it may still have sent calls.
 fn is_peers_to_end(side: &Side) -> bool {
@@ -78,7 +73,7 @@ impl PollLoop {
     }
 
     /// The moment at which a resting listener wants to be visited, or one that has more than a turn may take.
-    pub(super) fn next_listener_visit(&self, now: clock::Nanos) -> clock::Nanos {
+    pub(super) fn next_listener_visit(&self, now: Nanos) -> Nanos {
         let visit = |token: &Token| match self.slots.get(token.0 & u32::MAX as usize).map(|slot| &slot.entry)
         {
             Some(Entry::Listener(listener)) if listener.is_ready && !listener.provider.is_full() => {
@@ -89,27 +84,25 @@ impl PollLoop {
         self.listeners.iter().filter_map(visit).min().unwrap_or(clock::NEVER)
     }
 
-    /// Writes what is queued, until nothing is or the time given to `stop` is over.
-    pub(super) fn flush_before_stop(&mut self) {
+    /// A turn of a reactor that ends: writes what is queued. Returns whether something is left and may still leave.
+    pub(super) fn flush_before_stop(&mut self, until: Nanos) -> bool {
         self.close_listeners(|_| true);
-        let until = self.shared.stop_by().unwrap_or_else(|| self.shared.world.now());
-        loop {
-            let unsent = self.connections(|connection| {
-                connection.outbox.flush();
-                !matches!(connection.side, Side::Opening(_)) && connection.outbox.unsent() > 0
-            });
-            if unsent.is_empty() || self.shared.world.now() >= until {
-                return;
-            }
-            // Interrupted, it looks again sooner.
-            let _ = self.poller.wait(Some(FLUSH_CHECK), &mut self.news);
-            let mut all = std::mem::take(&mut self.news);
-            for news in all.drain(..).filter(|news| news.is_writable || news.is_read_closed) {
-                if let Some(Entry::Connection(connection)) = self.entry(news.token) {
-                    connection.outbox.on_writable();
-                }
+        let unsent = self.connections(|connection| {
+            connection.outbox.flush();
+            !matches!(connection.side, Side::Opening(_)) && connection.outbox.unsent() > 0
+        });
+        if unsent.is_empty() || self.turn.nanos >= until {
+            return false;
+        }
+        self.poll(Some(FLUSH_CHECK));
+        let mut news = std::mem::take(&mut self.news);
+        for news in news.drain(..).filter(|news| news.is_writable || news.is_read_closed) {
+            if let Some(Entry::Connection(connection)) = self.entry(news.token) {
+                connection.outbox.on_writable();
             }
         }
+        self.news = news;
+        true
     }
 
     /// Closes everything, answers every call, wakes whoever waits.

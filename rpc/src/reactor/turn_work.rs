@@ -60,7 +60,9 @@ impl PollLoop {
                 self.providers.push(provider);
             }
             Command::Hook(hook) => self.hooks.push(hook),
-            Command::Stop => self.must_stop = true,
+            Command::Stop(within) => {
+                self.flush_until = Some(self.turn.nanos.saturating_add(nanos_in(within)));
+            }
         }
     }
 
