@@ -97,6 +97,7 @@ mod middleware;
 pub mod protocol;
 mod reactor;
 mod server;
+mod simulation;
 mod stream;
 
 pub use client::channel::{Method, PendingReply, RpcChannel};
@@ -119,5 +120,6 @@ pub use server::responder::{Reply, Responder};
 pub use server::service::{Call, CallContext, Service, dispatch, no_such_method};
 pub use server::streams::{dispatch_both_ways, dispatch_client_stream, dispatch_server_stream};
 pub use server::thread_pool::{ThreadPool, ThreadPoolConfig};
+pub use simulation::{Peer, PeerListener, Simulation};
 pub use stream::reader::{StreamItem, StreamReader};
 pub use stream::writer::{ReplyStream, StreamWriter};

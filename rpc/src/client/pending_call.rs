@@ -13,6 +13,7 @@ use crate::middleware::Observed;
 use crate::reactor::Shared;
 use crate::reactor::clock::Nanos;
 use crate::reactor::lock::lock;
+use crate::reactor::world::World;
 use crate::stream::state::StreamState;
 
 /// The bytes of a reply, or why there are none.
@@ -126,8 +127,9 @@ impl BlockedCaller {
         self.has_outcome.notify_one();
     }
 
-    /// Waits for the answer. The reactor gives one when the deadline passes or when it ends.
-    pub(crate) fn wait(&self) -> Outcome {
+    /// Waits for the answer. The reactor, of this world, gives one when the deadline passes or when it ends.
+    pub(crate) fn wait(&self, world: &World) -> Outcome {
+        world.runs_until(|| lock(&self.outcome).is_some());
         let mut outcome = lock(&self.outcome);
         loop {
             match outcome.take() {

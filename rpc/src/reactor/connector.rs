@@ -3,11 +3,12 @@
 //! A numeric address is parsed on the spot. A name is looked up by a thread of its own, because the system's resolver
 //! blocks for as long as it likes; that thread lives for one look-up, at most one per channel.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::mailbox::Command;
+use super::world::World;
 use crate::client::core::Core;
 use crate::error::RpcError;
 
@@ -20,22 +21,29 @@ pub(crate) fn numeric_address(address: &str) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// [`RpcError::Resolve`].
-pub(crate) fn resolve(address: &str) -> Result<Vec<SocketAddr>, RpcError> {
+pub(crate) fn resolve(world: &World, address: &str) -> Result<Vec<SocketAddr>, RpcError> {
+    if let Some(address) = numeric_address(address) {
+        return Ok(vec![address]);
+    }
     let failed = |cause: String| RpcError::Resolve { address: address.to_owned(), cause };
-    let addresses: Vec<SocketAddr> =
-        address.to_socket_addrs().map_err(|error| failed(error.to_string()))?.collect();
+    let addresses = world.look_up(address).map_err(|error| failed(error.to_string()))?;
     if addresses.is_empty() { Err(failed("the name has no addresses".to_owned())) } else { Ok(addresses) }
 }
 
 /// Looks the channel's server up on a thread of its own, which posts the result.
 pub(crate) fn resolve_aside(core: &Arc<Core>) -> std::io::Result<()> {
     let core = core.clone();
+    let is_quick = matches!(core.reactor().world, World::Simulated(_));
     let look_up = move || {
-        let resolved = resolve(core.address());
         let reactor = core.reactor().clone();
+        let resolved = resolve(&reactor.world, core.address());
         // A reactor that has stopped has answered the channel's calls already.
         let _ = reactor.post(Command::Resolved(core, resolved));
     };
+    if is_quick {
+        look_up();
+        return Ok(());
+    }
     std::thread::Builder::new().name("resolver".to_owned()).spawn(look_up).map(drop)
 }
 
@@ -51,7 +59,6 @@ pub(crate) fn backoff(failures: u32, (min, max): (Duration, Duration), random: u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::world::World;
 
     #[test]
     fn the_pause_doubles_up_to_its_maximum_and_varies() {

@@ -52,11 +52,12 @@ pub(crate) struct Mailbox {
     commands: Mutex<Option<Vec<Command>>>,
     /// Whether the reactor is about to wait, or waits.
     sleeping: AtomicBool,
-    waker: Waker,
+    /// `None` where whoever turns the reactor looks for commands, too.
+    waker: Option<Waker>,
 }
 
 impl Mailbox {
-    pub(crate) fn new(waker: Waker) -> Mailbox {
+    pub(crate) fn new(waker: Option<Waker>) -> Mailbox {
         Mailbox { commands: Mutex::new(Some(Vec::new())), sleeping: AtomicBool::new(false), waker }
     }
 
@@ -75,7 +76,8 @@ impl Mailbox {
         // SeqCst here and in `announce_sleep`: either the reactor sees what we did before, or we see it sleep.
         if self.sleeping.load(Ordering::SeqCst)
             && self.sleeping.swap(false, Ordering::SeqCst)
-            && let Err(error) = self.waker.wake()
+            && let Some(waker) = &self.waker
+            && let Err(error) = waker.wake()
         {
             log::error!("the reactor cannot be woken: {error}");
         }
@@ -84,6 +86,11 @@ impl Mailbox {
     /// The reactor says that it is about to wait. Returns whether there is work, so that it must not.
     pub(crate) fn announce_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);
+        self.has_commands()
+    }
+
+    /// Whether there is work for the reactor.
+    pub(crate) fn has_commands(&self) -> bool {
         lock(&self.commands).as_ref().is_some_and(|commands| !commands.is_empty())
     }
 

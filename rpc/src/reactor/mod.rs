@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use crate::config::ReactorConfig;
 use crate::error::RpcError;
+use crate::simulation::world::SimulatedWorld;
 use clock::Nanos;
 use deadlines::{Action, Deadlines, Inserted, TimerId};
 use lock::lock;
@@ -56,6 +57,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    fn new(config: ReactorConfig, world: World, waker: Option<mio::Waker>) -> Shared {
+        Shared {
+            mailbox: Mailbox::new(waker),
+            deadlines: Deadlines::new(config.timers_max),
+            config,
+            world,
+            panic_observer: Mutex::new(None),
+            ended: (Mutex::new(false), Condvar::new()),
+        }
+    }
+
     /// Sends a command to the thread; hands it back if the thread has ended.
     pub(crate) fn post(&self, command: Command) -> Result<(), Command> {
         self.mailbox.post(command)
@@ -140,21 +152,25 @@ impl Reactor {
     pub fn start(name: &str, config: ReactorConfig) -> Result<Reactor, RpcError> {
         let start_error = |error: std::io::Error| RpcError::Start { cause: error.to_string() };
         let (poller, waker) = Poller::of_system().map_err(start_error)?;
-        let shared = Arc::new(Shared {
-            mailbox: Mailbox::new(waker),
-            deadlines: Deadlines::new(config.timers_max),
-            config,
-            world: World::System,
-            panic_observer: Mutex::new(None),
-            ended: (Mutex::new(false), Condvar::new()),
-        });
+        let shared = Arc::new(Shared::new(config, World::System, Some(waker)));
         let for_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || PollLoop::new(poller, for_thread).run())
             .map_err(start_error)?;
-        let handle = Handle { shared, thread: Mutex::new(Some(thread)), stopped: AtomicBool::new(false) };
-        Ok(Reactor { handle: Arc::new(handle) })
+        Ok(Reactor::of(shared, Some(thread)))
+    }
+
+    /// A reactor of a simulated world, which turns it.
+    pub(crate) fn simulated(world: &Arc<SimulatedWorld>, config: ReactorConfig) -> Reactor {
+        let shared = Arc::new(Shared::new(config, World::Simulated(world.clone()), None));
+        world.add(|poller| PollLoop::new(poller, shared.clone()));
+        Reactor::of(shared, None)
+    }
+
+    fn of(shared: Arc<Shared>, thread: Option<JoinHandle<()>>) -> Reactor {
+        let (thread, stopped) = (Mutex::new(thread), AtomicBool::new(false));
+        Reactor { handle: Arc::new(Handle { shared, thread, stopped }) }
     }
 
     /// Ends the thread: what is queued is flushed for at most `within`, connections are closed, every pending call is
@@ -200,13 +216,16 @@ impl Handle {
         if clock::is_reactor_thread() {
             return;
         }
+        let (ended, condvar) = &self.shared.ended;
+        if self.shared.world.runs_until(|| *lock(ended)) {
+            return;
+        }
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
             log::error!("the reactor's thread had panicked");
         }
-        let (ended, condvar) = &self.shared.ended;
         let guard = lock(ended);
         drop(condvar.wait_while(guard, |ended| !*ended));
     }

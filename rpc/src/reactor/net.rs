@@ -8,6 +8,9 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::simulation::pipe::{Pipe, PipeListener, Watcher};
+use crate::simulation::world::SimulatedWorld;
+
 /// The waker's name among the sockets.
 const WAKER: Token = Token(usize::MAX);
 
@@ -17,6 +20,7 @@ const EVENTS_PER_TURN_MAX: usize = 1024;
 /// One end of a connection. It never waits: what cannot be done now is `WouldBlock`.
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    Pipe(Pipe),
 }
 
 impl Stream {
@@ -36,6 +40,7 @@ impl Stream {
                     Err(error) => Err(error),
                 }
             }
+            Stream::Pipe(pipe) => pipe.is_connected(),
         }
     }
 
@@ -44,6 +49,7 @@ impl Stream {
         match self {
             // Without it they wait for acknowledgements; failing that they are merely late.
             Stream::Tcp(stream) => drop(stream.set_nodelay(true)),
+            Stream::Pipe(_) => {}
         }
     }
 
@@ -51,6 +57,7 @@ impl Stream {
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => (&*stream).read(buffer),
+            Stream::Pipe(pipe) => pipe.read(buffer),
         }
     }
 
@@ -60,6 +67,7 @@ impl Stream {
             Stream::Tcp(stream) => {
                 rustix::io::read(stream, rustix::buffer::spare_capacity(buffer)).map_err(Into::into)
             }
+            Stream::Pipe(pipe) => pipe.read_behind(buffer),
         }
     }
 
@@ -67,6 +75,7 @@ impl Stream {
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => (&*stream).write(bytes),
+            Stream::Pipe(pipe) => pipe.write(bytes),
         }
     }
 
@@ -74,6 +83,7 @@ impl Stream {
     pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => (&*stream).write_vectored(slices),
+            Stream::Pipe(pipe) => pipe.write(slices.iter().find(|it| !it.is_empty()).map_or(&[], |it| &**it)),
         }
     }
 
@@ -82,6 +92,7 @@ impl Stream {
         match self {
             // A socket that is not connected any more is what is wanted.
             Stream::Tcp(stream) => drop(stream.shutdown(Shutdown::Both)),
+            Stream::Pipe(pipe) => pipe.shut_down(),
         }
     }
 }
@@ -89,6 +100,7 @@ impl Stream {
 /// Where connections come in.
 pub(crate) enum Listener {
     Tcp(TcpListener),
+    Pipe(PipeListener),
 }
 
 impl Listener {
@@ -96,6 +108,7 @@ impl Listener {
     pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
             Listener::Tcp(listener) => listener.accept().map(|(stream, peer)| (Stream::Tcp(stream), peer)),
+            Listener::Pipe(listener) => listener.accept().map(|(pipe, peer)| (Stream::Pipe(pipe), peer)),
         }
     }
 }
@@ -113,6 +126,7 @@ pub(crate) struct News {
 /// Tells news of streams and listeners: each piece once, when it happens.
 pub(crate) enum Poller {
     System { poll: Poll, events: Events },
+    Simulated { world: Arc<SimulatedWorld>, number: usize },
 }
 
 impl Poller {
@@ -134,9 +148,11 @@ impl Poller {
                     is_writable: event.is_writable(),
                     is_read_closed: event.is_read_closed() || event.is_error(),
                 }));
-                Ok(())
             }
+            // Who turns a simulated reactor waits in its place.
+            Poller::Simulated { world, number } => world.network.take_news(*number, news),
         }
+        Ok(())
     }
 
     /// Tells of a stream by this name from now on.
@@ -145,6 +161,11 @@ impl Poller {
             (Poller::System { poll, .. }, Stream::Tcp(stream)) => {
                 poll.registry().register(stream, token, Interest::READABLE | Interest::WRITABLE)
             }
+            (Poller::Simulated { number, .. }, Stream::Pipe(pipe)) => {
+                pipe.watch(Watcher { reactor: *number, token });
+                Ok(())
+            }
+            _ => Err(of_another_world()),
         }
     }
 
@@ -154,27 +175,33 @@ impl Poller {
             (Poller::System { poll, .. }, Listener::Tcp(listener)) => {
                 poll.registry().register(listener, token, Interest::READABLE)
             }
+            (Poller::Simulated { number, .. }, Listener::Pipe(listener)) => {
+                listener.watch(Watcher { reactor: *number, token });
+                Ok(())
+            }
+            _ => Err(of_another_world()),
         }
     }
 
     /// Closes a stream, unless somebody else still holds it.
     pub(crate) fn close(&self, stream: Arc<Stream>) {
-        match (self, Arc::into_inner(stream)) {
-            (Poller::System { poll, .. }, Some(Stream::Tcp(mut stream))) => {
-                // Closing the socket takes it out of the poll in any case.
-                drop(poll.registry().deregister(&mut stream));
-            }
-            (_, None) => {}
+        if let (Poller::System { poll, .. }, Some(Stream::Tcp(mut stream))) = (self, Arc::into_inner(stream))
+        {
+            // Closing the socket takes it out of the poll in any case.
+            drop(poll.registry().deregister(&mut stream));
         }
     }
 
     /// Closes a listener.
     pub(crate) fn close_listener(&self, listener: Listener) {
-        match (self, listener) {
-            (Poller::System { poll, .. }, Listener::Tcp(mut listener)) => {
-                // Closing the socket takes it out of the poll in any case.
-                drop(poll.registry().deregister(&mut listener));
-            }
+        if let (Poller::System { poll, .. }, Listener::Tcp(mut listener)) = (self, listener) {
+            // Closing the socket takes it out of the poll in any case.
+            drop(poll.registry().deregister(&mut listener));
         }
     }
+}
+
+/// A reactor connects and listens in its own world only.
+fn of_another_world() -> io::Error {
+    ErrorKind::Unsupported.into()
 }

@@ -146,7 +146,7 @@ impl PollLoop {
     }
 
     /// The reactor has had its last turn.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.shut_down();
         clock::leave();
         let (ended, condvar) = &self.shared.ended;
@@ -155,7 +155,7 @@ impl PollLoop {
     }
 
     /// One turn. Returns whether there is to be another one.
-    pub(super) fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         if let Some(until) = self.flush_until {
             return self.flush_before_stop(until);
         }
@@ -205,8 +205,13 @@ impl PollLoop {
         self.turn.has_dispatched = false;
     }
 
+    /// Whether a turn is due now, though there may be no news.
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
+        self.next_look() <= now || self.flush_until.is_none() && self.shared.mailbox.has_commands()
+    }
+
     /// When the next turn is due though nothing comes.
-    pub(super) fn next_look(&self) -> Nanos {
+    pub(crate) fn next_look(&self) -> Nanos {
         let after = |pause| self.turn.nanos + clock::nanos_in(pause);
         if !self.again.is_empty() {
             return 0;

@@ -2,17 +2,22 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock::{self, Nanos, nanos_of};
 use super::net::{Listener, Stream};
+use crate::simulation::pipe::{Pipe, PipeListener};
+use crate::simulation::world::SimulatedWorld;
 
 /// See the module's text.
 #[derive(Clone)]
 pub(crate) enum World {
     /// The system's clock and sockets.
     System,
+    /// A script's.
+    Simulated(Arc<SimulatedWorld>),
 }
 
 impl World {
@@ -20,6 +25,7 @@ impl World {
     pub(crate) fn now(&self) -> Instant {
         match self {
             World::System => Instant::now(),
+            World::Simulated(world) => world.now(),
         }
     }
 
@@ -38,6 +44,7 @@ impl World {
         match self {
             // A hasher with fresh keys is the randomness of the standard library.
             World::System => RandomState::new().build_hasher().finish(),
+            World::Simulated(world) => world.network.random(),
         }
     }
 
@@ -49,6 +56,11 @@ impl World {
                 let local = listener.local_addr()?;
                 Ok((Listener::Tcp(listener), local))
             }
+            World::Simulated(world) => {
+                let listener = PipeListener::bind(world, address)?;
+                let local = listener.address();
+                Ok((Listener::Pipe(listener), local))
+            }
         }
     }
 
@@ -56,6 +68,27 @@ impl World {
     pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
         match self {
             World::System => mio::net::TcpStream::connect(address).map(Stream::Tcp),
+            World::Simulated(world) => Ok(Stream::Pipe(Pipe::connect(world, address))),
+        }
+    }
+
+    /// The addresses of `HOST:PORT`, which may have none. It may take as long as the system likes.
+    pub(crate) fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            World::System => name.to_socket_addrs().map(Iterator::collect),
+            World::Simulated(world) => Ok(world.network.addresses_of(name)),
+        }
+    }
+
+    /// Where waiting is no way to have other things go on: goes on with them until something is so. Returns whether that is
+    /// the case here.
+    pub(crate) fn runs_until(&self, is_so: impl Fn() -> bool) -> bool {
+        match self {
+            World::System => false,
+            World::Simulated(world) => {
+                world.run_until(is_so);
+                true
+            }
         }
     }
 }

@@ -137,7 +137,7 @@ impl RpcProvider {
         };
         let mut result =
             Err(RpcError::Listen { address: address.to_owned(), cause: "no address".to_owned() });
-        for candidate in connector::resolve(address)? {
+        for candidate in connector::resolve(&self.core.reactor.world, address)? {
             result = self.core.reactor.world.listen(candidate).map_err(failed);
             if result.is_ok() {
                 break;
@@ -156,6 +156,9 @@ impl RpcProvider {
 
     /// Blocks until the provider has been stopped, or its reactor has.
     pub fn run(&self) {
+        if self.core.reactor.world.runs_until(|| *lock(&self.core.stopped)) {
+            return;
+        }
         let stopped = lock(&self.core.stopped);
         drop(self.core.has_stopped.wait_while(stopped, |stopped| !*stopped));
     }

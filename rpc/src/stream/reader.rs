@@ -54,6 +54,7 @@ impl<M: Message + Default> StreamReader<M> {
             Taken::Nothing => {
                 // What a corked scope holds back may be what the writer waits for.
                 self.carrier.outbox.flush();
+                self.carrier.outbox.reactor.world.runs_until(|| self.state.has_news());
                 self.state.wait_and_take()
             }
             taken => taken,

@@ -156,6 +156,18 @@ impl StreamState {
         lock(&self.inner).come_end.is_some()
     }
 
+    /// Whether [`StreamState::wait_and_take`] need not wait.
+    pub(crate) fn has_news(&self) -> bool {
+        let inner = lock(&self.inner);
+        !inner.come.is_empty() || inner.come_end.is_some()
+    }
+
+    /// Whether [`StreamState::wait_and_spend`] need not wait.
+    pub(crate) fn may_be_spent(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.credit > 0 || inner.closed.is_some()
+    }
+
     /// Spends credit for a message of so many bytes. Returns whether there was any.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ impl Writer {
         if !self.state.spend(body_bytes)? {
             // What a corked scope holds back may be what the reader waits for.
             self.carrier.outbox.flush();
+            self.carrier.outbox.reactor.world.runs_until(|| self.state.may_be_spent());
             self.state.wait_and_spend(body_bytes)?;
         }
         self.carrier.send(message, body_bytes)
