@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use clerk::{ClerkError, Refusal};
 use conf::ConfError;
+use raft_kv::output::OutputError;
+
+use crate::interrupt;
 
 /// Why the program stops early.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Failure {
             Failure::NotFound(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Unavailable(_) => 3,
-            Failure::Interrupted => 130,
+            Failure::Interrupted => interrupt::EXIT_CODE,
         })
     }
 
@@ -47,6 +50,15 @@ impl From<ClerkError> for Failure {
             ClerkError::NoEndpoints | ClerkError::Config(_) => Failure::Usage(text),
             ClerkError::Refused { reason: Refusal::TooLarge | Refusal::Invalid, .. } => Failure::Usage(text),
             _ => Failure::Unavailable(text),
+        }
+    }
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Failure {
+        match error {
+            OutputError::Closed => Failure::OutputClosed,
+            OutputError::Failed(_) => Failure::Unavailable(error.to_string()),
         }
     }
 }

@@ -1,16 +1,19 @@
-//! Ctrl-C and SIGTERM: the first asks to stop and print what there is, the second stops at once.
+//! Ctrl-C and SIGTERM: the first asks to stop and print what there is, a second one at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
-use signal_hook::{consts::TERM_SIGNALS, flag};
+use raft_kv::stop_signals::{self, Order, STOP_SIGNALS, StopOrders};
 
 use crate::failure::Failure;
 
 /// What a shell expects of a program ended by Ctrl-C.
-const EXIT_CODE: i32 = 130;
+pub(crate) const EXIT_CODE: u8 = 130;
 
 /// Whether the user asked to stop.
 #[derive(Clone, Debug)]
@@ -21,14 +24,17 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// Begins to listen.
     pub(crate) fn listen() -> Result<Interrupt, Failure> {
-        let asked = Arc::new(AtomicBool::new(false));
-        for signal in TERM_SIGNALS {
-            // The order matters: the first finds the flag unset, so only a second signal ends the process.
-            let armed = flag::register_conditional_shutdown(*signal, EXIT_CODE, Arc::clone(&asked))
-                .and_then(|_| flag::register(*signal, Arc::clone(&asked)));
-            armed.map_err(|error| Failure::Unavailable(format!("signals cannot be watched: {error}")))?;
-        }
-        Ok(Interrupt { asked })
+        let interrupt = Interrupt { asked: Arc::default() };
+        let asked = Arc::clone(&interrupt.asked);
+        let mut orders = StopOrders::default();
+        let forwarded =
+            stop_signals::forward(&STOP_SIGNALS, move |_signal| match orders.receive(Instant::now()) {
+                Order::Stop => asked.store(true, Ordering::Relaxed),
+                Order::Repeated => {}
+                Order::StopNow => std::process::exit(EXIT_CODE.into()),
+            });
+        forwarded.map_err(|error| Failure::Unavailable(format!("signals cannot be received: {error}")))?;
+        Ok(interrupt)
     }
 
     pub(crate) fn is_asked(&self) -> bool {

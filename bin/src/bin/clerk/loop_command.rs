@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::{arguments::Target, failure::Failure, interrupt::Interrupt, output};
+use raft_kv::output;
+
+use crate::{arguments::Target, failure::Failure, interrupt::Interrupt};
 
 /// How many rounds the origin's clerk makes.
 const ROUNDS: u32 = 500;
@@ -29,7 +31,8 @@ pub(crate) fn run(target: &Target) -> Result<(), Failure> {
         let value = clerk.get("x")?.ok_or_else(|| Failure::NotFound("the key x is gone".to_string()))?;
         latencies.saturating_record(nanoseconds(put_done - started));
         latencies.saturating_record(nanoseconds(put_done.elapsed()));
-        output::line(&format!("get return :{{{}}}", String::from_utf8_lossy(&value)))
+        output::line(&format!("get return :{{{}}}", String::from_utf8_lossy(&value)))?;
+        Ok(())
     });
     if !matches!(outcome, Err(Failure::OutputClosed)) && !latencies.is_empty() {
         output::line(&summary(&latencies, begin.elapsed()))?;

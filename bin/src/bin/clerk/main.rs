@@ -10,7 +10,6 @@ mod explain;
 mod failure;
 mod interrupt;
 mod loop_command;
-mod output;
 mod single;
 mod status;
 mod target;

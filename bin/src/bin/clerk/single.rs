@@ -9,7 +9,9 @@ use std::{
 use bytes::Bytes;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 
-use crate::{arguments::Target, failure::Failure, output};
+use raft_kv::output;
+
+use crate::{arguments::Target, failure::Failure};
 
 /// The longest value taken from standard input, in bytes: what one request may carry. A longer one is a usage error.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
@@ -35,7 +37,10 @@ pub(crate) fn append(target: &Target, key: &OsStr, value: &OsStr) -> Result<(), 
 pub(crate) fn get(target: &Target, key: &OsStr, raw: bool) -> Result<(), Failure> {
     let value = target.clerk()?.get(bytes_of(key))?.ok_or_else(|| not_found(key))?;
     output::write(&value)?;
-    if raw { Ok(()) } else { output::write(b"\n") }
+    if !raw {
+        output::write(b"\n")?;
+    }
+    Ok(())
 }
 
 pub(crate) fn delete(target: &Target, key: &OsStr) -> Result<(), Failure> {

@@ -4,10 +4,11 @@ use std::{sync::mpsc, time::Duration};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::admin::{AdminStub, StatusReply, StatusRequest};
+use raft_kv::output;
 use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController, RpcError, Status};
 use serde::Serialize;
 
-use crate::{arguments::Target, explain, failure::Failure, output, target::NodeTarget};
+use crate::{arguments::Target, explain, failure::Failure, target::NodeTarget};
 
 /// The longest wait for one node: a status of a moment ago is worth more than a complete one later.
 const ANSWER_WITHIN_MAX: Duration = Duration::from_millis(1000);

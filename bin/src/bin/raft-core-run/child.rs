@@ -11,12 +11,12 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
+use raft_kv::stop_signals;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::arguments::VARIABLES;
 use crate::failure::Failure;
 use crate::outlet::Outlet;
-use crate::signals;
 
 /// What a node writes to its standard output when it has started.
 pub(crate) const STARTED: &str = "started";
@@ -135,7 +135,7 @@ impl End {
         match (self.words.failure.get(), self.status.code(), self.status.signal()) {
             (Some(reason), ..) => reason.clone(),
             (None, Some(code), _) => format!("exit code {code}"),
-            (None, None, Some(signal)) => format!("killed by {}", signals::name(signal)),
+            (None, None, Some(signal)) => format!("killed by {}", stop_signals::name(signal)),
             (None, None, None) => self.status.to_string(),
         }
     }

@@ -1,6 +1,7 @@
 //! The two ways to fail, told apart by exit code: what the user wrote, and what happened.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use conf::ConfError;
@@ -15,6 +16,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Without signals there would be no orderly way to stop.
+    pub(crate) fn without_signals(error: io::Error) -> Failure {
+        Failure::Runtime(format!("signals cannot be received: {error}"))
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Usage(_) => ExitCode::from(2),

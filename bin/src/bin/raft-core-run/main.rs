@@ -21,7 +21,6 @@ mod outlet;
 mod parent;
 mod resources;
 mod server_adapter;
-mod signals;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use raft_kv::stop_signals::{self, Order, STOP_SIGNALS, StopOrders};
+
 use crate::Outcome;
 use crate::arguments::Arguments;
 use crate::child::STARTED;
 use crate::failure::Failure;
-use crate::signals::{Order, StopOrders};
-use crate::{cluster_file, data_dir, logging, orphan, resources, server_adapter, signals};
+use crate::{cluster_file, data_dir, logging, orphan, resources, server_adapter};
 
 /// Runs node `id` until a signal stops it, its launcher is gone, or it cannot go on.
 pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
@@ -76,12 +77,12 @@ impl StopOrder {
 fn stop_on_signals(order: &Arc<StopOrder>, is_child: bool) -> Outcome {
     let order = Arc::clone(order);
     let mut orders = StopOrders::default();
-    signals::forward(&signals::STOP_SIGNALS, move |signal| {
+    let forwarded = stop_signals::forward(&STOP_SIGNALS, move |signal| {
         // Ctrl-C and a closing terminal reach the whole group; a child leaves the order of stopping to its launcher.
         if is_child && signal != signal_hook::consts::SIGTERM {
             return;
         }
-        let name = signals::name(signal);
+        let name = stop_signals::name(signal);
         match orders.receive(Instant::now()) {
             Order::Stop => {
                 order.give();
@@ -95,7 +96,8 @@ fn stop_on_signals(order: &Arc<StopOrder>, is_child: bool) -> Outcome {
             }
             Order::StopNow | Order::Repeated => {}
         }
-    })
+    });
+    forwarded.map_err(Failure::without_signals)
 }
 
 /// Tells the launcher, and nobody else: standard output of a child is the launcher's pipe.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use conf::Config;
 use log::Level;
+use raft_kv::stop_signals::{self, Order, STOP_SIGNALS, StopOrders};
 use signal_hook::consts::SIGCHLD;
 
 use crate::Outcome;
@@ -20,8 +21,7 @@ use crate::child::{ChildNode, End};
 use crate::failure::Failure;
 use crate::leader_watch::{LeaderNews, LeaderWatch};
 use crate::outlet::Outlet;
-use crate::signals::{Order, StopOrders};
-use crate::{cluster_file, data_dir, logging, resources, signals};
+use crate::{cluster_file, data_dir, logging, resources};
 
 /// How long the nodes have to stop in order before they are killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -75,10 +75,10 @@ fn advise(nodes: usize) {
 }
 
 fn forward_signals(events: SyncSender<Event>) -> Outcome {
-    let mut wanted = signals::STOP_SIGNALS.to_vec();
+    let mut wanted = STOP_SIGNALS.to_vec();
     wanted.push(SIGCHLD);
     let mut orders = StopOrders::default();
-    signals::forward(&wanted, move |signal| {
+    let forwarded = stop_signals::forward(&wanted, move |signal| {
         let event = match signal {
             SIGCHLD => Event::ChildEnded,
             _ => match orders.receive(Instant::now()) {
@@ -89,7 +89,8 @@ fn forward_signals(events: SyncSender<Event>) -> Outcome {
         };
         // The queue is gone only when the launcher is about to end.
         let _ = events.send(event);
-    })
+    });
+    forwarded.map_err(Failure::without_signals)
 }
 
 struct Parent {
@@ -137,7 +138,7 @@ impl Parent {
                     }
                 }
                 Event::Stop(signal) | Event::StopNow(signal) => {
-                    log::info!("{}: stopping all nodes", signals::name(signal));
+                    log::info!("{}: stopping all nodes", stop_signals::name(signal));
                     return Ok(());
                 }
                 Event::Leader(news) => self.announce(&news),
@@ -211,7 +212,7 @@ impl Parent {
                 // A stop after a failure is under way when the first order comes.
                 Ok(Event::ChildEnded | Event::Leader(_) | Event::Stop(_)) => {}
                 Ok(Event::StopNow(signal)) => {
-                    return self.kill_all(&format!("asked a second time ({})", signals::name(signal)));
+                    return self.kill_all(&format!("asked a second time ({})", stop_signals::name(signal)));
                 }
                 Err(RecvTimeoutError::Timeout) => return self.kill_all("not stopped in time"),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the signal thread holds a sender"),

@@ -1,9 +1,10 @@
 //! What a benchmark prints: a table for people, or one JSON object a run for programs.
 
+use raft_kv::output;
 use serde::Serialize;
 
 use super::run::RunResult;
-use crate::{failure::Failure, output, status::Answered};
+use crate::{failure::Failure, status::Answered};
 
 /// Prints results as they come.
 pub(super) struct Report {
@@ -45,13 +46,15 @@ impl Report {
             "p99 µs",
             "p99.9 µs",
             "errors",
-        ]))
+        ]))?;
+        Ok(())
     }
 
     pub(super) fn row(&self, result: &RunResult) -> Result<(), Failure> {
         let row = JsonRow::of(result);
         if self.json {
-            return output::line(&serde_json::to_string(&row).expect("numbers and a name always make JSON"));
+            output::line(&serde_json::to_string(&row).expect("numbers and a name always make JSON"))?;
+            return Ok(());
         }
         let numbers = [row.p50_us, row.p99_us, row.p999_us, row.errors].map(|number| number.to_string());
         let [p50, p99, p999, errors] = numbers.each_ref().map(String::as_str);
@@ -66,10 +69,10 @@ impl Report {
             p999,
             errors,
         ]))?;
-        match &result.last_error {
-            Some(text) => output::line(&format!("      the latest error: {text}")),
-            None => Ok(()),
+        if let Some(text) = &result.last_error {
+            output::line(&format!("      the latest error: {text}"))?;
         }
+        Ok(())
     }
 }
 

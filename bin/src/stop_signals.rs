@@ -1,14 +1,13 @@
 //! Signals as values: a thread receives them and hands them on, so that no handler of ours runs anything.
 
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::iterator::Signals;
 
-use crate::failure::Failure;
-
 /// The signals that ask a program to stop: by hand, by a service manager, by a closing terminal.
-pub(crate) const STOP_SIGNALS: [i32; 3] =
+pub const STOP_SIGNALS: [i32; 3] =
     [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
 
 /// A signal that comes so soon after the first is no second order: `timeout`, for one, signals its child and then the
@@ -17,7 +16,7 @@ const SAME_ORDER_WITHIN: Duration = Duration::from_millis(500);
 
 /// What a signal that asks to stop means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     /// Stop.
     Stop,
     /// The order of a moment ago, once more.
@@ -28,13 +27,13 @@ pub(crate) enum Order {
 
 /// Tells a second order to stop from a repeated first one.
 #[derive(Debug, Default)]
-pub(crate) struct StopOrders {
+pub struct StopOrders {
     first: Option<Instant>,
 }
 
 impl StopOrders {
     /// What a signal means that was received at this time.
-    pub(crate) fn receive(&mut self, at: Instant) -> Order {
+    pub fn receive(&mut self, at: Instant) -> Order {
         match self.first {
             None => {
                 self.first = Some(at);
@@ -47,16 +46,18 @@ impl StopOrders {
 }
 
 /// Starts the thread `signals`, which calls `receive` for each of `signals` until the process ends.
-pub(crate) fn forward(signals: &[i32], mut receive: impl FnMut(i32) + Send + 'static) -> Result<(), Failure> {
-    let failed = |error| Failure::Runtime(format!("signals cannot be received: {error}"));
-    let mut incoming = Signals::new(signals).map_err(failed)?;
+///
+/// # Errors
+/// When the system does not hand these signals over, or has no room for another thread.
+pub fn forward(signals: &[i32], mut receive: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+    let mut incoming = Signals::new(signals)?;
     let body = move || incoming.forever().for_each(&mut receive);
-    thread::Builder::new().name("signals".to_owned()).spawn(body).map_err(failed)?;
+    thread::Builder::new().name("signals".to_owned()).spawn(body)?;
     Ok(())
 }
 
 /// How people call a signal.
-pub(crate) fn name(signal: i32) -> String {
+pub fn name(signal: i32) -> String {
     signal_hook::low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
 }
 
