@@ -24,3 +24,4 @@ mod main_job;
 mod origin_client;
 mod snapshot_catch_up;
 mod values;
+mod wal_dumped;

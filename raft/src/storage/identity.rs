@@ -43,7 +43,8 @@ pub const IDENTITY_FORMAT_VERSION: u32 = 1;
 pub const CLUSTER_ID_BYTES_MAX: usize = 255;
 
 const TITLE: &str = "raft-kv data directory";
-const IDENTITY_FILE: &str = "identity";
+/// The identity's file in the data directory.
+pub(super) const IDENTITY_FILE: &str = "identity";
 const IDENTITY_FILE_ASIDE: &str = "identity.tmp";
 
 /// A directory's mode: nobody but its owner may do anything.
@@ -62,6 +63,20 @@ pub struct Identity {
     pub peers: Vec<(NodeId, u64)>,
     /// Whether the node takes part in its cluster.
     pub admitted: bool,
+}
+
+impl Identity {
+    /// The identity of the directory `path`, which is not changed; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or of a version this program does not know.
+    pub fn read(path: &Path) -> Result<Option<Identity>, IdentityError> {
+        match std::fs::read(path.join(IDENTITY_FILE)) {
+            Ok(text) => parse(path, &text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(path, "read the file identity")(error)),
+        }
+    }
 }
 
 /// Why a data directory cannot be used. Each says in one sentence what to do.
@@ -163,10 +178,10 @@ impl DataDirectory {
             return Err(IdentityError::BadClusterId { cluster_id: cluster_id.to_owned() });
         }
         create_directory(path).map_err(io_error(path, "create it"))?;
-        let lock = lock(path)?;
-        let identity = match std::fs::read(path.join(IDENTITY_FILE)) {
-            Ok(text) => check(path, parse(path, &text)?, cluster_id, node_id)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let lock = lock(path, File::try_lock)?;
+        let identity = match Identity::read(path)? {
+            Some(identity) => check(path, identity, cluster_id, node_id)?,
+            None => {
                 refuse_files_of_ours(path)?;
                 let incarnation = SysRng
                     .try_next_u64()
@@ -177,7 +192,6 @@ impl DataDirectory {
                 store(path, &identity)?;
                 identity
             }
-            Err(error) => return Err(io_error(path, "read the file identity")(error)),
         };
         make_private(path, &lock)?;
         Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
@@ -222,9 +236,21 @@ fn create_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-fn lock(path: &Path) -> Result<File, IdentityError> {
+/// Keeps nodes off the directory `path` as long as the file that is returned is open, so that it can be looked at while
+/// nothing moves. Several may look at once.
+///
+/// # Errors
+/// When a node uses the directory, or it cannot be opened.
+pub fn lock_to_look(path: &Path) -> Result<File, IdentityError> {
+    lock(path, File::try_lock_shared)
+}
+
+fn lock(
+    path: &Path,
+    try_lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+) -> Result<File, IdentityError> {
     let directory = File::open(path).map_err(io_error(path, "open it"))?;
-    match directory.try_lock() {
+    match try_lock(&directory) {
         Ok(()) => Ok(directory),
         Err(TryLockError::WouldBlock) => Err(IdentityError::InUse { directory: path.to_path_buf() }),
         Err(TryLockError::Error(error)) => Err(io_error(path, "lock it")(error)),

@@ -12,16 +12,14 @@
 //! with a magic and a version, and an unknown version is refused by name. Everything but the identity goes through the
 //! `Disk` trait: `real_disk` ships, `memory` is for tests and the simulator.
 //!
-//! A program that shows a log without opening it for writing reads each `wal-*.log` whole, takes the seed out of
-//! `wal::SegmentHeader::decode`, walks `wal::SegmentReader::next_record` to its end, and may play the records into a
-//! `wal::LogBuilder` to see what they amount to. It needs no lock as long as it believes nothing behind the newest
-//! `synced_to`.
+//! `inspect` shows what is in a directory, and what a start would make of it, without changing a byte.
 //!
 //! What holds for all of it: nothing is promised before it is durable; nothing is repaired that had been promised, it
 //! is refused with the file's name and the place; a failed write or sync is never tried again.
 
 pub mod disk;
 pub mod identity;
+pub mod inspect;
 pub mod memory;
 mod memory_state;
 pub mod real_disk;
@@ -32,10 +30,11 @@ pub mod sync_times;
 pub mod wal;
 
 pub use disk::{Disk, DiskError, DiskOp, FileName};
-pub use identity::{DataDirectory, Identity, IdentityError};
+pub use identity::{DataDirectory, Identity, IdentityError, lock_to_look};
+pub use inspect::{Inspection, SnapshotReport, inspect};
 pub use memory::{MemoryDisk, MemoryFiles};
 pub use real_disk::RealDisk;
-pub use recovery::{Recovery, Remark, StorageError, recover};
+pub use recovery::{Examined, Recovery, Remark, StorageError, examine, recover};
 pub use snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter};
 pub use snapshot_store::{PinnedSnapshot, SnapshotStore};
 pub use sync_times::{SyncFigures, SyncTimes};

@@ -35,6 +35,7 @@ pub struct RealDisk {
     next_id: u64,
     poisoned: Option<Arc<str>>,
     sync_times: Arc<SyncTimes>,
+    is_read_only: bool,
 }
 
 impl RealDisk {
@@ -47,7 +48,13 @@ impl RealDisk {
             next_id: 0,
             poisoned: None,
             sync_times: Arc::new(SyncTimes::default()),
+            is_read_only: false,
         }
+    }
+
+    /// The same to look at only: every operation that would change anything fails, and files are opened for reading.
+    pub fn read_only(directory: &Path) -> RealDisk {
+        RealDisk { is_read_only: true, ..RealDisk::new(directory) }
     }
 
     /// How long the syncs of this disk took lately; may be read by any thread at any time.
@@ -70,6 +77,12 @@ impl RealDisk {
     }
 
     fn attempt(&mut self, op: DiskOp) -> io::Result<Outcome> {
+        if self.is_read_only && op.changes() {
+            return Err(io::Error::new(
+                io::ErrorKind::ReadOnlyFilesystem,
+                "this directory is only looked at",
+            ));
+        }
         match op {
             DiskOp::Create { file, zero_filled_bytes } => self.create(file, zero_filled_bytes)?,
             DiskOp::Write { file, offset, bytes, sync } => {
@@ -164,7 +177,7 @@ impl RealDisk {
                 self.open_files[place..].rotate_left(1);
             }
         } else {
-            let handle = OpenOptions::new().read(true).write(true).open(self.path(file))?;
+            let handle = OpenOptions::new().read(true).write(!self.is_read_only).open(self.path(file))?;
             self.keep_open(file.clone(), handle);
         }
         let (_, handle) = self.open_files.last().expect("it was just put there");

@@ -77,6 +77,17 @@ pub struct Recovery {
     pub remarks: Vec<Remark>,
 }
 
+/// What a node would start from, found out without changing anything.
+#[derive(Debug)]
+pub struct Examined {
+    /// What the core would start from.
+    pub restored: Restored,
+    /// What would be cut or passed over.
+    pub remarks: Vec<Remark>,
+    /// Whether the log has no marker for the snapshot that counts, and is in need of one.
+    lacks_marker: bool,
+}
+
 /// Recovers the data directory of `disk`, waiting; everything it returns is durable. `log_must_exist` says that the
 /// node has taken part with this directory before, so that a missing log is a loss and not a beginning.
 ///
@@ -88,23 +99,9 @@ pub fn recover(
     log_must_exist: bool,
 ) -> Result<Recovery, StorageError> {
     let snapshots = SnapshotStore::open(disk)?;
-    let has_snapshots = snapshots.newest().is_some() || !snapshots.damaged().is_empty();
-    let must_exist = config.must_exist || log_must_exist || has_snapshots;
-    let (mut wal, recovered) = Wal::open(disk, WalConfig { must_exist, ..config })?;
-
-    let mut remarks: Vec<Remark> =
-        snapshots.damaged().iter().map(|error| warning(error.to_string())).collect();
-    remarks.extend(recovered.torn_tail.clone());
-    let newest = snapshots.newest().cloned();
-    let marker = recovered.snapshot.clone();
-    let is_marked = newest.as_ref().map(|meta| meta.last) == marker.as_ref().map(|meta| meta.last);
-    let restored = combine(recovered, newest, snapshots.damaged())?;
-    if let Some(marker) = marker.filter(|marker| last_index(restored.snapshot.as_ref()) < marker.last.index) {
-        remarks.push(warning(format!(
-            "the snapshot of entry {} is missing or damaged; the node starts from an older state and the log",
-            marker.last
-        )));
-    } else if !is_marked {
+    let (mut wal, recovered) = Wal::open(disk, requiring(config, log_must_exist, &snapshots))?;
+    let Examined { restored, remarks, lacks_marker } = conclude(recovered, &snapshots)?;
+    if lacks_marker {
         let hard_state = Some(restored.hard_state);
         wal.append(&Persist { hard_state, snapshot: restored.snapshot.clone(), entries: Vec::new() });
         wal.submit(disk).expect("a hard state was staged");
@@ -113,6 +110,45 @@ pub fn recover(
         wal.finish(disk)?;
     }
     Ok(Recovery { wal, restored, snapshots, remarks })
+}
+
+/// What [`recover`] would find, or why it would refuse, changing nothing.
+///
+/// # Errors
+/// As `recover`.
+pub fn examine(
+    disk: &mut dyn Disk,
+    config: WalConfig,
+    log_must_exist: bool,
+) -> Result<Examined, StorageError> {
+    let snapshots = SnapshotStore::look(disk)?;
+    let recovered = Wal::read(disk, &requiring(config, log_must_exist, &snapshots))?;
+    conclude(recovered, &snapshots)
+}
+
+/// Where there is a snapshot there must be a log.
+fn requiring(config: WalConfig, log_must_exist: bool, snapshots: &SnapshotStore) -> WalConfig {
+    let has_snapshots = snapshots.newest().is_some() || !snapshots.damaged().is_empty();
+    WalConfig { must_exist: config.must_exist || log_must_exist || has_snapshots, ..config }
+}
+
+/// Puts log and snapshots together.
+fn conclude(recovered: Recovered, snapshots: &SnapshotStore) -> Result<Examined, StorageError> {
+    let mut remarks: Vec<Remark> =
+        snapshots.damaged().iter().map(|error| warning(error.to_string())).collect();
+    remarks.extend(recovered.torn_tail.clone());
+    let newest = snapshots.newest().cloned();
+    let marker = recovered.snapshot.clone();
+    let is_marked = newest.as_ref().map(|meta| meta.last) == marker.as_ref().map(|meta| meta.last);
+    let restored = combine(recovered, newest, snapshots.damaged())?;
+    let lost = marker.filter(|marker| last_index(restored.snapshot.as_ref()) < marker.last.index);
+    if let Some(marker) = &lost {
+        remarks.push(warning(format!(
+            "the snapshot of entry {} is missing or damaged; the node starts from an older state and the log",
+            marker.last
+        )));
+    }
+    Ok(Examined { restored, remarks, lacks_marker: lost.is_none() && !is_marked })
 }
 
 /// What the log amounts to on top of the newest whole snapshot.

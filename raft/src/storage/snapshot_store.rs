@@ -80,15 +80,22 @@ impl SnapshotStore {
     /// Reads and checks every snapshot of the directory, and removes what never got its name. Damaged ones are left
     /// where they are and named by `damaged`.
     pub fn open(disk: &mut dyn Disk) -> Result<SnapshotStore, SnapshotError> {
+        for entry in list_files(disk)?.into_iter().filter(|entry| is_temporary(&entry.file)) {
+            disk.run(DiskOp::Remove { file: entry.file })?;
+        }
+        let store = SnapshotStore::look(disk)?;
+        // A rename of the process before may not be durable yet; from here on it is relied upon.
+        disk.run(DiskOp::SyncDirectory)?;
+        Ok(store)
+    }
+
+    /// Reads and checks every snapshot of the directory, and changes nothing.
+    pub(super) fn look(disk: &mut dyn Disk) -> Result<SnapshotStore, SnapshotError> {
         let mut store =
             SnapshotStore { stored: Vec::new(), damaged: Vec::new(), receiving: None, next_temporary: 0 };
         for entry in list_files(disk)? {
-            if is_temporary(&entry.file) {
-                disk.run(DiskOp::Remove { file: entry.file })?;
-                continue;
-            }
             let Some(last) = snapshot_id(&entry.file) else { continue };
-            match verify(disk, &entry.file, last) {
+            match verify(disk, &entry.file, last, |_| ()) {
                 Ok(meta) => store.add(meta, entry.file, entry.bytes),
                 Err(SnapshotError::Disk(error)) => return Err(error.into()),
                 Err(SnapshotError::UnknownVersion { file, version }) => {
@@ -97,8 +104,6 @@ impl SnapshotStore {
                 Err(damage) => store.damaged.push(damage),
             }
         }
-        // A rename of the process before may not be durable yet; from here on it is relied upon.
-        disk.run(DiskOp::SyncDirectory)?;
         Ok(store)
     }
 
@@ -302,15 +307,25 @@ impl Stored {
     }
 }
 
-fn is_temporary(file: &FileName) -> bool {
+/// Whether this is a snapshot that never got its name.
+pub(super) fn is_temporary(file: &FileName) -> bool {
     file.as_str().starts_with("snapshot-") && file.as_str().ends_with(".tmp")
 }
 
-fn verify(disk: &mut dyn Disk, file: &FileName, last: EntryId) -> Result<SnapshotMeta, SnapshotError> {
-    let meta = SnapshotReader::open(disk, file.clone())?.verify(disk)?;
-    if meta.last != last {
+/// Reads the snapshot `file`, which by its name ends at `last`, and shows `visit` each piece: whether it is whole.
+pub(super) fn verify(
+    disk: &mut dyn Disk,
+    file: &FileName,
+    last: EntryId,
+    mut visit: impl FnMut(&Bytes),
+) -> Result<SnapshotMeta, SnapshotError> {
+    let mut reader = SnapshotReader::open(disk, file.clone())?;
+    while let Some(piece) = reader.next_piece(disk)? {
+        visit(&piece);
+    }
+    if reader.meta().last != last {
         let reason = "its name and its header name different entries";
         return Err(SnapshotError::Damaged { file: file.clone(), offset: 0, reason });
     }
-    Ok(meta)
+    Ok(reader.meta().clone())
 }

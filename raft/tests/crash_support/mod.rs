@@ -10,7 +10,9 @@
 use bytes::Bytes;
 use raft::storage::disk::Disk;
 use raft::storage::wal::{BatchTicket, Wal, WalConfig};
-use raft::storage::{MemoryDisk, MemoryFiles, Recovery, SnapshotStore, StorageError, recover};
+use raft::storage::{
+    MemoryDisk, MemoryFiles, Recovery, SnapshotError, SnapshotStore, StorageError, WalError, examine, recover,
+};
 use raft_core::{Entry, EntryId, HardState, Index, Membership, NodeId, Payload, Persist, SnapshotMeta, Term};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -22,8 +24,31 @@ pub(crate) fn config() -> WalConfig {
     WalConfig { segment_bytes: SEGMENT_BYTES, read_window_bytes: 333, ..WalConfig::new(42) }
 }
 
+/// Starts on the files. Whoever only looks at them first must come to the same verdict, and must change nothing.
 pub(crate) fn open(files: &MemoryFiles) -> Result<Recovery, StorageError> {
-    recover(&mut MemoryDisk::new(files), config(), false)
+    let copy = files.fork();
+    let looked = examine(&mut MemoryDisk::new(&copy), config(), false);
+    assert!(copy.contents() == files.contents(), "looking changed a file");
+    let recovery = recover(&mut MemoryDisk::new(files), config(), false);
+    match (&recovery, looked) {
+        (Ok(recovery), Ok(looked)) => {
+            assert_eq!((&recovery.restored, &recovery.remarks), (&looked.restored, &looked.remarks));
+        }
+        // Where the machine is to fail under the start, the verdict of whoever looked is the better one.
+        (Err(error), _) if is_of_disk(error) => {}
+        (Err(error), Err(looked)) => assert_eq!(*error, looked),
+        (recovery, looked) => panic!("a start says {recovery:?}, a look {looked:?}"),
+    }
+    recovery
+}
+
+fn is_of_disk(error: &StorageError) -> bool {
+    matches!(
+        error,
+        StorageError::Disk(_)
+            | StorageError::Wal(WalError::Disk(_))
+            | StorageError::Snapshot(SnapshotError::Disk(_))
+    )
 }
 
 /// What the log amounts to after one record.

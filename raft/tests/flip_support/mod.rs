@@ -11,10 +11,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use raft::storage::disk::{Completion, Disk, DiskError, DiskOp, FileEntry, FileName, OpId, Outcome};
-use raft::storage::{MemoryFiles, SnapshotError, StorageError, WalError, recover};
+use raft::storage::{MemoryFiles, SnapshotError, StorageError, WalError, examine, recover};
 
 pub(crate) use places::{Part, parts};
 pub(crate) use written::Written;
+
+/// Of the flips one in this many is looked at without a start first: the verdict must be the same.
+const LOOKED_AT: u64 = 7;
 
 /// What becomes of one flip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,12 +74,17 @@ impl Files {
     pub(crate) fn try_flip(&mut self, written: &Written, file: &FileName, offset: u64, mask: u8) -> Verdict {
         self.flip(file, offset, mask);
         let mut disk = self.disk();
+        let looked = offset.is_multiple_of(LOOKED_AT).then(|| examine(&mut disk, written.config(), true));
+        assert_eq!(disk.changes, 0, "looking changed a file");
+        let looked = looked.map(|looked| looked.map(|examined| examined.restored));
         let verdict = match recover(&mut disk, written.config(), true) {
             Ok(recovery) => {
+                assert!(looked.is_none_or(|looked| looked.as_ref() == Ok(&recovery.restored)));
                 written.check(&recovery, &mut disk, file);
                 Verdict::Recovered
             }
             Err(error) => {
+                assert!(looked.is_none_or(|looked| looked.as_ref() == Err(&error)));
                 let named = place_named(&error);
                 let is_named = named.is_some_and(|(named, at)| named == *file && at <= offset);
                 assert!(is_named, "{file}, byte {offset}, mask {mask:02x}: {error}");

@@ -126,6 +126,14 @@ impl Cluster {
         self.nodes[id].take().expect("the node runs").kill();
     }
 
+    /// SIGTERM, and waits for the orderly end.
+    pub fn stop_node(&mut self, id: usize) {
+        let mut node = self.nodes[id].take().expect("the node runs");
+        node.signal(Signal::TERM);
+        let status = node.ended(LONG);
+        assert!(status.success(), "node {id} did not stop in order: {status}");
+    }
+
     pub fn signal(&self, id: usize, signal: Signal) {
         self.nodes[id].as_ref().expect("the node runs").signal(signal);
     }

@@ -8,11 +8,12 @@
 //! which batch is durable. A batch must never be reported before its own sync and all earlier ones are done, and
 //! nothing is ever submitted again after a failure.
 //!
-//! The formats stand in `record` and `segment`; reading back in `reader`, `scan` and `recovery`; the care of files in
-//! `files`.
+//! The formats stand in `record` and `segment`; reading back in `reader`, `scan` and `recovery`; looking without opening
+//! in `inspect`; the care of files in `files`.
 
 mod error;
 mod files;
+mod inspect;
 mod reader;
 mod record;
 mod recovery;
@@ -28,6 +29,7 @@ use super::disk::{Completion, Disk, DiskOp, FileName, OpId, Outcome};
 
 pub use error::WalError;
 pub use files::{Spare, SparePlan};
+pub use inspect::{RecordPlace, SegmentReport, inspect_segments};
 pub use reader::{LogBuilder, ReaderStop, SegmentReader};
 pub use record::{BatchHead, Record};
 pub use recovery::Recovered;
@@ -35,6 +37,8 @@ pub use segment::{
     HeaderRead, Position, SEGMENT_HEADER_BYTES, SegmentHeader, WAL_FORMAT_VERSION, segment_name,
     segment_sequence,
 };
+
+pub(super) use segment::spare_number;
 
 use files::Opening;
 use record::{BATCH_HEAD_BYTES, CONTINUED_BYTES};
@@ -165,6 +169,14 @@ impl Wal {
             "a segment holds at least {SEGMENT_BYTES_MIN} bytes"
         );
         recovery::open(disk, config)
+    }
+
+    /// What [`open`](Wal::open) would return or refuse, changing nothing: a torn tail is left where it is.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn read(disk: &mut dyn Disk, config: &WalConfig) -> Result<Recovered, WalError> {
+        recovery::read(disk, config)
     }
 
     /// Stages one Ready's worth; nothing reaches the disk before `submit`. Several may be staged for one batch.

@@ -39,6 +39,31 @@ pub struct Recovered {
 }
 
 pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recovered), WalError> {
+    let Found { scanned, spares } = find(disk, &config)?;
+    repair(disk, &config, &scanned)?;
+    let spares = remove_spares(disk, spares)?;
+    disk.run(DiskOp::SyncDirectory)?;
+
+    let Scanned { walked, log, torn_tail, .. } = scanned;
+    let is_new = walked.is_empty();
+    let mut wal = assemble(config, walked, spares, &log);
+    wal.record_opening(disk, is_new)?;
+    Ok((wal, Recovered::of(is_new, log, torn_tail)))
+}
+
+/// What [`open`] would find, without the repairs.
+pub(super) fn read(disk: &mut dyn Disk, config: &WalConfig) -> Result<Recovered, WalError> {
+    let Scanned { walked, log, torn_tail, .. } = find(disk, config)?.scanned;
+    Ok(Recovered::of(walked.is_empty(), log, torn_tail))
+}
+
+/// What is there, and nothing of it changed.
+struct Found {
+    scanned: Scanned,
+    spares: Vec<(u64, FileEntry)>,
+}
+
+fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
     let mut files: Vec<(u64, FileEntry)> = Vec::new();
     let mut spares = Vec::new();
     for entry in list_files(disk)? {
@@ -50,23 +75,21 @@ pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recov
     }
     files.sort();
 
-    let scanned = scan(disk, &config, &files)?;
+    let scanned = scan(disk, config, &files)?;
     if scanned.walked.is_empty() && config.must_exist {
         return Err(match files.into_iter().next() {
             None => WalError::NoSegments,
             Some((_, first)) => damaged(&first.file, 0, UNREADABLE_HEADER.to_owned()),
         });
     }
-    repair(disk, &config, &scanned)?;
-    let spares = remove_spares(disk, spares)?;
-    disk.run(DiskOp::SyncDirectory)?;
+    Ok(Found { scanned, spares })
+}
 
-    let Scanned { walked, log, torn_tail, .. } = scanned;
-    let is_new = walked.is_empty();
-    let mut wal = assemble(config, walked, spares, &log);
-    wal.record_opening(disk, is_new)?;
-    let LogBuilder { hard_state, snapshot, entries, before_first } = log;
-    Ok((wal, Recovered { is_new, hard_state, snapshot, entries, before_first, torn_tail }))
+impl Recovered {
+    fn of(is_new: bool, log: LogBuilder, torn_tail: Option<Remark>) -> Recovered {
+        let LogBuilder { hard_state, snapshot, entries, before_first } = log;
+        Recovered { is_new, hard_state, snapshot, entries, before_first, torn_tail }
+    }
 }
 
 /// Brings the disk to what was read: see the module's text.

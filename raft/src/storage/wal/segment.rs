@@ -140,7 +140,7 @@ pub(super) fn spare_name(number: u64) -> FileName {
 }
 
 /// The number in a spare file's name, if it is one.
-pub(super) fn spare_number(file: &FileName) -> Option<u64> {
+pub(in super::super) fn spare_number(file: &FileName) -> Option<u64> {
     number_between(file, "spare-")
 }
 
