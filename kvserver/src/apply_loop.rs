@@ -125,7 +125,7 @@ impl ApplyLoop {
             assert_eq!(entry.index.0, self.last.index.0 + 1, "entries are applied without a gap");
             self.last = EntryId { term: entry.term, index: entry.index };
             match &entry.payload {
-                Payload::Noop => machine.apply_noop(entry.index.0),
+                Payload::Noop | Payload::Membership(_) => machine.apply_noop(entry.index.0),
                 Payload::Command(command) => {
                     let reply = machine.apply(entry.index.0, command);
                     self.replies.push((self.last, reply));

@@ -4,6 +4,7 @@
 //! decide anything about consensus itself.
 
 pub mod driver;
+pub mod membership_bytes;
 pub mod net;
 pub mod storage;
 pub mod sync;

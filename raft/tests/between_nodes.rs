@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proto::raft_rpc::{
     AppendEntriesArgs, AppendEntriesReply, Envelope, InstallSnapshotRequest, InstallSnapshotResponse,
     ProbeArgs, ProbeReply, RaftRpc, RaftRpcDispatcher, RaftRpcStub, RequestVoteArgs, RequestVoteReply,
-    WatchArgs, WatchReply,
+    TimeoutNowArgs, TimeoutNowReply, WatchArgs, WatchReply,
 };
 use raft::core::{Body, Index, Message, NodeId, ReplyToken, Term};
 use raft::driver::Transport;
@@ -150,6 +150,10 @@ impl RaftRpc for Peer {
             envelope,
             ..RequestVoteReply::default()
         });
+    }
+
+    fn timeout_now(&self, _: TimeoutNowArgs, reply: Reply<TimeoutNowReply>) {
+        reply.send(&TimeoutNowReply { envelope: self.0.clone() });
     }
 
     fn install_snapshot(&self, _: InstallSnapshotRequest, reply: Reply<InstallSnapshotResponse>) {

@@ -13,7 +13,7 @@ use raft_core::{Entry, EntryId, HardState, Index, Membership, NodeId, Payload, P
 
 fn meta(term: u64, index: u64) -> SnapshotMeta {
     let last = EntryId { term: Term(term), index: Index(index) };
-    SnapshotMeta { last, membership: Membership { voters: vec![NodeId(1), NodeId(2)] } }
+    SnapshotMeta { last, membership: Membership::new([NodeId(1), NodeId(2)]) }
 }
 
 fn entries(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Vec<Entry> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use raft::storage::disk::{DiskOp, list_files};
 use raft::storage::memory::Unsynced;
+use raft::storage::snapshot_file::SNAPSHOT_FORMAT_VERSION;
 use raft::storage::{
     Disk, FileName, MemoryDisk, MemoryFiles, PinnedSnapshot, RealDisk, SnapshotError, SnapshotStore,
 };
@@ -13,7 +14,7 @@ use raft_core::{EntryId, Index, Membership, NodeId, SnapshotMeta, Term};
 
 fn meta(index: u64) -> SnapshotMeta {
     let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
-    SnapshotMeta { last: EntryId { term: Term(3), index: Index(index) }, membership: Membership { voters } }
+    SnapshotMeta { last: EntryId { term: Term(3), index: Index(index) }, membership: Membership::new(voters) }
 }
 
 fn content(index: u64, bytes: usize) -> Vec<u8> {
@@ -215,7 +216,7 @@ proptest! {
     fn any_bytes_under_a_snapshots_name_are_passed_over(bytes in proptest::collection::vec(any::<u8>(), 0..300), sound_start in any::<bool>()) {
         let mut disk = MemoryDisk::new(&MemoryFiles::new());
         let file = FileName::new("snapshot-0000000000000005-0000000000000003.snap");
-        let bytes = if sound_start { [b"RKVSNAP\n\x01\0\0\0".to_vec(), bytes].concat() } else { bytes };
+        let bytes = if sound_start { [b"RKVSNAP\n".to_vec(), SNAPSHOT_FORMAT_VERSION.to_le_bytes().to_vec(), bytes].concat() } else { bytes };
         disk.run(DiskOp::Create { file: file.clone(), zero_filled_bytes: 0 }).unwrap();
         disk.run(DiskOp::Write { file, offset: 0, bytes, sync: true }).unwrap();
         let store = SnapshotStore::open(&mut disk).unwrap();

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use bytes::Bytes;
 use raft::storage::disk::{Disk, DiskOp, Outcome};
-use raft::storage::wal::{Recovered, Wal, WalConfig, WalError};
+use raft::storage::wal::{Recovered, WAL_FORMAT_VERSION, Wal, WalConfig, WalError};
 use raft::storage::{FileName, RealDisk};
 use raft_core::{Entry, EntryId, HardState, Index, Membership, NodeId, Payload, Persist, SnapshotMeta, Term};
 
@@ -119,7 +119,7 @@ fn compaction_removes_old_segments_and_uses_some_again() {
         write(&mut wal, &mut disk, &persist(1, vec![entry(1, index, 200)]));
         if index % 50 == 0 {
             let last = EntryId { term: Term(1), index: Index(index - 10) };
-            let membership = Membership { voters: vec![NodeId(1), NodeId(2)] };
+            let membership = Membership::new([NodeId(1), NodeId(2)]);
             let snapshot = Some(SnapshotMeta { last, membership });
             write(&mut wal, &mut disk, &Persist { hard_state: None, snapshot, entries: Vec::new() });
             wal.compact(Index(index - 10), &mut disk);
@@ -145,7 +145,7 @@ fn a_marker_that_is_not_in_the_log_drops_all_of_it() {
     write(&mut wal, &mut disk, &persist(1, (1..=10).map(|index| entry(1, index, 20)).collect()));
     let meta = |term, index| SnapshotMeta {
         last: EntryId { term: Term(term), index: Index(index) },
-        membership: Membership { voters: vec![NodeId(1)] },
+        membership: Membership::new([NodeId(1)]),
     };
     let marker = |meta| Persist { hard_state: None, snapshot: Some(meta), entries: Vec::new() };
     write(&mut wal, &mut disk, &marker(meta(1, 4)));
@@ -189,7 +189,8 @@ fn a_log_of_another_directory_or_version_is_refused_by_name() {
     for (offset, is_other_version) in [(8, false), (60, true)] {
         disk.run(DiskOp::Write { file: file.clone(), offset, bytes: vec![9], sync: true }).unwrap();
         let refused = Wal::open(&mut disk, config(4096)).unwrap_err();
-        let is_named = refused == WalError::UnknownVersion { file: file.clone(), version: 9, known: 1 };
+        let is_named =
+            refused == WalError::UnknownVersion { file: file.clone(), version: 9, known: WAL_FORMAT_VERSION };
         assert_eq!(is_named, is_other_version, "{refused}");
     }
 }

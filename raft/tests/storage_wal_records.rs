@@ -72,7 +72,7 @@ fn play(throw: &Throw, log: &LogBuilder) -> Persist {
                 (Some(entry), false) => entry.id(),
                 _ => EntryId { term: Term(term), index: Index(next + 3) },
             };
-            let membership = Membership { voters: vec![NodeId(1), NodeId(u64::MAX)] };
+            let membership = Membership::new([NodeId(1), NodeId(u64::MAX)]);
             persist.snapshot = Some(SnapshotMeta { last, membership });
         }
         Throw::Submit | Throw::Reopen => {}

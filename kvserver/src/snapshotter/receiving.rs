@@ -3,7 +3,8 @@
 
 use log::{info, warn};
 use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
-use raft::core::{ChunkVerdict, EntryId, Index, InstallVerdict, Membership, NodeId, SnapshotMeta, Term};
+use raft::core::{ChunkVerdict, EntryId, Index, InstallVerdict, NodeId, SnapshotMeta, Term};
+use raft::membership_bytes;
 use raft::net::ChunkAnswer;
 use raft::storage::snapshot_file::SnapshotError;
 
@@ -92,7 +93,9 @@ impl Snapshotter {
         if crc32fast::hash(&request.data) != request.data_crc32 {
             return Err(SnapshotError::Rejected("a chunk's checksum is wrong"));
         }
-        let membership = Membership::new(request.voters.iter().map(|voter| NodeId(*voter)));
+        let Ok(membership) = membership_bytes::decode(&request.membership) else {
+            return Err(SnapshotError::Rejected("its members cannot be read"));
+        };
         let meta = SnapshotMeta { last, membership };
         let missing = self.files.begin_receive(&mut *self.disk, &meta, request.file_bytes)?;
         if missing == 0 && request.offset == 0 {

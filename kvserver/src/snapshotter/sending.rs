@@ -10,6 +10,7 @@ use std::sync::Arc;
 use log::{info, warn};
 use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
 use raft::core::{NodeId, SnapshotOutcome, Term};
+use raft::membership_bytes;
 use raft::storage::snapshot_store::PinnedSnapshot;
 
 use super::desk::Task;
@@ -96,7 +97,7 @@ impl Snapshotter {
             file_bytes: sending.file.bytes(),
             data_crc32: crc32fast::hash(&data),
             data,
-            voters: meta.membership.voters.iter().map(|voter| voter.0).collect(),
+            membership: membership_bytes::encode(&meta.membership).into(),
             ..InstallSnapshotRequest::default()
         };
         let (desk, number) = (Arc::clone(&self.desk), sending.number);

@@ -31,7 +31,12 @@ pub(super) struct Compaction {
 impl Snapshotter {
     pub(super) fn begin_writing(&mut self, frozen: Frozen, last: EntryId) -> Result<(), Broken> {
         assert!(self.writing.is_none(), "one snapshot is written at a time");
-        let Ok(membership) = self.node.with_core(|core| core.membership().clone()) else { return Ok(()) };
+        let membership = self.node.with_core(|core| core.membership_at(last.index).cloned());
+        let Ok(Some(membership)) = membership else {
+            // The node has stopped, or a received snapshot is about to replace what was frozen.
+            self.desk.note_written();
+            return Ok(());
+        };
         let file = self.files.begin_write(&mut *self.disk, SnapshotMeta { last, membership })?;
         self.writing = Some(Writing { frozen, cursor: Cursor::start(), file });
         Ok(())

@@ -5,7 +5,6 @@
 //! counting: figure 8 shows how it could be lost again.
 
 use crate::planted;
-use crate::quorum;
 use crate::raft::{Raft, Role};
 use crate::types::Index;
 
@@ -14,16 +13,18 @@ impl Raft {
     pub(crate) fn advance_commit(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let state = &mut self.state;
-        leader.scratch.clear();
-        leader.scratch.extend(leader.peers.iter().map(|peer| peer.progress.match_index()));
-        if state.membership.is_voter(state.config.node_id) {
-            let own = match planted::is("own-log-counts-unsynced") {
-                true => state.log.last_index(),
-                false => state.log.persisted(),
-            };
-            leader.scratch.push(own);
-        }
-        let index = quorum::committed_index(&mut leader.scratch);
+        let own = match planted::is("own-log-counts-unsynced") {
+            true => state.log.last_index(),
+            false => state.log.persisted(),
+        };
+        let peers = &leader.peers;
+        let index = state.log.membership().committed_index(&mut leader.scratch, |voter| {
+            if voter == state.config.node_id {
+                return own;
+            }
+            let peer = peers.iter().find(|peer| peer.id == voter);
+            peer.map_or(Index::ZERO, |peer| peer.progress.match_index())
+        });
         if index <= state.log.committed()
             || (state.log.term_at(index) != Some(state.term)
                 && !planted::is("old-term-committed-by-counting"))
@@ -31,6 +32,7 @@ impl Raft {
             return;
         }
         state.log.commit_to(index);
+        self.go_on_with_change();
     }
 
     /// How far committed entries may be handed out. The leader may be ahead of its own disk: a majority of the others

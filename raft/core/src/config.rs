@@ -15,7 +15,8 @@ const MIB: u64 = 1024 * 1024;
 pub struct Config {
     /// Who this node is.
     pub node_id: NodeId,
-    /// The voters of a cluster that has no snapshot yet; later the snapshot's membership counts.
+    /// The voters a cluster begins with; later the membership in the log and the snapshot counts. Empty on a node that
+    /// joins: it waits until a leader tells it who takes part.
     pub voters: Vec<NodeId>,
     /// Shortest election timeout in ticks of `tick_election`; while a leader was heard for less, votes are ignored. Default 30.
     pub election_ticks_min: u32,
@@ -75,7 +76,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, by the name of its setting.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.voters.is_empty() || self.voters.len() > VOTERS_MAX {
+        if self.voters.len() > VOTERS_MAX {
             return Err(ConfigError::VoterCount { voters: self.voters.len(), voters_max: VOTERS_MAX });
         }
         if Membership::new(self.voters.iter().copied()).voters.len() != self.voters.len() {
@@ -113,8 +114,8 @@ mod tests {
     fn the_defaults_are_valid_and_each_nonsense_is_named() {
         let good = Config::new(NodeId(1), [NodeId(1), NodeId(2), NodeId(3)]);
         assert_eq!(good.validate(), Ok(()));
-        let none = Config { voters: vec![], ..good.clone() };
-        assert!(matches!(none.validate(), Err(ConfigError::VoterCount { voters: 0, .. })));
+        let too_many = Config::new(NodeId(1), (0..=VOTERS_MAX as u64).map(NodeId));
+        assert!(matches!(too_many.validate(), Err(ConfigError::VoterCount { voters: 16, .. })));
         let twice = Config { voters: vec![NodeId(1), NodeId(1)], ..good.clone() };
         assert_eq!(twice.validate(), Err(ConfigError::VoterTwice));
         let backwards = Config { election_ticks_max: 3, ..good.clone() };

@@ -18,13 +18,15 @@ use crate::types::{NodeId, ReplyToken};
 /// on a network that is well.
 const GONE_STAGGER_TICKS: u32 = 3;
 
-/// Which round of an election.
+/// Which round of an election, or a transfer, which asks nobody first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Round {
     /// Would you vote for me?
     PreVote,
     /// Vote for me.
     Vote,
+    /// Vote for me: the leader wants it.
+    Transfer,
 }
 
 impl Raft {
@@ -33,11 +35,12 @@ impl Raft {
         if let Role::Leader(_) = self.role {
             return self.check_quorum();
         }
-        if !self.state.is_voter() {
+        // Of a learner, too: it may have been made a voter by an entry it has not got, and is asked for its vote.
+        self.state.election_elapsed = self.state.election_elapsed.saturating_add(1);
+        if !self.state.is_voter() || self.state.is_removed {
             return;
         }
-        self.state.election_elapsed = self.state.election_elapsed.saturating_add(1);
-        if self.state.membership.voters.len() == 1 {
+        if self.state.membership().is_alone(self.state.id()) {
             self.campaign(Round::Vote, Reason::OnlyVoter);
         } else if self.state.election_elapsed >= self.state.election_timeout {
             self.campaign(Round::PreVote, self.state.timeout_reason);
@@ -50,8 +53,8 @@ impl Raft {
         if reason != Reason::Campaigns {
             self.state.election_reason = Some(reason);
         }
-        let mut candidate = Candidate::new(self.state.membership.voters.len());
-        candidate.record(self.state.id(), true);
+        let mut candidate = Candidate::default();
+        let tally = candidate.record(self.state.id(), true, self.state.membership());
         match round {
             Round::PreVote => {
                 if planted::is("pre-vote-raises-the-term") {
@@ -59,7 +62,7 @@ impl Raft {
                 }
                 self.role = Role::PreCandidate(candidate);
             }
-            Round::Vote => {
+            Round::Vote | Round::Transfer => {
                 self.state.term = self.state.term.next();
                 self.state.vote = Some(self.state.id());
                 self.role = Role::Candidate(candidate);
@@ -67,8 +70,8 @@ impl Raft {
         }
         self.note_change(reason);
         self.ask_for_votes(round);
-        if self.state.membership.majority() == 1 {
-            self.count_votes(Tally::Won);
+        if tally == Tally::Won {
+            self.count_votes(tally);
         }
     }
 
@@ -76,9 +79,10 @@ impl Raft {
         let state = &mut self.state;
         let pre_vote = round == Round::PreVote;
         let term = if pre_vote { state.term.next() } else { state.term };
-        let body = Body::RequestVote { pre_vote, transfer: false, last: state.log.last() };
+        let transfer = round == Round::Transfer && !planted::is("transfer-without-its-flag");
+        let body = Body::RequestVote { pre_vote, transfer, last: state.log.last() };
         let from = state.id();
-        for to in state.membership.voters.iter().copied().filter(|voter| *voter != from) {
+        for to in state.membership().all_voters().into_iter().filter(|voter| *voter != from) {
             let request = Message { from, to, term, token: ReplyToken::NONE, body: body.clone() };
             match planted::is("vote-asked-for-before-the-sync") {
                 true => state.out.messages.push(request),
@@ -109,7 +113,8 @@ impl Raft {
         }
         follower.leader = None;
         let state = &mut self.state;
-        let others = state.membership.voters.iter().filter(|voter| **voter != peer);
+        let voters = state.log.membership().all_voters();
+        let others = voters.iter().filter(|voter| **voter != peer);
         let place = others.take_while(|voter| **voter < state.config.node_id).count();
         state.election_elapsed = 0;
         state.election_timeout = 1 + GONE_STAGGER_TICKS * u32::try_from(place).unwrap_or(u32::MAX / 8);
@@ -176,13 +181,23 @@ impl Raft {
 
     /// Says no, in this node's own term; no timer is fed by that.
     pub(crate) fn refuse_vote(&mut self, message: &Message) {
-        let Body::RequestVote { pre_vote, .. } = message.body else {
+        let Body::RequestVote { pre_vote, last, .. } = message.body else {
             unreachable!("only vote requests are routed here");
         };
         if planted::is("timer-reset-by-a-refused-vote") {
             self.state.reset_election_timer();
         }
-        let answer = self.state.answer(message, Body::RequestVoteReply { pre_vote, granted: false });
+        let refusal = match self.was_removed(message.from, last) {
+            true => Body::Removed,
+            false => Body::RequestVoteReply { pre_vote, granted: false },
+        };
+        let answer = self.state.answer(message, refusal);
         self.state.send_after_persist(answer);
+    }
+
+    /// Another node says that this one was removed: it asks for no votes any more, until a leader is heard again.
+    pub(crate) fn told_of_removal(&mut self, by: NodeId) {
+        self.state.is_removed = true;
+        self.become_follower(self.state.term, None, Reason::Removed { by });
     }
 }

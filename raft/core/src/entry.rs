@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 
-use crate::types::{EntryId, Index, Term};
+use crate::membership::Membership;
+use crate::types::{EntryId, Index, NodeId, Term};
 
 /// What an entry weighs beside its command, in bytes, so that a flood of empty commands is bounded too.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 64;
@@ -17,6 +18,8 @@ pub enum Payload {
     Noop,
     /// A command for the state machine; to the core it is bytes.
     Command(Bytes),
+    /// Who takes part from here on: the whole membership, not the difference to the one before.
+    Membership(Box<Membership>),
 }
 
 /// One place of the replicated log.
@@ -45,11 +48,14 @@ impl Entry {
 impl Payload {
     /// See [`Entry::weight_bytes`].
     pub fn weight_bytes(&self) -> u64 {
-        let command_bytes = match self {
+        let own_bytes = match self {
             Payload::Noop => 0,
-            Payload::Command(command) => command.len() as u64,
+            Payload::Command(command) => command.len(),
+            Payload::Membership(membership) => {
+                size_of::<NodeId>() * membership.nodes().len() + membership.context.len()
+            }
         };
-        command_bytes + ENTRY_OVERHEAD_BYTES
+        own_bytes as u64 + ENTRY_OVERHEAD_BYTES
     }
 }
 
@@ -59,5 +65,5 @@ pub struct HardState {
     /// The latest term the node has seen.
     pub term: Term,
     /// Whom it voted for in that term.
-    pub vote: Option<crate::types::NodeId>,
+    pub vote: Option<NodeId>,
 }

@@ -17,11 +17,111 @@ pub enum ProposeError {
         /// Who leads, as far as this node knows.
         leader: Option<NodeId>,
     },
+    /// Leadership is being handed over: nothing of the batch was appended, and soon another node leads.
+    #[error("leadership is being handed to node {to}")]
+    Transferring {
+        /// To which.
+        to: NodeId,
+    },
     /// A bound is reached; nothing of the batch was appended.
     #[error("busy: {limit}")]
     Busy {
         /// Which bound.
         limit: Limit,
+    },
+}
+
+/// Why no change of the membership was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// Only the leader changes the membership.
+    #[error("not the leader")]
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// No entry of the leader's term is committed yet; it soon is.
+    #[error("the leader has just been elected")]
+    TooEarly,
+    /// Another change is under way.
+    #[error("another change of the members is under way")]
+    Pending,
+    /// Leadership is being handed to another node.
+    #[error("leadership is being handed to node {to}")]
+    Transferring {
+        /// To which.
+        to: NodeId,
+    },
+    /// No voters, or more than can be served.
+    #[error("there would be {voters} voters; a cluster has 1 to {voters_max}")]
+    VoterCount {
+        /// As wanted.
+        voters: usize,
+        /// The most there may be.
+        voters_max: usize,
+    },
+    /// More learners than can be served.
+    #[error("there would be {learners} learners; there may be {learners_max}")]
+    LearnerCount {
+        /// As wanted.
+        learners: usize,
+        /// The most there may be.
+        learners_max: usize,
+    },
+    /// A node cannot vote and only listen.
+    #[error("node {node} cannot be both a voter and a learner")]
+    BothAtOnce {
+        /// Which.
+        node: NodeId,
+    },
+    /// Voters are made of learners.
+    #[error("node {node} is not a learner: add it first")]
+    NotALearner {
+        /// Which.
+        node: NodeId,
+    },
+    /// The learner does not keep up with the log, or does not answer; as a voter it would hold up every write.
+    #[error("node {node} has not caught up: {missing} entries are missing or it does not answer")]
+    NotCaughtUp {
+        /// Which.
+        node: NodeId,
+        /// Entries it has not acknowledged.
+        missing: u64,
+    },
+    /// Too few of those who would vote answer.
+    #[error(
+        "only {answering} of the {voters} voters there would be answer: nothing could be written any more"
+    )]
+    WouldLoseQuorum {
+        /// Those who answer, this node counted.
+        answering: usize,
+        /// As wanted.
+        voters: usize,
+    },
+}
+
+/// Why leadership is not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// Only the leader can.
+    #[error("not the leader")]
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// Nobody of that number is a member.
+    #[error("node {node} is not a member")]
+    Stranger {
+        /// Which.
+        node: NodeId,
+    },
+    /// A learner cannot lead, nor a voter that is being removed.
+    #[error("node {node} is not a voter")]
+    NotAVoter {
+        /// Which.
+        node: NodeId,
     },
 }
 
@@ -68,7 +168,7 @@ pub enum Limit {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No voters, or more than can be served.
+    /// More voters than can be served.
     #[error("{voters} voters; a cluster has 1 to {voters_max}")]
     VoterCount {
         /// As configured.

@@ -51,7 +51,11 @@ impl Raft {
                 let answer = self.state.answer(&message, Body::HeartbeatReply { read_context });
                 self.state.send_now(answer);
             }
-            Body::RequestVoteReply { .. } | Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. } => {
+            Body::TimeoutNow => self.told_to_campaign(&message),
+            Body::RequestVoteReply { .. }
+            | Body::Removed
+            | Body::AppendEntriesReply(_)
+            | Body::HeartbeatReply { .. } => {
                 log::trace!("a follower ignores {message}");
             }
         }
@@ -70,6 +74,7 @@ impl Raft {
         if news {
             self.note_change(Reason::LeaderHeard { leader: from });
         }
+        self.state.is_removed = false;
         self.state.reset_election_timer();
     }
 }

@@ -3,7 +3,6 @@
 //! Ours is broken if one of these fails; going on would spread it, so the node stops. All of it is cheap (no walk along
 //! the log), and stays on in release.
 
-use crate::membership::Membership;
 use crate::progress::ProgressState;
 use crate::raft::{Raft, Role};
 use crate::status::RoleKind;
@@ -20,6 +19,8 @@ pub(crate) struct Digest {
     delivered: Index,
     applied: Index,
     snapshot: Index,
+    /// The members are those of this entry.
+    membership: Index,
     /// Sum of what the followers have acknowledged, when this node leads.
     acknowledged: u64,
 }
@@ -36,6 +37,7 @@ impl Digest {
             delivered: log.delivered(),
             applied: log.applied(),
             snapshot: log.snapshot().last.index,
+            membership: log.membership_index(),
             acknowledged: match &raft.role {
                 Role::Leader(leader) => leader.peers.iter().map(|peer| peer.progress.match_index().0).sum(),
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => 0,
@@ -61,7 +63,7 @@ pub(crate) fn check_step(before: &Digest, raft: &Raft) {
         if was_leader {
             assert!(after.last >= before.last, "a leader only appends (Leader Append-Only, §5.3)");
         }
-        if was_leader && after.role == RoleKind::Leader {
+        if was_leader && after.role == RoleKind::Leader && after.membership == before.membership {
             assert!(after.acknowledged >= before.acknowledged, "acknowledgements only grow");
         }
     }
@@ -112,19 +114,27 @@ pub(crate) fn check(raft: &Raft) {
         Role::Follower(_) | Role::PreCandidate(_) => {}
     }
     if cfg!(debug_assertions) {
-        check_slowly(raft, &state.membership);
+        check_slowly(raft);
     }
 }
 
 /// What is worth checking where time does not matter.
-fn check_slowly(raft: &Raft, membership: &Membership) {
-    let sorted = membership.voters.windows(2).all(|pair| pair[0] < pair[1]);
-    assert!(sorted && !membership.voters.is_empty(), "voters are sorted, each once, and there are some");
-    if let Role::Leader(leader) = &raft.role {
-        let committed = raft.state.log.committed();
-        let having = leader.peers.iter().filter(|peer| peer.progress.match_index() >= committed).count();
-        let own = usize::from(raft.state.log.persisted() >= committed);
-        let by_this_leader = committed >= leader.term_start;
-        assert!(!by_this_leader || having + own >= membership.majority(), "a majority has what is committed");
+fn check_slowly(raft: &Raft) {
+    let (state, log) = (&raft.state, &raft.state.log);
+    let membership = log.membership();
+    for members in [&membership.voters, &membership.outgoing, &membership.learners] {
+        assert!(members.windows(2).all(|pair| pair[0] < pair[1]), "members are sorted, each once");
     }
+    let Role::Leader(leader) = &raft.role else { return };
+    let others = membership.nodes().into_iter().filter(|node| *node != state.id());
+    assert!(leader.peers.iter().map(|peer| peer.id).eq(others), "a leader knows every other member");
+    let committed = log.committed();
+    let has = |voter: NodeId| match voter == state.id() {
+        true => log.persisted() >= committed,
+        false => leader.peers.iter().any(|peer| peer.id == voter && peer.progress.match_index() >= committed),
+    };
+    // A membership that is not committed yet counts for what comes after it; what came before counted without it.
+    let is_had =
+        membership.is_quorum(has) || log.membership_at(committed).is_some_and(|then| then.is_quorum(has));
+    assert!(committed < leader.term_start || is_had, "a majority has what is committed");
 }

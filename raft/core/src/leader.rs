@@ -4,27 +4,30 @@
 //! hears of a later term, or when for an election timeout no majority has answered it (CheckQuorum, dissertation §6.2):
 //! a leader that cannot commit must not keep clients waiting. It never removes or replaces an entry of its own log.
 
+use crate::catch_up::CatchUp;
 use crate::entry::{Entry, Payload};
 use crate::message::{Body, Message};
 use crate::planted;
 use crate::progress::Progress;
-use crate::quorum;
 use crate::raft::{Raft, Role};
 use crate::read_index::Reads;
 use crate::status::Reason;
+use crate::transfer::Transfer;
 use crate::types::{Index, NodeId};
 
-/// One other voter, as the leader sees it.
+/// One other member, as the leader sees it.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
     pub(crate) progress: Progress,
+    /// The rounds of a learner; a voter has none.
+    pub(crate) catch_up: Option<CatchUp>,
 }
 
 /// What only a leader knows.
 #[derive(Debug)]
 pub(crate) struct Leader {
-    /// All other voters, in the order of their numbers.
+    /// All other members, in the order of their numbers.
     pub(crate) peers: Vec<Peer>,
     pub(crate) reads: Reads,
     /// Where this term's no-op lies; nothing is known about what is committed before it is.
@@ -35,6 +38,8 @@ pub(crate) struct Leader {
     pub(crate) beats: u64,
     /// How far this node's own disk was when it last moved or had nothing to do, and at which of `ticks` that was.
     pub(crate) disk: (Index, u64),
+    /// Leadership is being handed over.
+    pub(crate) transfer: Option<Transfer>,
     /// Room for sorting match indexes, kept so that an acknowledgement allocates nothing.
     pub(crate) scratch: Vec<Index>,
 }
@@ -52,24 +57,22 @@ impl Raft {
         let state = &mut self.state;
         assert_eq!(state.vote, Some(state.id()), "a leader has voted for itself");
         let first_new = state.log.last_index().next();
-        let own = state.id();
-        let peers = state.membership.voters.iter().filter(|voter| **voter != own);
-        let peers: Vec<Peer> =
-            peers.map(|id| Peer { id: *id, progress: Progress::new(&state.config, first_new) }).collect();
         let has_noop = !planted::is("no-noop");
-        if has_noop {
-            state.log.push(Entry { term: state.term, index: first_new, payload: Payload::Noop });
-        }
-        let scratch = Vec::with_capacity(peers.len() + 1);
+        let noop = Entry { term: state.term, index: first_new, payload: Payload::Noop };
         self.role = Role::Leader(Leader {
-            peers,
+            peers: Vec::new(),
             reads: Reads::default(),
             term_start: if has_noop { first_new } else { state.log.last_index() },
             ticks: 0,
             beats: 0,
             disk: (state.log.persisted(), 0),
-            scratch,
+            transfer: None,
+            scratch: Vec::new(),
         });
+        self.know_members(first_new);
+        if has_noop {
+            self.state.log.push(noop);
+        }
         self.note_change(Reason::ElectionWon);
     }
 
@@ -88,7 +91,9 @@ impl Raft {
             Body::RequestVote { .. } => self.answer_vote_request(&message),
             Body::AppendEntriesReply(outcome) => self.append_answered(message.from, outcome),
             Body::HeartbeatReply { read_context } => self.heartbeat_answered(message.from, read_context),
-            Body::RequestVoteReply { .. } => log::trace!("the election is over: {message}"),
+            Body::RequestVoteReply { .. } | Body::Removed | Body::TimeoutNow => {
+                log::trace!("a leader ignores {message}");
+            }
             Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
                 log::error!("node {} also claims to lead term {}; ignored", message.from, self.state.term);
             }
@@ -100,13 +105,18 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         leader.ticks += 1;
         let (now, timeout) = (leader.ticks, self.state.config.election_ticks_max);
-        let heard = leader.peers.iter().filter(|peer| peer.progress.is_active(now, timeout)).count();
+        let own = self.state.config.node_id;
+        let is_heard = |voter| {
+            voter == own
+                || leader.peers.iter().any(|peer| peer.id == voter && peer.progress.is_active(now, timeout))
+        };
         if planted::is("leader-never-steps-down") {
             return;
         }
-        if heard + 1 < quorum::majority(leader.peers.len() + 1) {
+        if !self.state.membership().is_quorum(is_heard) {
             return self.become_follower(self.state.term, None, Reason::QuorumLost);
         }
+        self.check_transfer();
         self.check_disk();
     }
 
@@ -119,7 +129,7 @@ impl Raft {
             leader.disk = (persisted, now);
         }
         let patience = 2 * u64::from(self.state.config.election_ticks_max);
-        if now - leader.disk.1 >= patience && !leader.peers.is_empty() {
+        if now - leader.disk.1 >= patience && !self.state.membership().is_alone(self.state.id()) {
             self.become_follower(self.state.term, None, Reason::DiskStalled);
         }
     }
@@ -140,6 +150,7 @@ impl Raft {
             let heartbeat = state.request(peer.id, Body::Heartbeat { leader_commit, read_context });
             state.send_now(heartbeat);
         }
+        self.go_on_with_transfer();
     }
 
     fn heartbeat_answered(&mut self, from: NodeId, read_context: u64) {

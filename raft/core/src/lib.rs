@@ -6,13 +6,15 @@
 //! for bit, which is what makes it possible to test millions of schedules and to repeat the one that failed.
 //!
 //! The algorithm is that of Ongaro and Ousterhout's paper ("§" alone) and of Ongaro's dissertation, with PreVote,
-//! CheckQuorum, ReadIndex, pipelined appends, and a leader that sends before its own disk is done.
+//! CheckQuorum, ReadIndex, pipelined appends, joint consensus, learners, leadership transfer, and a leader that sends
+//! before its own disk is done.
 //!
 //! # Where what is
 //!
 //! - [`RawNode`] is the face, [`Ready`] its output, [`Config`] what it is told, [`Status`] what it says about itself.
 //! - `raft` is the state, and routes messages by term and then by role: `follower`, `candidate`, `leader`.
-//! - `election`, `replication`, `commit`, `read_index` and `snapshot` are the concerns, one a file.
+//! - `election`, `replication`, `commit`, `read_index`, `snapshot`, `change` (of the membership) and `transfer` are the
+//!   concerns, one a file.
 //! - `log` is the log with its marks; `progress` and `inflights` are what a leader knows of a follower.
 //! - `invariants` is checked at every call.
 //!
@@ -26,6 +28,8 @@
 //! - After any call, [`RawNode::has_ready`] says whether to take a Ready.
 
 mod candidate;
+mod catch_up;
+mod change;
 mod commit;
 mod config;
 mod election;
@@ -48,12 +52,13 @@ mod ready;
 mod replication;
 mod snapshot;
 mod status;
+mod transfer;
 mod types;
 
 pub use config::Config;
 pub use entry::{ENTRY_OVERHEAD_BYTES, Entry, HardState, Payload};
-pub use error::{ConfigError, Limit, ProposeError, ReadError};
-pub use membership::{Membership, VOTERS_MAX};
+pub use error::{ChangeError, ConfigError, Limit, ProposeError, ReadError, TransferError};
+pub use membership::{LEARNERS_MAX, Membership, VOTERS_MAX};
 pub use message::{AppendOutcome, Body, Message};
 pub use raw_node::{Proposed, RawNode};
 pub use ready::{Persist, ReadOutcome, ReadState, Ready, SoftState};

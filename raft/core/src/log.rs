@@ -9,7 +9,8 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Payload};
+use crate::membership::{Membership, Memberships};
 use crate::planted;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{EntryId, Index, Term};
@@ -26,6 +27,8 @@ struct Slot {
 pub(crate) struct Log {
     /// The latest snapshot this node holds; id zero when there is none.
     snapshot: SnapshotMeta,
+    /// Who takes part, as of the snapshot and of each later entry that changes it.
+    memberships: Memberships,
     /// The id before the first kept entry; below the snapshot where trailing entries are kept.
     base: EntryId,
     base_bytes: u64,
@@ -55,6 +58,7 @@ impl Log {
             committed: start,
             delivered: start,
             applied: start,
+            memberships: Memberships::new(snapshot.membership.clone()),
             snapshot,
         };
         log.restore_entries(entries);
@@ -83,6 +87,21 @@ impl Log {
 
     pub(crate) fn snapshot(&self) -> &SnapshotMeta {
         &self.snapshot
+    }
+
+    /// Who takes part: the last membership in the log, committed or not.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.memberships.current()
+    }
+
+    /// Where the membership in effect was appended; zero if a snapshot holds it.
+    pub(crate) fn membership_index(&self) -> Index {
+        self.memberships.current_index()
+    }
+
+    /// The membership as of `index`, which is the snapshot's last or later.
+    pub(crate) fn membership_at(&self, index: Index) -> Option<&Membership> {
+        (index >= self.snapshot.last.index).then(|| self.memberships.at(index))
     }
 
     pub(crate) fn base(&self) -> EntryId {
@@ -203,6 +222,11 @@ impl Log {
         assert_eq!(entry.index, last.index.next(), "an entry follows the one before it without a gap");
         assert!(entry.term >= last.term, "terms never fall along the log: {} after {last}", entry.id());
         let bytes_through = self.bytes_through(last.index) + entry.weight_bytes();
+        if let Payload::Membership(membership) = &entry.payload
+            && entry.index > self.snapshot.last.index
+        {
+            self.memberships.push(entry.index, (**membership).clone());
+        }
         self.slots.push_back(Slot { entry, bytes_through });
     }
 
@@ -237,6 +261,7 @@ impl Log {
     fn truncate_from(&mut self, from: Index) {
         assert!(from > self.committed, "a committed entry is never replaced: {from} ≤ {}", self.committed);
         let kept = from.previous();
+        self.memberships.truncate_from(from);
         self.slots.truncate(self.slots_through(kept));
         self.handed = self.handed.min(kept);
         self.persisted = self.persisted.min(kept);
@@ -311,6 +336,12 @@ impl Log {
         assert!(meta.last.index <= self.applied, "a local snapshot holds what was applied, not more");
         assert!(meta.last.index <= self.persisted, "a snapshot never runs ahead of the log on disk");
         assert!(self.contains(meta.last), "a local snapshot ends at an entry of this log");
+        assert_eq!(
+            self.membership_at(meta.last.index),
+            Some(&meta.membership),
+            "a local snapshot has the members as of its last entry"
+        );
+        self.memberships.rebase(meta.last.index, meta.membership.clone());
         self.snapshot = meta;
         self.drop_through(keep_after.min(self.snapshot.last.index));
     }
@@ -348,12 +379,14 @@ impl Log {
                 self.committed < last.index || planted::is("snapshot-drops-a-needed-suffix"),
                 "two committed entries differ at {last}"
             );
+            self.memberships.truncate_from(Index::ZERO);
             self.base_bytes = 0;
             self.slots.clear();
             self.base = last;
             self.handed = last.index;
             self.persisted = last.index;
         }
+        self.memberships.rebase(last.index, meta.membership.clone());
         self.snapshot = meta;
         self.handed = self.handed.max(last.index);
         self.persisted = self.persisted.max(last.index);

@@ -1,6 +1,6 @@
 //! What nodes say to each other.
 //!
-//! Four requests and three answers, each with the fields it needs and no others. How they look on a wire is not known
+//! Four requests, four answers and one order, each with the fields it needs and no others. How they look on a wire is not known
 //! here: there a heartbeat is an AppendEntries, and snapshots travel in chunks that the core never sees.
 
 use std::fmt;
@@ -23,7 +23,7 @@ pub struct Message {
     pub body: Body,
 }
 
-/// The kinds of messages. `TimeoutNow` and snapshots are not among them: see the module's text.
+/// The kinds of messages. Snapshots are not among them: see the module's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Asks for a vote (§5.2), or whether a vote would be given (dissertation §9.6).
@@ -42,6 +42,11 @@ pub enum Body {
         /// Whether it is given.
         granted: bool,
     },
+    /// Answers [`Body::RequestVote`] of a node that is no member any more, and ends its asking.
+    Removed,
+    /// The leader, which has handed over all it has, wants the receiver to campaign at once (dissertation §3.10). What
+    /// answers it is the receiver's request for votes.
+    TimeoutNow,
     /// Replicates entries, or asks whether the logs agree at `prev` when there are none (§5.3).
     AppendEntries {
         /// The entry before the first of `entries` in the leader's log.
@@ -87,7 +92,10 @@ pub enum AppendOutcome {
 impl Body {
     /// Whether this is a question, which gets at most one answer carrying its token.
     pub fn is_request(&self) -> bool {
-        matches!(self, Body::RequestVote { .. } | Body::AppendEntries { .. } | Body::Heartbeat { .. })
+        matches!(
+            self,
+            Body::RequestVote { .. } | Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::TimeoutNow
+        )
     }
 }
 
@@ -119,6 +127,8 @@ impl fmt::Display for Body {
                 let kind = if *pre_vote { "PreVoteReply" } else { "RequestVoteReply" };
                 write!(f, "{kind} {}", if *granted { "granted" } else { "refused" })
             }
+            Body::Removed => write!(f, "Removed"),
+            Body::TimeoutNow => write!(f, "TimeoutNow"),
             Body::AppendEntries { prev, entries, leader_commit } => {
                 write!(f, "AppendEntries prev={prev} commit={leader_commit}")?;
                 match (entries.first(), entries.last()) {

@@ -34,6 +34,17 @@ pub(crate) enum Tally {
     Open,
 }
 
+impl Tally {
+    /// How it stands where both must be won.
+    pub(crate) fn and(self, other: Tally) -> Tally {
+        match (self, other) {
+            (Tally::Won, Tally::Won) => Tally::Won,
+            (Tally::Lost, _) | (_, Tally::Lost) => Tally::Lost,
+            (Tally::Open, _) | (_, Tally::Open) => Tally::Open,
+        }
+    }
+}
+
 /// How a vote of `voters` stands after these many answers.
 pub(crate) fn tally(voters: usize, granted: usize, refused: usize) -> Tally {
     debug_assert!(granted + refused <= voters, "each voter is counted once");

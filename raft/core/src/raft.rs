@@ -32,7 +32,6 @@ pub(crate) struct State {
     /// Whom this node voted for in `term`; changes only from nobody, or with the term.
     pub(crate) vote: Option<NodeId>,
     pub(crate) log: Log,
-    pub(crate) membership: Membership,
     /// Ticks since the timer was last fed.
     pub(crate) election_elapsed: u32,
     /// Ticks at which it runs out; drawn anew at every reset.
@@ -43,6 +42,8 @@ pub(crate) struct State {
     pub(crate) election_reason: Option<Reason>,
     /// Elections begun since a leader was last known.
     pub(crate) elections_in_vain: u32,
+    /// Another node said that this one was removed, and no leader was heard since.
+    pub(crate) is_removed: bool,
     /// Why the role or the term last changed.
     pub(crate) reason: Reason,
     pub(crate) out: Outbox,
@@ -82,9 +83,14 @@ impl State {
         self.timeout_reason = Reason::TimedOut;
     }
 
+    /// Who takes part: the last membership in the log.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.log.membership()
+    }
+
     /// Whether this node may vote and be elected.
     pub(crate) fn is_voter(&self) -> bool {
-        self.membership.is_voter(self.id())
+        self.membership().is_voter(self.id())
     }
 
     /// A message that may leave at once: it promises nothing that the disk does not hold yet.
@@ -159,12 +165,13 @@ impl Raft {
                 self.refuse_vote(message);
                 return false;
             }
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::TimeoutNow => {
                 let reason = Reason::LaterTerm { from: message.from };
                 self.become_follower(message.term, Some(message.from), reason);
             }
             Body::RequestVote { .. }
             | Body::RequestVoteReply { .. }
+            | Body::Removed
             | Body::AppendEntriesReply(_)
             | Body::HeartbeatReply { .. } => {
                 self.become_follower(message.term, None, Reason::LaterTerm { from: message.from });
@@ -189,7 +196,11 @@ impl Raft {
             Body::AppendEntriesReply(outcome) if planted::is("match-index-from-a-stale-reply") => {
                 self.append_answered(message.from, *outcome);
             }
-            Body::RequestVoteReply { .. } | Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. } => {
+            Body::RequestVoteReply { .. }
+            | Body::Removed
+            | Body::TimeoutNow
+            | Body::AppendEntriesReply(_)
+            | Body::HeartbeatReply { .. } => {
                 log::trace!("ignored in term {}: {message}", self.state.term);
             }
         }

@@ -10,7 +10,7 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::config::Config;
 use crate::entry::HardState;
-use crate::error::{ProposeError, ReadError};
+use crate::error::{ChangeError, ProposeError, ReadError, TransferError};
 use crate::follower::Follower;
 use crate::invariants::{self, Digest};
 use crate::log::Log;
@@ -64,12 +64,9 @@ impl RawNode {
             panic!("the configuration is checked before a core is made: {error}");
         }
         let Restored { hard_state, snapshot, entries } = restored;
-        let membership = match &snapshot {
-            Some(meta) => meta.membership.clone(),
-            None => Membership::new(config.voters.iter().copied()),
-        };
+        let as_configured = || Membership::new(config.voters.iter().copied());
         let snapshot =
-            snapshot.unwrap_or_else(|| SnapshotMeta { last: EntryId::ZERO, membership: membership.clone() });
+            snapshot.unwrap_or_else(|| SnapshotMeta { last: EntryId::ZERO, membership: as_configured() });
         let log = Log::new(snapshot, entries);
         let known = log.last().term;
         let HardState { term, vote } = match hard_state.term >= known {
@@ -83,12 +80,12 @@ impl RawNode {
             term,
             vote,
             log,
-            membership,
             election_elapsed: 0,
             election_timeout: 0,
             timeout_reason: Reason::TimedOut,
             election_reason: None,
             elections_in_vain: 0,
+            is_removed: false,
             reason: Reason::Started,
             out: Outbox::default(),
         };
@@ -137,6 +134,25 @@ impl RawNode {
     /// [`ProposeError::NotLeader`], or [`ProposeError::Busy`] with the limit that is reached.
     pub fn propose(&mut self, commands: Vec<Bytes>) -> Result<Proposed, ProposeError> {
         self.checked(|raft| raft.propose(commands))
+    }
+
+    /// Begins to change the voters, learners and context to those of `target`; its `outgoing` is not looked at. The change
+    /// is through when a membership that is not joint is committed at or behind the returned entry. None: the members are
+    /// as wanted already.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: what would have to be otherwise.
+    pub fn change_membership(&mut self, target: Membership) -> Result<Option<EntryId>, ChangeError> {
+        self.checked(|raft| raft.change_membership(target))
+    }
+
+    /// Begins to hand leadership to `to`: proposals are refused until it leads, or an election timeout is over. To this
+    /// node itself: nothing is to be done. Another transfer replaces the one under way.
+    ///
+    /// # Errors
+    /// [`TransferError`]: this node does not lead, or `to` cannot.
+    pub fn transfer_leadership(&mut self, to: NodeId) -> Result<(), TransferError> {
+        self.checked(|raft| raft.transfer_leadership(to))
     }
 
     /// Asks for the index that a linearizable read must wait for. The outcome comes as a
@@ -270,9 +286,14 @@ impl RawNode {
         self.raft.soft_state()
     }
 
-    /// The members as of the last entry; what a local snapshot records.
+    /// Who takes part: the last membership in the log, committed or not.
     pub fn membership(&self) -> &Membership {
-        &self.raft.state.membership
+        self.raft.state.membership()
+    }
+
+    /// The members as of the entry at `index`: what a local snapshot up to it records. None below the newest snapshot.
+    pub fn membership_at(&self, index: Index) -> Option<&Membership> {
+        self.raft.state.log.membership_at(index)
     }
 
     /// The term of the entry at `index`, if the log still has it.

@@ -8,7 +8,6 @@
 use crate::error::{Limit, ReadError};
 use crate::message::Body;
 use crate::planted;
-use crate::quorum;
 use crate::raft::{Raft, Role};
 use crate::ready::{ReadOutcome, ReadState};
 use crate::types::{Index, NodeId};
@@ -116,11 +115,11 @@ impl Raft {
     /// Lets the round's reads go if a majority, this node counted, has answered it.
     pub(crate) fn confirm_reads(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let majority = match planted::is("read-without-a-round") {
-            true => 1,
-            false => quorum::majority(leader.peers.len() + 1),
-        };
-        let confirmed = leader.reads.flight.take_if(|flight| flight.acknowledged_by.len() + 1 >= majority);
+        let (membership, own) = (self.state.log.membership(), self.state.config.node_id);
+        let confirmed = leader.reads.flight.take_if(|flight| {
+            planted::is("read-without-a-round")
+                || membership.is_quorum(|voter| voter == own || flight.acknowledged_by.contains(&voter))
+        });
         if let Some(Flight { contexts, read_index, .. }) = confirmed {
             let outcome = ReadOutcome::Confirmed(read_index);
             let states = contexts.into_iter().map(|context| ReadState { context, outcome });

@@ -19,8 +19,11 @@ use crate::types::{EntryId, Index, NodeId};
 impl Raft {
     /// Appends all commands, or none of them.
     pub(crate) fn propose(&mut self, commands: Vec<Bytes>) -> Result<Proposed, ProposeError> {
-        if !matches!(self.role, Role::Leader(_)) {
+        let Role::Leader(leader) = &self.role else {
             return Err(ProposeError::NotLeader { leader: self.leader() });
+        };
+        if let Some(to) = leader.transfer_to() {
+            return Err(ProposeError::Transferring { to });
         }
         let state = &mut self.state;
         check_room(state, &commands).map_err(|limit| ProposeError::Busy { limit })?;
@@ -53,6 +56,7 @@ impl Raft {
     /// A peer answered an append.
     pub(crate) fn append_answered(&mut self, from: NodeId, outcome: AppendOutcome) {
         let Role::Leader(leader) = &mut self.role else { return };
+        let now = leader.ticks;
         let Some(peer) = leader.peer(from) else { return };
         let log = &self.state.log;
         match outcome {
@@ -64,8 +68,14 @@ impl Raft {
                     true => match_index.max(peer.progress.next_index().previous()),
                     false => match_index,
                 };
-                if peer.progress.accepted(match_index, log.base().index) {
+                let news = peer.progress.accepted(match_index, log.base().index);
+                if let Some(catch_up) = &mut peer.catch_up {
+                    let ticks_max = self.state.config.election_ticks_max;
+                    catch_up.acknowledged(peer.progress.match_index(), log.last_index(), now, ticks_max);
+                }
+                if news {
                     self.advance_commit();
+                    self.go_on_with_transfer();
                 }
             }
             AppendOutcome::Rejected { hint, .. } if planted::is("match-index-from-a-refusal") => {

@@ -81,7 +81,6 @@ impl Raft {
         }
         log::info!("node {} installs a snapshot up to {}", self.state.id(), meta.last);
         self.state.log.install(meta.clone());
-        self.state.membership = meta.membership.clone();
         self.state.out.installed = Some(meta);
         InstallVerdict::Installed
     }
@@ -98,7 +97,6 @@ impl Raft {
             return false;
         }
         let keep_after = self.keep_after(meta.last.index);
-        self.state.membership = meta.membership.clone();
         self.state.log.compact_to(meta, keep_after);
         true
     }

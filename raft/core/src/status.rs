@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::membership::Membership;
 use crate::progress::{Progress, ProgressState};
 use crate::raft::{Raft, Role};
 use crate::ready::SoftState;
@@ -75,6 +76,18 @@ pub enum Reason {
     QuorumLost,
     /// The leader's own disk did not move for two election timeouts.
     DiskStalled,
+    /// The leader handed its office to this node.
+    Transferred {
+        /// Who led.
+        from: NodeId,
+    },
+    /// As leader it has carried out a change after which it has no vote.
+    NotAVoter,
+    /// Another node says that this one is no member any more.
+    Removed {
+        /// Who says so.
+        by: NodeId,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -90,6 +103,9 @@ impl fmt::Display for Reason {
             Reason::VotedFor { candidate } => write!(f, "it voted for node {candidate}"),
             Reason::LeaderHeard { leader } => write!(f, "node {leader} leads"),
             Reason::LaterTerm { from } => write!(f, "node {from} is in a later term"),
+            Reason::Transferred { from } => write!(f, "node {from} handed leadership to it"),
+            Reason::NotAVoter => write!(f, "it is not a voter any more"),
+            Reason::Removed { by } => write!(f, "node {by} says that it was removed from the cluster"),
             Reason::DiskStalled => write!(f, "its disk has not moved for two election timeouts"),
             Reason::QuorumLost => write!(f, "no majority answered for an election timeout"),
         }
@@ -205,7 +221,13 @@ pub struct Status {
     pub log_bytes: u64,
     /// Reads that wait to be confirmed.
     pub reads_pending: usize,
-    /// The other voters, when this node leads; else empty.
+    /// The members, as of the last entry.
+    pub membership: Membership,
+    /// Whether a change of them is under way: the last one is not committed, or has two majorities.
+    pub is_changing: bool,
+    /// To whom this leader hands leadership, if it does.
+    pub transfer_to: Option<NodeId>,
+    /// The other members, when this node leads; else empty.
     pub peers: Vec<PeerStatus>,
 }
 
@@ -251,6 +273,12 @@ impl Raft {
             reads_pending: match &self.role {
                 Role::Leader(leader) => leader.reads.pending(),
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => 0,
+            },
+            membership: log.membership().clone(),
+            is_changing: log.membership().is_joint() || log.membership_index() > log.committed(),
+            transfer_to: match &self.role {
+                Role::Leader(leader) => leader.transfer_to(),
+                Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
             },
             peers: self.peer_statuses(),
         }

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use proto::raft_rpc::{
     AppendEntriesArgs, AppendEntriesReply, Envelope, InstallSnapshotRequest, InstallSnapshotResponse,
-    ProbeArgs, ProbeReply, RequestVoteArgs, RequestVoteReply, WatchArgs, WatchReply,
+    ProbeArgs, ProbeReply, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs, TimeoutNowReply, WatchArgs,
+    WatchReply,
 };
 use raft_core::NodeId;
 
@@ -38,6 +39,8 @@ enveloped!(
     ProbeReply,
     RequestVoteArgs,
     RequestVoteReply,
+    TimeoutNowArgs,
+    TimeoutNowReply,
     WatchArgs,
     WatchReply,
 );

@@ -2,14 +2,18 @@
 //! need not fail. What is accepted here may still be strange to Raft; the core ignores it.
 
 use bytes::Bytes;
-use proto::raft_rpc::{AppendEntriesArgs, AppendEntriesReply, LogEntry, RequestVoteArgs, RequestVoteReply};
+use proto::raft_rpc::{
+    AppendEntriesArgs, AppendEntriesReply, LogEntry, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs,
+};
 use raft_core::{AppendOutcome, Body, Entry, EntryId, Index, Message, NodeId, Payload, ReplyToken, Term};
 
 use super::border::Border;
+use crate::membership_bytes;
 
 /// Payload kinds of a log entry on the wire.
 const KIND_COMMAND: u32 = 0;
 const KIND_NOOP: u32 = 1;
+const KIND_MEMBERSHIP: u32 = 2;
 
 /// What the origin's nodes say in every append reply: this node lives.
 const APP_NORMAL: u32 = 1;
@@ -38,6 +42,9 @@ fn entry_to_wire(entry: Entry) -> LogEntry {
     let (kind, command) = match entry.payload {
         Payload::Noop => (KIND_NOOP, Bytes::new()),
         Payload::Command(command) => (KIND_COMMAND, command),
+        Payload::Membership(membership) => {
+            (KIND_MEMBERSHIP, Bytes::from(membership_bytes::encode(&membership)))
+        }
     };
     LogEntry { command, log_term: entry.term.0, log_index: entry.index.0, kind }
 }
@@ -47,6 +54,10 @@ fn entry_from_wire(entry: &LogEntry) -> Result<Entry, String> {
     let payload = match entry.kind {
         KIND_COMMAND => Payload::Command(Bytes::copy_from_slice(&entry.command)),
         KIND_NOOP => Payload::Noop,
+        KIND_MEMBERSHIP => {
+            let membership = membership_bytes::decode(&entry.command).map_err(|error| error.to_string())?;
+            Payload::Membership(Box::new(membership))
+        }
         kind => return Err(format!("entry {} is of the unknown kind {kind}", entry.log_index)),
     };
     Ok(Entry { term: Term(entry.log_term), index: Index(entry.log_index), payload })
@@ -200,8 +211,10 @@ pub(super) fn vote_from_wire(
 
 /// The wire's reply to a vote request. Panics for any other body.
 pub(super) fn vote_reply_to_wire(border: &Border, message: &Message) -> RequestVoteReply {
-    let Body::RequestVoteReply { pre_vote, granted } = message.body else {
-        unreachable!("{:?} does not answer a vote request", message.body)
+    let (pre_vote, granted, removed) = match message.body {
+        Body::RequestVoteReply { pre_vote, granted } => (pre_vote, granted, false),
+        Body::Removed => (false, false, true),
+        _ => unreachable!("{:?} does not answer a vote request", message.body),
     };
     RequestVoteReply {
         term: message.term.0,
@@ -209,6 +222,7 @@ pub(super) fn vote_reply_to_wire(border: &Border, message: &Message) -> RequestV
         vote_state: if granted { VOTE_NORMAL } else { VOTE_KILLED },
         pre_vote,
         envelope: Some(border.envelope(message.to)),
+        removed,
     }
 }
 
@@ -220,8 +234,24 @@ pub(super) fn vote_reply_from_wire(
 ) -> Result<Message, String> {
     border.admit_answer(peer, &reply)?;
     check_numbers(&[reply.term])?;
-    let body = Body::RequestVoteReply { pre_vote: reply.pre_vote, granted: reply.vote_granted };
+    let body = match reply.removed {
+        true => Body::Removed,
+        false => Body::RequestVoteReply { pre_vote: reply.pre_vote, granted: reply.vote_granted },
+    };
     Ok(reply_message(border, peer, reply.term, body))
+}
+
+/// An order to campaign for the wire.
+pub(super) fn timeout_now_to_wire(border: &Border, message: &Message) -> TimeoutNowArgs {
+    TimeoutNowArgs { term: message.term.0, envelope: Some(border.envelope(message.to)) }
+}
+
+/// The core's message of an order to campaign. It has no token: it is answered when it has been read.
+pub(super) fn timeout_now_from_wire(border: &Border, args: &TimeoutNowArgs) -> Result<Message, String> {
+    let from = border.admit(args)?;
+    check_numbers(&[args.term])?;
+    let (to, token) = (border.node_id(), ReplyToken::NONE);
+    Ok(Message { from, to, term: Term(args.term), token, body: Body::TimeoutNow })
 }
 
 #[cfg(test)]

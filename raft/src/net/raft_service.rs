@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 use log::warn;
 use proto::raft_rpc::{
     AppendEntriesArgs, AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, ProbeArgs,
-    ProbeReply, RaftRpc, RequestVoteArgs, RequestVoteReply, WatchArgs, WatchReply,
+    ProbeReply, RaftRpc, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs, TimeoutNowReply, WatchArgs,
+    WatchReply,
 };
 use raft_core::NodeId;
 use rpc::{Reply, Status};
 
 use super::admission::Admission;
 use super::border::Border;
-use super::convert::{append_from_wire, vote_from_wire};
+use super::convert::{append_from_wire, timeout_now_from_wire, vote_from_wire};
 use super::transport::{Answers, Inbox};
 use crate::sync::locked;
 
@@ -123,6 +124,17 @@ impl RaftRpc for RaftService {
         match vote_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
             Ok(mut message) => {
                 message.token = self.answers.vote(reply);
+                parts.inbox.receive(message);
+            }
+            Err(why) => self.refuse(reply, &why),
+        }
+    }
+
+    fn timeout_now(&self, request: TimeoutNowArgs, reply: Reply<TimeoutNowReply>) {
+        let Some((parts, reply)) = self.parts(reply) else { return };
+        match timeout_now_from_wire(&self.border, &request) {
+            Ok(message) => {
+                reply.send(&TimeoutNowReply { envelope: Some(self.border.envelope(message.from)) });
                 parts.inbox.receive(message);
             }
             Err(why) => self.refuse(reply, &why),

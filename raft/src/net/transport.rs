@@ -18,8 +18,8 @@ use slab::Slab;
 
 use super::border::Border;
 use super::convert::{
-    append_reply_from_wire, append_reply_to_wire, append_to_wire, vote_reply_from_wire, vote_reply_to_wire,
-    vote_to_wire,
+    append_reply_from_wire, append_reply_to_wire, append_to_wire, timeout_now_to_wire, vote_reply_from_wire,
+    vote_reply_to_wire, vote_to_wire,
 };
 use crate::driver::Transport;
 use crate::sync::locked;
@@ -155,7 +155,7 @@ impl Answers {
             (Some(Answer::Append(reply)), Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. }) => {
                 reply.send(&append_reply_to_wire(border, message));
             }
-            (Some(Answer::Vote(reply)), Body::RequestVoteReply { .. }) => {
+            (Some(Answer::Vote(reply)), Body::RequestVoteReply { .. } | Body::Removed) => {
                 reply.send(&vote_reply_to_wire(border, message));
             }
             (Some(_), body) => unreachable!("{body:?} does not answer what its token stands for"),
@@ -238,6 +238,11 @@ impl PeerTransport {
                         inbox.receive(reply);
                     }
                 });
+            }
+            Body::TimeoutNow => {
+                let args = timeout_now_to_wire(&self.border, &message);
+                // Its answer says only that it came, and losing it costs the transfer nothing but time.
+                peer.stub.timeout_now_async(&controller, &args, |_| ());
             }
             body => unreachable!("{body:?} is not a request"),
         }

@@ -9,8 +9,8 @@
 //!     4  size of this header, checksum included
 //!     8  index of the last entry contained
 //!     8  its term
-//!     4  number of voters
-//!   8·n  the voters
+//!     4  bytes of the members
+//!     …  the members (`crate::membership_bytes`)
 //!     4  CRC32 of the header up to here
 //!
 //! then pieces of at most one megabyte
@@ -30,13 +30,14 @@
 
 use byteorder::{ByteOrder, LittleEndian};
 use bytes::Bytes;
-use raft_core::{EntryId, Index, Membership, NodeId, SnapshotMeta, Term};
+use raft_core::{EntryId, Index, SnapshotMeta, Term};
 use thiserror::Error;
 
 use super::disk::{Disk, DiskError, DiskOp, FileName, Outcome, read_file};
+use crate::membership_bytes::{self, MEMBERSHIP_BYTES_MAX, MembershipError};
 
 /// The version of the snapshot format that this code reads and writes.
-pub const SNAPSHOT_FORMAT_VERSION: u32 = 1;
+pub const SNAPSHOT_FORMAT_VERSION: u32 = 2;
 
 /// The most content one piece holds, in bytes; a file that claims more is damaged.
 pub const PIECE_BYTES_MAX: usize = 1024 * 1024;
@@ -46,9 +47,6 @@ const HEADER_FIXED_BYTES: usize = 36;
 const CHECKSUM_BYTES: usize = 4;
 const PIECE_HEADER_BYTES: usize = 8;
 const FOOTER_BYTES: usize = 24;
-
-/// More voters than this no header holds; bounds the memory taken for a damaged one.
-const VOTERS_MAX: u32 = 1024;
 
 /// Why a snapshot cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -208,8 +206,8 @@ impl SnapshotReader {
             return Err(damaged("it does not begin like a snapshot"));
         }
         let version = LittleEndian::read_u32(&fixed[8..]);
-        let voters = LittleEndian::read_u32(&fixed[32..]);
-        let header_bytes = HEADER_FIXED_BYTES + 8 * voters.min(VOTERS_MAX) as usize + CHECKSUM_BYTES;
+        let members_bytes = LittleEndian::read_u32(&fixed[32..]) as usize;
+        let header_bytes = HEADER_FIXED_BYTES + members_bytes.min(MEMBERSHIP_BYTES_MAX) + CHECKSUM_BYTES;
         let header = read_file(disk, &file, 0, header_bytes)?;
         let Some((covered, checksum)) = header.split_last_chunk::<CHECKSUM_BYTES>() else {
             return Err(damaged("its header is cut off"));
@@ -217,8 +215,9 @@ impl SnapshotReader {
         let mut as_ours = Vec::from(covered);
         LittleEndian::write_u32(&mut as_ours[8..], SNAPSHOT_FORMAT_VERSION);
         let chain = crc32fast::hash(&as_ours);
-        let fits_as_ours =
-            header.len() == header_bytes && voters <= VOTERS_MAX && chain == u32::from_le_bytes(*checksum);
+        let fits_as_ours = header.len() == header_bytes
+            && members_bytes <= MEMBERSHIP_BYTES_MAX
+            && chain == u32::from_le_bytes(*checksum);
         match (version == SNAPSHOT_FORMAT_VERSION, fits_as_ours) {
             (true, true) => {}
             (true, false) => return Err(damaged("the checksum of its header does not fit")),
@@ -226,7 +225,9 @@ impl SnapshotReader {
             // What fits but for its version is a header of ours whose version was damaged.
             (false, true) => return Err(damaged("its format version does not fit the checksum")),
         }
-        let meta = decode_meta(covered);
+        let Ok(meta) = decode_meta(covered) else {
+            return Err(damaged("its members cannot be read"));
+        };
         Ok(SnapshotReader { file, meta, offset: header_bytes as u64, chain, content_bytes: 0, pieces: 0 })
     }
 
@@ -288,27 +289,27 @@ impl SnapshotReader {
 }
 
 fn encode_header(meta: &SnapshotMeta) -> (Vec<u8>, u32) {
-    let voters = &meta.membership.voters;
-    let header_bytes = HEADER_FIXED_BYTES + 8 * voters.len() + CHECKSUM_BYTES;
+    let members = membership_bytes::encode(&meta.membership);
+    assert!(members.len() <= MEMBERSHIP_BYTES_MAX, "a membership is checked before it is in a log");
+    let header_bytes = HEADER_FIXED_BYTES + members.len() + CHECKSUM_BYTES;
     let mut header = vec![0; HEADER_FIXED_BYTES];
     header[..8].copy_from_slice(MAGIC);
     LittleEndian::write_u32(&mut header[8..], SNAPSHOT_FORMAT_VERSION);
     LittleEndian::write_u32(&mut header[12..], header_bytes as u32);
     LittleEndian::write_u64(&mut header[16..], meta.last.index.0);
     LittleEndian::write_u64(&mut header[24..], meta.last.term.0);
-    LittleEndian::write_u32(&mut header[32..], voters.len() as u32);
-    header.extend(voters.iter().flat_map(|voter| voter.0.to_le_bytes()));
+    LittleEndian::write_u32(&mut header[32..], members.len() as u32);
+    header.extend(members);
     let checksum = crc32fast::hash(&header);
     header.extend(checksum.to_le_bytes());
     (header, checksum)
 }
 
-fn decode_meta(header: &[u8]) -> SnapshotMeta {
+fn decode_meta(header: &[u8]) -> Result<SnapshotMeta, MembershipError> {
     let index = Index(LittleEndian::read_u64(&header[16..]));
     let term = Term(LittleEndian::read_u64(&header[24..]));
-    let voters = header[HEADER_FIXED_BYTES..].chunks_exact(8);
-    let voters = voters.map(|voter| NodeId(LittleEndian::read_u64(voter))).collect();
-    SnapshotMeta { last: EntryId { term, index }, membership: Membership { voters } }
+    let membership = membership_bytes::decode(&header[HEADER_FIXED_BYTES..])?;
+    Ok(SnapshotMeta { last: EntryId { term, index }, membership })
 }
 
 fn piece_checksum(chain: u32, piece: &[u8]) -> u32 {

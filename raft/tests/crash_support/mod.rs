@@ -387,7 +387,7 @@ impl Run {
 }
 
 pub(crate) fn meta(last: EntryId) -> SnapshotMeta {
-    SnapshotMeta { last, membership: Membership { voters: vec![NodeId(1), NodeId(2), NodeId(3)] } }
+    SnapshotMeta { last, membership: Membership::new([NodeId(1), NodeId(2), NodeId(3)]) }
 }
 
 /// The content of the snapshot that a recovered node starts from must be what was written.

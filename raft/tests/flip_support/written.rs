@@ -62,7 +62,7 @@ fn config() -> WalConfig {
 }
 
 fn meta(last: EntryId) -> SnapshotMeta {
-    SnapshotMeta { last, membership: Membership { voters: vec![NodeId(1), NodeId(2), NodeId(3)] } }
+    SnapshotMeta { last, membership: Membership::new([NodeId(1), NodeId(2), NodeId(3)]) }
 }
 
 fn read_snapshot(recovery: &Recovery, disk: &mut dyn Disk) -> Vec<u8> {

@@ -6,6 +6,7 @@ use raft::core::{
     AppendOutcome, Body, Entry, EntryId, Index, Message, Payload, Persist, Restored, RoleKind, SoftState,
     Term,
 };
+use raft::membership_bytes;
 use std::collections::BTreeMap;
 
 use crate::checks::node_log::NodeLog;
@@ -243,7 +244,7 @@ impl ConsensusChecks {
     pub(crate) fn commands(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         (1..).zip(&self.committed).filter_map(|(index, entry)| match &entry.payload {
             Payload::Command(command) => Some((index, command)),
-            Payload::Noop => None,
+            Payload::Noop | Payload::Membership(_) => None,
         })
     }
 
@@ -251,7 +252,7 @@ impl ConsensusChecks {
     pub(crate) fn command(&self, index: u64) -> Option<&Bytes> {
         match &self.committed.get(usize::try_from(index).ok()?.checked_sub(1)?)?.payload {
             Payload::Command(command) => Some(command),
-            Payload::Noop => None,
+            Payload::Noop | Payload::Membership(_) => None,
         }
     }
 }
@@ -264,9 +265,14 @@ fn named(node: usize, result: Result<(), Violation>) -> Result<(), Violation> {
 fn hash(payload: &Payload) -> u64 {
     match payload {
         Payload::Noop => 1,
-        // FNV-1a: the checkers share nothing with the store, its hash included.
-        Payload::Command(bytes) => bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        }),
+        Payload::Command(bytes) => fnv(bytes),
+        Payload::Membership(membership) => fnv(&membership_bytes::encode(membership)),
     }
+}
+
+/// FNV-1a: the checkers share nothing with the store, its hash included.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use raft::core::{HardState, SnapshotMeta};
+use raft::core::{HardState, Membership, SnapshotMeta};
 use raft::storage::wal::{HeaderRead, Position, ReaderStop, SegmentReport, segment_name};
 use raft::storage::{Identity, IdentityError, Inspection, SnapshotReport};
 use serde::Serialize;
@@ -66,6 +66,8 @@ pub(crate) struct MetaRow {
     pub(crate) index: u64,
     pub(crate) term: u64,
     pub(crate) voters: Vec<u64>,
+    pub(crate) outgoing: Vec<u64>,
+    pub(crate) learners: Vec<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -187,8 +189,10 @@ impl HardStateRow {
 
 impl MetaRow {
     fn of(meta: &SnapshotMeta) -> MetaRow {
-        let voters = meta.membership.voters.iter().map(|node| node.0).collect();
-        MetaRow { index: meta.last.index.0, term: meta.last.term.0, voters }
+        let Membership { voters, outgoing, learners, .. } = &meta.membership;
+        let [voters, outgoing, learners] =
+            [voters, outgoing, learners].map(|nodes| nodes.iter().map(|node| node.0).collect());
+        MetaRow { index: meta.last.index.0, term: meta.last.term.0, voters, outgoing, learners }
     }
 }
 

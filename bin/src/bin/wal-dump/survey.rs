@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use raft::core::Payload;
+use raft::membership_bytes;
 use raft::storage::wal::{Record, RecordPlace};
 use raft::storage::{DiskError, Identity, IdentityError, Inspection, RealDisk, inspect, lock_to_look};
 
@@ -27,6 +28,7 @@ pub(crate) fn survey(directory: &Path, indexes: Option<RangeInclusive<u64>>) -> 
             let (kind, bytes) = match &entry.payload {
                 Payload::Noop => ("no-op", 0),
                 Payload::Command(command) => ("command", command.len()),
+                Payload::Membership(members) => ("members", membership_bytes::encode(members).len()),
             };
             let (index, term, file) = (entry.index.0, entry.term.0, place.file.to_string());
             entries.push(EntryRow { index, term, kind, bytes, file, offset: place.offset });

@@ -68,8 +68,13 @@ fn hard_state(hard_state: HardStateRow) -> String {
 }
 
 fn meta(meta: &MetaRow) -> String {
-    let voters: Vec<String> = meta.voters.iter().map(u64::to_string).collect();
-    format!("snapshot of entry {} of term {}, voters {}", meta.index, meta.term, voters.join(" "))
+    let named = |title: &str, nodes: &[u64]| match nodes {
+        [] => String::new(),
+        nodes => format!(", {title} {}", nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")),
+    };
+    let (voters, outgoing) = (named("voters", &meta.voters), named("leaving", &meta.outgoing));
+    let learners = named("learners", &meta.learners);
+    format!("snapshot of entry {} of term {}{voters}{outgoing}{learners}", meta.index, meta.term)
 }
 
 fn number(number: Option<u64>) -> String {

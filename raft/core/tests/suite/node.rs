@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use raft_core::{
-    Config, Entry, EntryId, HardState, Index, Membership, Message, Payload, Persist, RawNode, ReadState,
-    Ready, Restored, SnapshotMeta, Term,
+    Config, Entry, EntryId, HardState, Index, Message, Payload, Persist, RawNode, ReadState, Ready, Restored,
+    SnapshotMeta, Term,
 };
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -266,7 +266,7 @@ impl Node {
         if self.machine.last.index <= self.disk.snapshot_index() {
             return false;
         }
-        let membership: Membership = core.membership().clone();
+        let Some(membership) = core.membership_at(self.machine.last.index).cloned() else { return false };
         let meta = SnapshotMeta { last: self.machine.last, membership };
         if !core.compact(meta.clone()) {
             return false;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use raft_core::{Index, NodeId, RawNode, ReadOutcome, ReadState, RoleKind, Term};
+use raft_core::{EntryId, Index, NodeId, RawNode, ReadOutcome, ReadState, RoleKind, Term};
 
 use crate::node::{Machine, Node};
 
@@ -49,12 +49,7 @@ impl Promises {
         match self.history.get(&machine.last.index) {
             Some(seen) => assert_eq!(*seen, machine, "equal state at equal index, on {id}"),
             None => {
-                let durable = nodes.values().filter(|node| node.disk.holds(machine.last)).count();
-                assert!(
-                    durable > nodes.len() / 2,
-                    "{} is applied with {durable} durable copies",
-                    machine.last
-                );
+                assert!(is_durable(machine.last, nodes), "{} is applied, but not durable", machine.last);
                 self.history.insert(machine.last.index, machine);
             }
         }
@@ -90,6 +85,14 @@ impl Promises {
     pub(crate) fn forget_reads(&mut self, id: NodeId) {
         self.reads.retain(|context, _| context % 16 != id.0);
     }
+}
+
+/// Whether a majority has the entry on disk, by a membership that somebody knows of, now or as of the entry.
+fn is_durable(id: EntryId, nodes: &BTreeMap<NodeId, Node>) -> bool {
+    let holds = |node: NodeId| nodes.get(&node).is_some_and(|node| node.disk.holds(id));
+    let cores = nodes.values().filter_map(|node| node.core.as_ref());
+    let mut memberships = cores.flat_map(|core| [Some(core.membership()), core.membership_at(id.index)]);
+    memberships.any(|membership| membership.is_some_and(|members| members.is_quorum(holds)))
 }
 
 /// Logs that share an entry share all before it.

@@ -12,6 +12,9 @@
 //! - `settle`: persists and delivers until nothing moves.
 //! - `cut I J…`, `heal`: sends between these nodes are lost; all links work again.
 //! - `gone I J`, `unreachable I J`: node I notices that the process of J is gone, that the way to J is broken.
+//! - `join N`: a fresh node that knows of no members.
+//! - `change I V… [learners=L,L]`: node I is to change the members to these voters and learners; `members [I…]`.
+//! - `hand_over I J`: node I is to hand leadership to node J.
 //! - `snapshot I`: takes a local snapshot.
 //! - `chunk`, `install`, `transfer`, `repeat_transfer`, `fail` `[from=I] [to=I]`: of the snapshots under way a chunk
 //!   arrives, the whole file is durable, both, both and it will come once more, or the transfer breaks off. The sender
@@ -42,6 +45,15 @@ impl Runner for World {
             "propose" => {
                 let commands = command.args[1..].iter().map(|arg| Bytes::from(arg.to_string()));
                 self.core(first)?.propose(commands.collect())?;
+            }
+            "join" => self.join(first),
+            "change" => self.change(first, &nodes[1..], learners(command)?)?,
+            "members" => self.members(&nodes)?,
+            "hand_over" => {
+                let to = second(&nodes)?;
+                if let Err(refusal) = self.core(first)?.transfer_leadership(to) {
+                    self.out.push_str(&format!("{first} refuses: {refusal}\n"));
+                }
             }
             "read" => self.core(first)?.read_index(second(&nodes)?.0)?,
             "persist" => self.persist(&nodes)?,
@@ -84,6 +96,14 @@ fn numbers(command: &Command) -> Vec<NodeId> {
 
 fn second(nodes: &[NodeId]) -> Result<NodeId, Failure> {
     nodes.get(1).copied().ok_or_else(|| "a second number is wanted".into())
+}
+
+/// The learners that a `change` names.
+fn learners(command: &Command) -> Result<Vec<NodeId>, Failure> {
+    let mut arguments = command.consume_args();
+    let list = arguments.take_key("learners").map(str::to_owned).unwrap_or_default();
+    let numbers = list.split(',').filter(|number| !number.is_empty());
+    Ok(numbers.map(|number| number.parse().map(NodeId)).collect::<Result<_, _>>()?)
 }
 
 /// A number given by name, or else `default`.

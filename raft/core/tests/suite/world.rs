@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use goldenscript::Command;
 use raft_core::{
-    ChunkVerdict, Config, Index, InstallVerdict, Message, NodeId, ReadOutcome, RoleKind, SnapshotOutcome,
-    SoftState, Status, Term,
+    ChunkVerdict, Config, Index, InstallVerdict, Membership, Message, NodeId, ReadOutcome, RoleKind,
+    SnapshotOutcome, SoftState, Status, Term,
 };
 
 use crate::node::{Done, File, Node};
@@ -86,6 +86,35 @@ impl World {
             adjust(&mut config);
             self.nodes.insert(*id, Node::new(config));
         }
+    }
+
+    /// A node with an empty disk, which knows of no members.
+    pub(crate) fn join(&mut self, id: NodeId) {
+        self.nodes.insert(id, Node::new(Config::new(id, [])));
+    }
+
+    pub(crate) fn change(
+        &mut self,
+        id: NodeId,
+        voters: &[NodeId],
+        learners: Vec<NodeId>,
+    ) -> Result<(), Failure> {
+        let target = Membership::new(voters.iter().copied()).with_learners(learners);
+        match self.core(id)?.change_membership(target) {
+            Ok(Some(entry)) => writeln!(self.out, "{id} begins a change at {entry}")?,
+            Ok(None) => writeln!(self.out, "{id} has nothing to change")?,
+            Err(refusal) => writeln!(self.out, "{id} refuses: {refusal}")?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn members(&mut self, nodes: &[NodeId]) -> Result<(), Failure> {
+        for (id, node) in self.nodes.iter().filter(|(id, _)| nodes.is_empty() || nodes.contains(id)) {
+            let Some(core) = &node.core else { continue };
+            let Status { membership, is_changing, .. } = core.status();
+            writeln!(self.out, "{id}: {membership}{}", if is_changing { ", changing" } else { "" })?;
+        }
+        Ok(())
     }
 
     pub(crate) fn node(&mut self, id: NodeId) -> Result<&mut Node, Failure> {

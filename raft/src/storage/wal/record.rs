@@ -11,11 +11,12 @@
 //!    1  batch head: mark u64 · segment u64 · own offset u64 · synced-to segment u64 · synced-to offset u64 ·
 //!       bytes of the batch, this record included, u64 · check of the directory's seed and the body so far, u32
 //!    2  hard state: term u64 · vote u64 · whether there is a vote, u8
-//!    3  snapshot marker: index u64 · term u64 · the voters, u64 each
+//!    3  snapshot marker: index u64 · term u64 · the members (`crate::membership_bytes`)
 //!    4  entry without a payload (no-op): term u64 · index u64
 //!    5  entry with a command: term u64 · index u64 · the command's bytes
 //!    6  continued: segment u64 · offset u64 of a place in the next segment. A segment's last record, in no batch: the
 //!       next segment's file exists, and everything before that place, which ends its first batch, is durable
+//!    7  entry with a membership: term u64 · index u64 · the members
 //! ```
 //!
 //! The checksum of a record stands on all records before it, back to the segment's own number, so bytes which an
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use raft_core::{Entry, EntryId, HardState, Index, Membership, NodeId, Payload, SnapshotMeta, Term};
 
 use super::segment::Position;
+use crate::membership_bytes;
 
 /// Length, checksum and kind.
 pub(super) const RECORD_HEADER_BYTES: usize = 9;
@@ -55,6 +57,7 @@ const KIND_SNAPSHOT: u8 = 3;
 const KIND_NOOP: u8 = 4;
 const KIND_COMMAND: u8 = 5;
 const KIND_CONTINUED: u8 = 6;
+const KIND_MEMBERSHIP: u8 = 7;
 
 /// What one record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,14 +124,19 @@ pub(super) fn first_chain(seed: u64, sequence: u64) -> u32 {
 
 /// Appends `entry` as a record, its checksum still open.
 pub(super) fn stage_entry(buffer: &mut Vec<u8>, entry: &Entry) {
-    let (kind, command): (u8, &[u8]) = match &entry.payload {
+    let members;
+    let (kind, payload): (u8, &[u8]) = match &entry.payload {
         Payload::Noop => (KIND_NOOP, &[]),
         Payload::Command(command) => (KIND_COMMAND, command),
+        Payload::Membership(membership) => {
+            members = membership_bytes::encode(membership);
+            (KIND_MEMBERSHIP, &members)
+        }
     };
     let mut fixed = [0; 16];
     LittleEndian::write_u64(&mut fixed[..8], entry.term.0);
     LittleEndian::write_u64(&mut fixed[8..], entry.index.0);
-    stage(buffer, kind, &fixed, command);
+    stage(buffer, kind, &fixed, payload);
 }
 
 /// Appends `hard_state` as a record, its checksum still open.
@@ -145,8 +153,7 @@ pub(super) fn stage_snapshot(buffer: &mut Vec<u8>, meta: &SnapshotMeta) {
     let mut fixed = [0; 16];
     LittleEndian::write_u64(&mut fixed[..8], meta.last.index.0);
     LittleEndian::write_u64(&mut fixed[8..], meta.last.term.0);
-    let voters: Vec<u8> = meta.membership.voters.iter().flat_map(|voter| voter.0.to_le_bytes()).collect();
-    stage(buffer, KIND_SNAPSHOT, &fixed, &voters);
+    stage(buffer, KIND_SNAPSHOT, &fixed, &membership_bytes::encode(&meta.membership));
 }
 
 /// Keeps room for a batch head, which is written by `seal_batch`.
@@ -236,10 +243,13 @@ pub(super) fn decode(bytes: &[u8], chain: u32) -> Result<(Record, usize, u32), R
     let record = match (bytes[8], length) {
         (KIND_BATCH, BATCH_BODY_BYTES) => Record::Batch(decode_batch_head(body)),
         (KIND_HARD_STATE, 17) => Record::HardState(decode_hard_state(body)),
-        (KIND_SNAPSHOT, 16..) if length.is_multiple_of(8) => Record::Snapshot(decode_snapshot(body)),
+        (KIND_SNAPSHOT, 16..) => Record::Snapshot(decode_snapshot(body)?),
         (KIND_NOOP, 16) => Record::Entry(decode_entry(body, Payload::Noop)),
         (KIND_COMMAND, 16..) => {
             Record::Entry(decode_entry(body, Payload::Command(Bytes::copy_from_slice(&body[16..]))))
+        }
+        (KIND_MEMBERSHIP, 16..) => {
+            Record::Entry(decode_entry(body, Payload::Membership(Box::new(decode_members(body)?))))
         }
         (KIND_CONTINUED, 16) => Record::Continued(decode_place(body)),
         // Zeros, whose checksum fits once in four billion places.
@@ -298,13 +308,18 @@ fn decode_hard_state(body: &[u8]) -> HardState {
     HardState { term: Term(LittleEndian::read_u64(body)), vote }
 }
 
-fn decode_snapshot(body: &[u8]) -> SnapshotMeta {
+/// The members behind the two numbers that a body begins with.
+fn decode_members(body: &[u8]) -> Result<Membership, RecordFault> {
+    membership_bytes::decode(&body[16..])
+        .map_err(|_| RecordFault::NotARecord("its checksum fits, but the members cannot be read"))
+}
+
+fn decode_snapshot(body: &[u8]) -> Result<SnapshotMeta, RecordFault> {
     let last = EntryId {
         index: Index(LittleEndian::read_u64(body)),
         term: Term(LittleEndian::read_u64(&body[8..])),
     };
-    let voters = body[16..].chunks_exact(8).map(|voter| NodeId(LittleEndian::read_u64(voter))).collect();
-    SnapshotMeta { last, membership: Membership { voters } }
+    Ok(SnapshotMeta { last, membership: decode_members(body)? })
 }
 
 fn decode_entry(body: &[u8], payload: Payload) -> Entry {

@@ -42,7 +42,7 @@ use super::super::disk::FileName;
 pub const SEGMENT_HEADER_BYTES: usize = 64;
 
 /// The version of the log's format that this code reads and writes.
-pub const WAL_FORMAT_VERSION: u32 = 1;
+pub const WAL_FORMAT_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"RKVWAL\r\n";
 

@@ -1,0 +1,82 @@
+//! Leadership transfer (dissertation §3.10).
+//!
+//! The leader takes no more proposals, waits until the chosen node has its whole log, and tells it to begin an election
+//! at once. The vote requests of that election say so, and are heeded although the leader lives. If nobody else leads
+//! after an election timeout, the leader goes on as if nothing had been asked.
+
+use crate::election::Round;
+use crate::error::TransferError;
+use crate::leader::Leader;
+use crate::message::{Body, Message};
+use crate::raft::{Raft, Role};
+use crate::status::Reason;
+use crate::types::NodeId;
+
+/// The transfer under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    to: NodeId,
+    /// The leader's tick at which it was asked for.
+    asked_tick: u64,
+}
+
+impl Leader {
+    /// To whom leadership is being transferred.
+    pub(crate) fn transfer_to(&self) -> Option<NodeId> {
+        self.transfer.map(|transfer| transfer.to)
+    }
+}
+
+impl Raft {
+    /// Begins to hand leadership to `to`; replaces a transfer under way. To itself: nothing is to be done.
+    pub(crate) fn transfer_leadership(&mut self, to: NodeId) -> Result<(), TransferError> {
+        let (own, leader_known) = (self.state.id(), self.leader());
+        let membership = self.state.log.membership();
+        let Role::Leader(leader) = &mut self.role else {
+            return Err(TransferError::NotLeader { leader: leader_known });
+        };
+        if to == own {
+            return Ok(());
+        }
+        if membership.voters.binary_search(&to).is_err() {
+            return Err(match membership.contains(to) {
+                true => TransferError::NotAVoter { node: to },
+                false => TransferError::Stranger { node: to },
+            });
+        }
+        log::info!("node {own} hands leadership to node {to}");
+        leader.transfer = Some(Transfer { to, asked_tick: leader.ticks });
+        self.go_on_with_transfer();
+        Ok(())
+    }
+
+    /// Tells the chosen node to campaign, if it has the whole log.
+    pub(crate) fn go_on_with_transfer(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(to) = leader.transfer_to() else { return };
+        let last = self.state.log.last_index();
+        if leader.peer(to).is_some_and(|peer| peer.progress.match_index() == last) {
+            let request = self.state.request(to, Body::TimeoutNow);
+            self.state.send_now(request);
+        }
+    }
+
+    /// A tick has passed: a transfer that takes longer than an election is given up.
+    pub(crate) fn check_transfer(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let (now, ticks_max) = (leader.ticks, u64::from(self.state.config.election_ticks_max));
+        if let Some(Transfer { to, .. }) =
+            leader.transfer.take_if(|transfer| now - transfer.asked_tick >= ticks_max)
+        {
+            log::warn!("node {to} has not taken over within an election timeout; the leader goes on");
+        }
+    }
+
+    /// The leader of this term asks this follower to campaign.
+    pub(crate) fn told_to_campaign(&mut self, message: &Message) {
+        if !self.state.is_voter() {
+            return log::warn!("node {} wants this node to lead, which is no voter here", message.from);
+        }
+        self.campaign(Round::Transfer, Reason::Transferred { from: message.from });
+    }
+}
