@@ -1,6 +1,7 @@
 //! The store as Raft's application: what the node tells it is put where it belongs.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use log::{info, warn};
 use raft::core::{NodeId, ReadState, RoleKind, SoftState, Term};
@@ -20,6 +21,7 @@ pub struct StoreApplication {
     snapshots: Arc<SnapshotDesk>,
     queue: Arc<LockQueue<ApplyMsg>>,
     state: Mutex<State>,
+    follows: Condvar,
     stop: Arc<StopSignal>,
     failure: Mutex<Option<String>>,
 }
@@ -42,8 +44,15 @@ impl StoreApplication {
         queue: Arc<LockQueue<ApplyMsg>>,
         stop: Arc<StopSignal>,
     ) -> StoreApplication {
-        let (state, failure) = Default::default();
-        StoreApplication { waiters, gate, hints, snapshots, queue, state, stop, failure }
+        let (state, follows, failure) = Default::default();
+        StoreApplication { waiters, gate, hints, snapshots, queue, state, follows, stop, failure }
+    }
+
+    /// Waits until this node does not lead, at most so long.
+    pub fn wait_until_it_follows(&self, timeout: Duration) {
+        let state = locked(&self.state);
+        // Whether it does or not, the caller goes on; and what a dying thread left here is only a flag.
+        drop(self.follows.wait_timeout_while(state, timeout, |state| state.leads));
     }
 
     /// Why the node failed, if it has.
@@ -66,6 +75,9 @@ impl Application for StoreApplication {
         }
         state.leads = leads;
         state.leader = soft.leader;
+        if !leads {
+            self.follows.notify_all();
+        }
     }
 
     fn queue_snapshots(&self, peers: Vec<(NodeId, Term)>) {

@@ -104,6 +104,10 @@ impl Intake {
             ProposeError::NotLeader { leader } => {
                 Refusal::NotLeader { leader: self.hints.address(leader), may_have_run: false }
             }
+            // It leads within milliseconds, or this node does again.
+            ProposeError::Transferring { to } => {
+                Refusal::NotLeader { leader: self.hints.address(Some(to)), may_have_run: false }
+            }
             _ => Refusal::Busy,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A node listens before it takes part, so that its peers can probe it; a node with a new data directory takes part
 //! only after its peers were probed, too (see `raft::net::Admission`). The stop: no new requests, tickers, log
-//! writer, applier, queue closed and drained, snapshotter, every waiter answered, reactor flushed.
+//! writer, applier, queue closed and drained, snapshotter, every waiter answered, reactor flushed. A leader hands over before all of it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -45,6 +45,9 @@ const PEER_CALLS: usize = 1024;
 
 /// How long a connection beyond `connections_max` may take to show what it is for.
 const FIRST_CALL_TIME: Duration = Duration::from_secs(1);
+
+/// How long a leader that stops tries to hand over; where a successor answers, it stands within milliseconds.
+const HAND_OVER_TIME: Duration = Duration::from_millis(200);
 
 /// How long the last replies may take to leave when the node stops.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -197,6 +200,7 @@ impl Server {
         }
         let Shared { parts, raft_service, desk, running, .. } = &*self.shared;
         let threads = locked(running).take().map(|running| {
+            hand_over(parts);
             running.supervisor.stop();
             (running.apply_loop, running.snapshotter)
         });
@@ -213,6 +217,14 @@ impl Server {
         raft_service.refuse_waiting();
         self.provider.stop();
         self.reactor.stop(FLUSH_TIME);
+    }
+}
+
+/// A leader that stops chooses its successor while it still can, so that nobody need notice its end.
+fn hand_over(parts: &Parts) {
+    if let Ok(Some(successor)) = parts.node.with_core(|core| core.hand_over()) {
+        info!("this node stops and hands leadership to node {successor}");
+        parts.application.wait_until_it_follows(HAND_OVER_TIME);
     }
 }
 

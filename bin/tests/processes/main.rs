@@ -15,6 +15,7 @@ mod explained;
 mod foreign_node;
 mod full_node;
 mod garbage;
+mod handed_over;
 mod launcher;
 mod launcher_refusals;
 mod leader_killed;

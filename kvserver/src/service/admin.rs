@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use proto::admin::{Admin, Follower, StatusReply, StatusRequest};
-use raft::core::PeerStatus;
+use proto::admin::{Admin, Follower, OrderReply, StatusReply, StatusRequest, TransferLeaderRequest};
+use raft::core::{NodeId, PeerStatus, TransferError};
 use raft::driver::RaftNode;
 use raft::storage::SyncTimes;
 use rpc::Reply;
@@ -68,6 +68,11 @@ impl AdminService {
     }
 }
 
+/// What a node says to an order when it does not take part, or no longer.
+fn absent() -> OrderReply {
+    OrderReply { refusal: "the node does not take part".into(), not_leader: true, again: false }
+}
+
 fn follower(peer: &PeerStatus) -> Follower {
     Follower {
         node: peer.node.0,
@@ -84,5 +89,22 @@ fn follower(peer: &PeerStatus) -> Follower {
 impl Admin for AdminService {
     fn status(&self, _request: StatusRequest, reply: Reply<StatusReply>) {
         reply.send(&AdminService::status(self));
+    }
+
+    fn transfer_leader(&self, request: TransferLeaderRequest, reply: Reply<OrderReply>) {
+        let to = NodeId(request.node);
+        let Some(Ok(begun)) =
+            self.parts.get().map(|parts| parts.node.with_core(|core| core.transfer_leadership(to)))
+        else {
+            return reply.send(&absent());
+        };
+        reply.send(&match begun {
+            Ok(()) => OrderReply::default(),
+            Err(error) => OrderReply {
+                not_leader: matches!(error, TransferError::NotLeader { .. }),
+                refusal: error.to_string(),
+                again: false,
+            },
+        });
     }
 }

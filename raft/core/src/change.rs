@@ -139,12 +139,7 @@ impl Raft {
 
     /// Leads no longer because it may not, and asks the voter that is furthest to begin an election at once.
     fn make_room(&mut self) {
-        let Role::Leader(leader) = &self.role else { return };
-        let (membership, ticks) = (self.state.membership(), self.state.config.election_ticks_max);
-        let voters = leader.peers.iter().filter(|peer| membership.is_voter(peer.id));
-        let active = voters.filter(|peer| peer.progress.is_active(leader.ticks, ticks));
-        let furthest = active.max_by_key(|peer| peer.progress.match_index()).map(|peer| peer.id);
-        if let Some(to) = furthest {
+        if let Some(to) = self.furthest_voter() {
             let request = self.state.request(to, Body::TimeoutNow);
             self.state.send_now(request);
         }

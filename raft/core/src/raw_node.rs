@@ -155,6 +155,12 @@ impl RawNode {
         self.checked(|raft| raft.transfer_leadership(to))
     }
 
+    /// Begins to hand leadership to the voter that is furthest, as [`RawNode::transfer_leadership`] does. Returns to whom;
+    /// none if this node does not lead or no other voter answers.
+    pub fn hand_over(&mut self) -> Option<NodeId> {
+        self.checked(Raft::hand_over)
+    }
+
     /// Asks for the index that a linearizable read must wait for. The outcome comes as a
     /// [`crate::ReadState`] with the same `context`, exactly once.
     ///

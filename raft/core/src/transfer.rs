@@ -50,6 +50,21 @@ impl Raft {
         Ok(())
     }
 
+    /// Begins to hand leadership to the voter that is furthest, if any answers. Returns to whom.
+    pub(crate) fn hand_over(&mut self) -> Option<NodeId> {
+        let to = self.furthest_voter()?;
+        self.transfer_leadership(to).ok().map(|()| to)
+    }
+
+    /// Of the other voters that answer this leader, the one with the longest log.
+    pub(crate) fn furthest_voter(&self) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let (voters, ticks_max) = (&self.state.membership().voters, self.state.config.election_ticks_max);
+        let others = leader.peers.iter().filter(|peer| voters.contains(&peer.id));
+        let answering = others.filter(|peer| peer.progress.is_active(leader.ticks, ticks_max));
+        answering.max_by_key(|peer| peer.progress.match_index()).map(|peer| peer.id)
+    }
+
     /// Tells the chosen node to campaign, if it has the whole log.
     pub(crate) fn go_on_with_transfer(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };

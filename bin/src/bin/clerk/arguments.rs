@@ -15,6 +15,7 @@ Examples:
   clerk delete colour
   clerk status                               who leads, how far everybody is
   clerk status --explain                     … and why, what each follower waits for, how the disks do
+  clerk transfer-leader 2                    node 2 is to lead
   clerk --endpoints 10.0.0.1:8000,10.0.0.2:8000 get colour
   clerk bench --op put,get --clients 1,64 --seconds 6
 
@@ -109,6 +110,11 @@ pub(crate) enum Command {
         /// Also say why: the last change, the last election, what each follower waits for, how the disks do
         #[arg(long, env = "RAFT_KV_EXPLAIN", value_parser = FalseyValueParser::new())]
         explain: bool,
+    },
+    /// Make NODE the leader; done when it leads
+    TransferLeader {
+        /// The node's number
+        node: u64,
     },
     /// Measure operations per second and latencies
     #[command(after_help = BENCH_EXAMPLES)]
