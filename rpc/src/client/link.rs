@@ -34,6 +34,8 @@ impl Core {
                 Core::heard(&mut state, now);
             }
         }
+        // Calls that were begun before have not been watched for silence yet.
+        self.reactor.arm(now.saturating_add(self.keep_alive));
         self.note_change();
     }
 
