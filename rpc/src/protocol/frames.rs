@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::decoder::Refusal;
 use super::large_body::{LARGE_BYTES_MIN, LargeBody};
 
-/// Above this capacity an empty receive buffer is given back, in bytes.
-const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// A receive buffer through which more has gone is given back when it is empty, in bytes: a connection at rest holds little.
+const BUFFER_KEPT_BYTES_MAX: usize = 2 * 1024;
 
 /// One direction's header, kept while its body is on its way.
 pub trait Head: Sized {
@@ -55,6 +55,9 @@ pub struct BodyLimits {
 /// See the module's text.
 pub struct FrameDecoder<H: Head> {
     buffer: BytesMut,
+    /// Bytes that have gone into the buffer since it was empty. What it holds on to is no less, whatever its capacity says:
+    /// that counts only what is left of its memory behind the frames handed out.
+    buffered: usize,
     limits: BodyLimits,
     memory: H::Memory,
     /// A header whose body is not there, and the body's size.
@@ -72,6 +75,7 @@ impl<H: Head> FrameDecoder<H> {
     pub fn with_limits(limits: BodyLimits) -> FrameDecoder<H> {
         FrameDecoder {
             buffer: BytesMut::new(),
+            buffered: 0,
             limits,
             memory: H::Memory::default(),
             head: None,
@@ -100,7 +104,7 @@ impl<H: Head> FrameDecoder<H> {
     /// Bytes have been appended to the [`FrameDecoder::room`].
     pub fn received(&mut self) {
         let surplus = self.large.as_mut().map(LargeBody::take_surplus);
-        self.buffer.extend_from_slice(&surplus.unwrap_or_default());
+        self.extend(&surplus.unwrap_or_default());
     }
 
     /// Whether the latest body was a large one, so that another may follow: then little should be fed at a time, the rest
@@ -145,6 +149,11 @@ impl<H: Head> FrameDecoder<H> {
         self.to_skip -= skipped;
         let bytes = &bytes[skipped as usize..];
         let bytes = self.large.as_mut().map_or(bytes, |large| large.take(bytes));
+        self.extend(bytes);
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        self.buffered += bytes.len();
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -183,10 +192,18 @@ impl<H: Head> FrameDecoder<H> {
             None if body_bytes == 0 => Bytes::new(),
             None => self.buffer.split_to(body_bytes).freeze(),
         };
-        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
-            self.buffer = BytesMut::new();
+        if self.buffer.is_empty() {
+            self.give_back_buffer();
         }
         Ok(Some(Frame { head, body: Ok(body) }))
+    }
+
+    /// The buffer is empty: its memory goes if it is worth it.
+    fn give_back_buffer(&mut self) {
+        if self.buffered > BUFFER_KEPT_BYTES_MAX {
+            self.buffer = BytesMut::new();
+        }
+        self.buffered = 0;
     }
 
     /// Reads and consumes the header at the front of the buffer, once it is there as a whole.

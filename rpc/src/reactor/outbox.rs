@@ -82,6 +82,8 @@ struct Queue {
     /// Frames that leave before `bytes`, each large one in a buffer of its own.
     sealed: VecDeque<Vec<u8>>,
     bytes: Vec<u8>,
+    /// How many of them left together the last time.
+    usual_bytes: usize,
     /// Bytes ever appended.
     appended: u64,
     /// Bytes ever taken by the kernel; never more than `appended`.
@@ -161,7 +163,7 @@ impl Outbox {
         answers: Option<Option<Ticket>>,
         put: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, AppendError> {
-        let mut frame = spare::take();
+        let mut frame = spare::take(LARGE_FRAME_BYTES_MIN);
         put(&mut frame);
         self.append_with(answers, self.limits.max, |queue| {
             queue.appended += frame.len() as u64;
@@ -259,6 +261,7 @@ impl Outbox {
             if queue.leftover {
                 queue.leftover = false;
             } else {
+                queue.usual_bytes = queue.bytes.len();
                 std::mem::swap(&mut queue.bytes, &mut side.sending);
                 std::mem::swap(&mut queue.sealed, &mut side.sealed);
                 side.sent = 0;
@@ -409,6 +412,9 @@ impl Queue {
     }
 
     fn append(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare::take(self.usual_bytes);
+        }
         let before = self.bytes.len();
         put(&mut self.bytes);
         self.appended += (self.bytes.len() - before) as u64;

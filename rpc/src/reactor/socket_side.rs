@@ -5,10 +5,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use super::net::Stream;
-use super::spare;
-
-/// Above this capacity an empty buffer is given back after a burst, in bytes.
-const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
+use super::spare::{self, OWN_BYTES_MAX};
 
 /// Buffers given to the kernel at a time.
 const SLICES_MAX: usize = 16;
@@ -83,8 +80,8 @@ impl SocketSide {
     pub(super) fn clear(&mut self) {
         self.sent = 0;
         self.sending.clear();
-        if self.sending.capacity() > BUFFER_KEPT_BYTES_MAX {
-            self.sending = Vec::new();
+        if self.sending.capacity() > OWN_BYTES_MAX {
+            spare::give(std::mem::take(&mut self.sending));
         }
     }
 
