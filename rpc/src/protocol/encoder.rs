@@ -6,7 +6,7 @@
 use prost::Message;
 
 use super::status::Status;
-use super::varint::{put_varint, varint_len};
+use super::varint::{VARINT_BYTES_MAX, put_varint, varint_len, write_varint};
 
 /// Longest error text sent, in bytes; a longer one is cut at a character. Keeps reply headers below their limit.
 pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
@@ -106,24 +106,23 @@ pub fn put_call_with(
     body: &dyn Body,
     body_bytes: usize,
 ) {
-    let header_bytes = names.encoded_len()
-        + integer_field_len(body_bytes as u64)
-        + integer_field_len(fields.call_id)
-        + integer_field_len(fields.timeout_ms)
-        + integer_field_len(fields.kind)
-        + bytes_field_len(fields.auth_token.len())
-        + integer_field_len(fields.credit_bytes)
-        + integer_field_len(fields.request_id);
+    let CallFields { call_id, timeout_ms, auth_token, request_id, credit_bytes, kind } = *fields;
+    let mut integers = Integers::of([(3, body_bytes as u64), (4, call_id), (5, timeout_ms), (6, kind)]);
+    let before_token = integers.length;
+    integers.put(8, credit_bytes);
+    integers.put(9, request_id);
+    let header_bytes = names.encoded_len() + integers.length + bytes_field_len(auth_token.len());
     buffer.reserve(varint_len(header_bytes as u64) + header_bytes + body_bytes);
     put_varint(buffer, header_bytes as u64);
     names.put(buffer);
-    put_integer_field(buffer, 3, body_bytes as u64);
-    put_integer_field(buffer, 4, fields.call_id);
-    put_integer_field(buffer, 5, fields.timeout_ms);
-    put_integer_field(buffer, 6, fields.kind);
-    put_bytes_field(buffer, 7, fields.auth_token);
-    put_integer_field(buffer, 8, fields.credit_bytes);
-    put_integer_field(buffer, 9, fields.request_id);
+    if auth_token.is_empty() {
+        buffer.extend_from_slice(integers.bytes());
+    } else {
+        let (before, behind) = integers.bytes().split_at(before_token);
+        buffer.extend_from_slice(before);
+        put_bytes_field(buffer, 7, auth_token);
+        buffer.extend_from_slice(behind);
+    }
     body.put(buffer);
 }
 
@@ -134,15 +133,7 @@ pub fn put_legacy_call(buffer: &mut Vec<u8>, names: Names<'_>, body: &dyn Body, 
 
 /// Appends a request's frame that is no call, without names.
 fn put_word(buffer: &mut Vec<u8>, call_id: u64, kind: u64, body_bytes: usize, credit: u64) {
-    let header_bytes = integer_field_len(body_bytes as u64)
-        + integer_field_len(call_id)
-        + integer_field_len(kind)
-        + integer_field_len(credit);
-    put_varint(buffer, header_bytes as u64);
-    put_integer_field(buffer, 3, body_bytes as u64);
-    put_integer_field(buffer, 4, call_id);
-    put_integer_field(buffer, 6, kind);
-    put_integer_field(buffer, 8, credit);
+    Integers::of([(3, body_bytes as u64), (4, call_id), (6, kind), (8, credit)]).put_header(buffer);
 }
 
 /// Appends the cancellation of a call.
@@ -174,66 +165,83 @@ pub fn put_stream_end(buffer: &mut Vec<u8>, call_id: u64) {
 /// Appends a message of a server's stream.
 pub fn put_stream_reply(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
     buffer.reserve(REPLY_HEADER_BYTES_MAX + body_bytes);
-    let header_bytes =
-        integer_field_len(call_id) + integer_field_len(body_bytes as u64) + integer_field_len(1);
-    put_varint(buffer, header_bytes as u64);
-    put_integer_field(buffer, 1, call_id);
-    put_integer_field(buffer, 4, body_bytes as u64);
-    put_integer_field(buffer, 5, 1);
+    Integers::of([(1, call_id), (4, body_bytes as u64), (5, 1)]).put_header(buffer);
     body.put(buffer);
 }
 
 /// Appends credit for a client's stream.
 pub fn put_reply_credit(buffer: &mut Vec<u8>, call_id: u64, credit: u64) {
-    put_varint(buffer, (integer_field_len(call_id) + integer_field_len(credit)) as u64);
-    put_integer_field(buffer, 1, call_id);
-    put_integer_field(buffer, 7, credit);
+    Integers::of([(1, call_id), (7, credit)]).put_header(buffer);
 }
 
 /// Appends a successful reply.
 pub fn put_reply(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
     buffer.reserve(REPLY_HEADER_BYTES_MAX + body_bytes);
-    let header_bytes = integer_field_len(call_id) + integer_field_len(body_bytes as u64);
-    put_varint(buffer, header_bytes as u64);
-    put_integer_field(buffer, 1, call_id);
-    put_integer_field(buffer, 4, body_bytes as u64);
+    Integers::of([(1, call_id), (4, body_bytes as u64)]).put_header(buffer);
     body.put(buffer);
 }
 
 /// Appends a reply that says why there is no answer.
 pub fn put_failure(buffer: &mut Vec<u8>, call_id: u64, status: Status, text: &str) {
     let text = &text[..text.floor_char_boundary(ERROR_TEXT_BYTES_MAX)];
-    let status = u64::from(status.code());
-    let header_bytes = integer_field_len(call_id) + integer_field_len(status) + bytes_field_len(text.len());
-    put_varint(buffer, header_bytes as u64);
-    put_integer_field(buffer, 1, call_id);
-    put_integer_field(buffer, 2, status);
+    let integers = Integers::of([(1, call_id), (2, u64::from(status.code()))]);
+    put_varint(buffer, (integers.length + bytes_field_len(text.len())) as u64);
+    buffer.extend_from_slice(integers.bytes());
     put_bytes_field(buffer, 3, text.as_bytes());
 }
 
 /// Appends the empty, successful reply of a ping.
 pub fn put_pong(buffer: &mut Vec<u8>, call_id: u64) {
-    put_varint(buffer, integer_field_len(call_id) as u64);
-    put_integer_field(buffer, 1, call_id);
+    Integers::of([(1, call_id)]).put_header(buffer);
 }
 
 /// Appends the word that the server wants no further calls on this connection. It bears the id of no call, for peers that
 /// do not know this kind of frame.
 pub fn put_going_away(buffer: &mut Vec<u8>) {
-    put_varint(buffer, (integer_field_len(NO_CALL) + integer_field_len(1)) as u64);
-    put_integer_field(buffer, 1, NO_CALL);
-    put_integer_field(buffer, 6, 1);
+    Integers::of([(1, NO_CALL), (6, 1)]).put_header(buffer);
 }
 
-/// Bytes of an integer field below number 16; zero is left out, as protobuf does.
-fn integer_field_len(value: u64) -> usize {
-    if value == 0 { 0 } else { 1 + varint_len(value) }
+/// Room for the integer fields of a header, in bytes: one can have seven at most.
+const INTEGERS_BYTES_MAX: usize = 7 * (1 + VARINT_BYTES_MAX);
+
+/// A header's integer fields below number 16, put together before they are appended as one. Zero is left out, as protobuf
+/// does.
+struct Integers {
+    bytes: [u8; INTEGERS_BYTES_MAX],
+    length: usize,
 }
 
-fn put_integer_field(buffer: &mut Vec<u8>, field: u8, value: u64) {
-    if value != 0 {
-        buffer.push(field << 3);
-        put_varint(buffer, value);
+impl Integers {
+    fn of<const N: usize>(fields: [(u8, u64); N]) -> Integers {
+        const { assert!(N <= 7) };
+        let mut integers = Integers { bytes: [0; INTEGERS_BYTES_MAX], length: 0 };
+        fields.into_iter().for_each(|(field, value)| integers.put(field, value));
+        integers
+    }
+
+    #[inline]
+    fn put(&mut self, field: u8, value: u64) {
+        let room = self.bytes[self.length..].first_chunk_mut::<{ 1 + VARINT_BYTES_MAX }>();
+        let [key, room @ ..] = room.expect("there is room for seven");
+        *key = field << 3;
+        match value {
+            0 => {}
+            1..0x80 => {
+                room[0] = value as u8;
+                self.length += 2;
+            }
+            _ => self.length += 1 + write_varint(room, value),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// Appends a header of these fields alone, and its length.
+    fn put_header(&self, buffer: &mut Vec<u8>) {
+        put_varint(buffer, self.length as u64);
+        buffer.extend_from_slice(self.bytes());
     }
 }
 

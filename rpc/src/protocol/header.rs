@@ -99,17 +99,25 @@ impl From<VarintError> for Malformed {
     }
 }
 
-/// One field of a message: its number and its value.
-enum Value<'a> {
-    Integer(u64),
-    Bytes(&'a [u8]),
-    Fixed,
+/// The wire type of integers.
+const INTEGER: u64 = 0;
+
+/// The wire type of byte strings.
+const STRING: u64 = 2;
+
+/// Reads the value of a byte string at `*position`.
+#[inline]
+fn read_string<'a>(bytes: &'a [u8], position: &mut usize) -> Result<&'a [u8], Malformed> {
+    let length = read_varint(bytes, position)?;
+    let rest = &bytes[*position..];
+    let value = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+    let value = value.ok_or(Malformed::from(VarintError::Truncated))?;
+    *position += value.len();
+    Ok(value)
 }
 
-/// Reads the field at `*position`.
-#[inline]
-fn read_field<'a>(bytes: &'a [u8], position: &mut usize) -> Result<(u64, Value<'a>), Malformed> {
-    let key = read_varint(bytes, position)?;
+/// Skips the value of the field with this key at `*position`. Returns the field's number.
+fn skip_value(key: u64, bytes: &[u8], position: &mut usize) -> Result<u64, Malformed> {
     let field = key >> 3;
     if field == 0 || key > u64::from(u32::MAX) {
         return Err(Malformed("a field number that protobuf does not allow"));
@@ -119,26 +127,23 @@ fn read_field<'a>(bytes: &'a [u8], position: &mut usize) -> Result<(u64, Value<'
             return Err(Malformed::from(VarintError::Truncated));
         }
         *position += size;
-        Ok((field, Value::Fixed))
+        Ok(())
     };
     match key & 7 {
-        0 => Ok((field, Value::Integer(read_varint(bytes, position)?))),
-        1 => fixed(position, 8),
-        2 => {
-            let length = read_varint(bytes, position)?;
-            let left = bytes.len() - *position;
-            let length = usize::try_from(length).ok().filter(|length| *length <= left);
-            let length = length.ok_or(Malformed::from(VarintError::Truncated))?;
-            let start = *position;
-            *position += length;
-            Ok((field, Value::Bytes(&bytes[start..start + length])))
-        }
-        5 => fixed(position, 4),
-        _ => Err(Malformed("a wire type that protobuf does not use here")),
+        INTEGER => read_varint(bytes, position).map(drop)?,
+        1 => fixed(position, 8)?,
+        STRING => read_string(bytes, position).map(drop)?,
+        5 => fixed(position, 4)?,
+        _ => return Err(Malformed("a wire type that protobuf does not use here")),
     }
+    Ok(field)
 }
 
-const WRONG_TYPE: Malformed = Malformed("a known field with the wrong wire type");
+/// Skips a field that has no known key: one of a later version, unless its number is up to `known_max`.
+fn skip_unknown(key: u64, known_max: u64, bytes: &[u8], position: &mut usize) -> Result<(), Malformed> {
+    let field = skip_value(key, bytes, position)?;
+    if field > known_max { Ok(()) } else { Err(Malformed("a known field with the wrong wire type")) }
+}
 
 /// Reads a request header.
 ///
@@ -159,20 +164,19 @@ pub fn parse_request_header(bytes: &[u8]) -> Result<RequestHeader<'_>, Malformed
     };
     let mut position = 0;
     while position < bytes.len() {
-        let (field, value) = read_field(bytes, &mut position)?;
-        header.has_own_fields |= field >= 4;
-        match (field, value) {
-            (1, Value::Bytes(name)) => header.service = name,
-            (2, Value::Bytes(name)) => header.method = name,
-            (3, Value::Integer(size)) => header.args_size = size,
-            (4, Value::Integer(id)) => header.call_id = id,
-            (5, Value::Integer(timeout_ms)) => header.timeout_ms = timeout_ms,
-            (6, Value::Integer(kind)) => header.kind = Kind::from_code(kind),
-            (7, Value::Bytes(token)) => header.auth_token = token,
-            (8, Value::Integer(credit)) => header.credit_bytes = credit,
-            (9, Value::Integer(id)) => header.request_id = id,
-            (1..=9, _) => return Err(WRONG_TYPE),
-            _ => {}
+        let key = read_varint(bytes, &mut position)?;
+        header.has_own_fields |= key >> 3 >= 4;
+        match (key >> 3, key & 7) {
+            (1, STRING) => header.service = read_string(bytes, &mut position)?,
+            (2, STRING) => header.method = read_string(bytes, &mut position)?,
+            (3, INTEGER) => header.args_size = read_varint(bytes, &mut position)?,
+            (4, INTEGER) => header.call_id = read_varint(bytes, &mut position)?,
+            (5, INTEGER) => header.timeout_ms = read_varint(bytes, &mut position)?,
+            (6, INTEGER) => header.kind = Kind::from_code(read_varint(bytes, &mut position)?),
+            (7, STRING) => header.auth_token = read_string(bytes, &mut position)?,
+            (8, INTEGER) => header.credit_bytes = read_varint(bytes, &mut position)?,
+            (9, INTEGER) => header.request_id = read_varint(bytes, &mut position)?,
+            _ => skip_unknown(key, 9, bytes, &mut position)?,
         }
     }
     Ok(header)
@@ -194,17 +198,16 @@ pub fn parse_reply_header(bytes: &[u8]) -> Result<ReplyHeader<'_>, Malformed> {
     };
     let mut position = 0;
     while position < bytes.len() {
-        let (field, value) = read_field(bytes, &mut position)?;
-        match (field, value) {
-            (1, Value::Integer(id)) => header.call_id = id,
-            (2, Value::Integer(status)) => header.status = status,
-            (3, Value::Bytes(text)) => header.error_text = text,
-            (4, Value::Integer(size)) => header.body_size = size,
-            (5, Value::Integer(more)) => header.more = more != 0,
-            (6, Value::Integer(going_away)) => header.going_away = going_away != 0,
-            (7, Value::Integer(credit)) => header.credit_bytes = credit,
-            (1..=7, _) => return Err(WRONG_TYPE),
-            _ => {}
+        let key = read_varint(bytes, &mut position)?;
+        match (key >> 3, key & 7) {
+            (1, INTEGER) => header.call_id = read_varint(bytes, &mut position)?,
+            (2, INTEGER) => header.status = read_varint(bytes, &mut position)?,
+            (3, STRING) => header.error_text = read_string(bytes, &mut position)?,
+            (4, INTEGER) => header.body_size = read_varint(bytes, &mut position)?,
+            (5, INTEGER) => header.more = read_varint(bytes, &mut position)? != 0,
+            (6, INTEGER) => header.going_away = read_varint(bytes, &mut position)? != 0,
+            (7, INTEGER) => header.credit_bytes = read_varint(bytes, &mut position)?,
+            _ => skip_unknown(key, 7, bytes, &mut position)?,
         }
     }
     Ok(header)
@@ -225,7 +228,10 @@ pub enum Shape {
 pub fn message_shape(bytes: &[u8]) -> Shape {
     let mut position = 0;
     while position < bytes.len() {
-        match read_field(bytes, &mut position) {
+        let skipped = read_varint(bytes, &mut position)
+            .map_err(Malformed::from)
+            .and_then(|key| skip_value(key, bytes, &mut position));
+        match skipped {
             Ok(_) => {}
             Err(error) if error == Malformed::from(VarintError::Truncated) => return Shape::Truncated,
             Err(_) => return Shape::Malformed,
