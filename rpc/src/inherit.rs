@@ -4,7 +4,9 @@
 //! that goes on elsewhere takes both with it by [`CallContext::scope`](crate::CallContext::scope).
 
 use std::cell::Cell;
+use std::time::Duration;
 
+use crate::error::RpcError;
 use crate::reactor::clock::{NEVER, Nanos};
 
 /// What the calls of a handler get from the call that it handles.
@@ -14,6 +16,19 @@ pub(crate) struct Inherited {
     pub(crate) due: Nanos,
     /// The request it belongs to; 0: none.
     pub(crate) request_id: u64,
+}
+
+impl Inherited {
+    /// The time that a call gets which asks for `timeout`: no more than is left of the other's.
+    ///
+    /// # Errors
+    /// Nothing is left.
+    pub(crate) fn limit(&self, timeout: Nanos, now: Nanos) -> Result<Nanos, RpcError> {
+        match timeout.min(self.due.saturating_sub(now)) {
+            0 => Err(RpcError::DeadlineExceeded { timeout: Duration::ZERO, may_have_run: false }),
+            left => Ok(left),
+        }
+    }
 }
 
 /// Outside of any call.

@@ -1,39 +1,45 @@
 //! A channel's middleware: asked before a call is entered, told when it has ended.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use super::channel::Method;
 use super::core::Core;
-use super::pending_call::{Completion, ObservedCall, Outcome};
+use super::pending_call::Outcome;
 use crate::error::RpcError;
-use crate::middleware::{CallSide, Ended, Observed, Refused};
+use crate::middleware::{CallInfo, CallSide, Ended, Refused};
 use crate::protocol::status::Status;
+use crate::reactor::clock::Nanos;
+
+/// What is kept of a call until it ends, where middleware is installed.
+pub(crate) struct Observed {
+    service: &'static str,
+    method: &'static str,
+    request_id: u64,
+    args_bytes: usize,
+    begun: Nanos,
+}
 
 impl Core {
-    /// Asks the channel's middleware. Returns a completion that tells it of the end; or the refusal.
+    /// Asks the channel's middleware, if it has any.
+    ///
+    /// # Errors
+    /// The refusal.
     pub(super) fn ask_middleware(
-        self: &Arc<Core>,
+        &self,
         method: &Method,
         request_id: u64,
         args_bytes: usize,
-        completion: Completion,
-    ) -> Result<Completion, (Completion, RpcError)> {
-        let mut observed = Observed {
-            service: method.service.to_owned(),
-            method: method.name.to_owned(),
-            request_id,
-            args_bytes,
-            begun: self.reactor.world.now(),
-            passed: 0,
-        };
+        now: Nanos,
+    ) -> Result<Option<Observed>, RpcError> {
         let middleware = &self.config.middleware;
-        let (passed, refused) = middleware.before(&observed.info(CallSide::Client, &self.address()));
-        observed.passed = passed;
-        let completion =
-            Completion::Observed(Box::new(ObservedCall { core: self.clone(), observed, completion }));
-        match refused {
-            None => Ok(completion),
-            Some(Refused { status, text }) => Err((completion, RpcError::Refused { status, text })),
+        if middleware.is_empty() {
+            return Ok(None);
+        }
+        let Method { service, name, .. } = *method;
+        let observed = Observed { service, method: name, request_id, args_bytes, begun: now };
+        match middleware.before(&self.info(&observed)) {
+            Ok(()) => Ok(Some(observed)),
+            Err(Refused { status, text }) => Err(RpcError::Refused { status, text }),
         }
     }
 
@@ -46,11 +52,12 @@ impl Core {
             Err(RpcError::Cancelled { .. }) => Status::Cancelled,
             Err(_) => Status::Internal,
         };
-        let ended = Ended { status, took: observed.took(&self.reactor.world), was_awaited: true };
-        self.config.middleware.after(
-            observed.passed,
-            &observed.info(CallSide::Client, &self.address()),
-            &ended,
-        );
+        let took = Duration::from_nanos(self.reactor.world.turn_nanos().saturating_sub(observed.begun));
+        self.config.middleware.after(&self.info(observed), &Ended { status, took, was_awaited: true });
+    }
+
+    fn info<'a>(&'a self, observed: &'a Observed) -> CallInfo<'a> {
+        let Observed { service, method, request_id, args_bytes, .. } = *observed;
+        CallInfo { side: CallSide::Client, service, method, peer: &self.address, request_id, args_bytes }
     }
 }

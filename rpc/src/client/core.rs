@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::channel::Method;
 pub(crate) use super::pending_call::Answered;
-use super::pending_call::{Completion, Pending};
+use super::pending_call::{Caller, Completion, Pending};
 use super::retry::Budget;
 use super::state::Watch;
 use crate::config::ChannelConfig;
@@ -31,7 +31,7 @@ pub(super) const MILLISECOND: u64 = 1_000_000;
 
 /// See the module's text.
 pub(crate) struct Core {
-    address: String,
+    pub(super) address: String,
     pub(super) config: ChannelConfig,
     pub(super) reactor: Arc<Shared>,
     /// Low bits of a call id that name its place in the table; the others count calls.
@@ -181,21 +181,16 @@ impl Core {
         must_flush: bool,
     ) -> Option<(u64, Arc<Outbox>)> {
         let timeout = nanos_in(timeout.unwrap_or(self.config.default_timeout));
-        let mut inherited = inherit::current();
-        let mut completion = completion;
-        if !self.config.middleware.is_empty() {
-            if inherited.request_id == 0 {
-                inherited.request_id = fresh_request_id();
+        let inherited = self.inherited();
+        let (now, body_bytes) = (self.reactor.world.turn_nanos(), body.body_len());
+        let caller = match self.ask_middleware(method, inherited.request_id, body_bytes, now) {
+            Ok(observed) => Caller { observed, completion },
+            Err(error) => {
+                completion.run(&self.reactor, Err(error));
+                return None;
             }
-            match self.ask_middleware(method, inherited.request_id, body.body_len(), completion) {
-                Ok(observed) => completion = observed,
-                Err((completion, error)) => {
-                    completion.run(&self.reactor, Err(error));
-                    return None;
-                }
-            }
-        }
-        match self.enter(method, timeout, inherited, body, completion) {
+        };
+        match self.enter(method, (timeout, now), inherited, (body, body_bytes), caller) {
             Ok(started) => {
                 self.reactor.arm(started.look_at);
                 if started.must_connect {
@@ -204,7 +199,7 @@ impl Core {
                 if started.must_connect && self.reactor.post(Command::Connect(self.clone())).is_err() {
                     let mut answered = Vec::new();
                     self.on_stopped(&mut answered);
-                    answered.into_iter().for_each(|call| call.run(&self.reactor));
+                    answered.into_iter().for_each(|call| call.run(self));
                 } else if must_flush {
                     started.outbox.flush();
                 } else {
@@ -212,41 +207,45 @@ impl Core {
                 }
                 Some((started.call_id, started.outbox))
             }
-            Err((completion, error)) => {
-                completion.run(&self.reactor, Err(error));
+            Err(refused) => {
+                let (caller, error) = *refused;
+                caller.answer(self, Err(error));
                 None
             }
         }
+    }
+
+    /// What a call begun here and now gets from the one that it is made for. Where middleware is told of it, it has a number.
+    pub(super) fn inherited(&self) -> Inherited {
+        let mut inherited = inherit::current();
+        if inherited.request_id == 0 && !self.config.middleware.is_empty() {
+            inherited.request_id = fresh_request_id();
+        }
+        inherited
     }
 
     /// Enters a call into the table and appends it to the outbox.
     fn enter(
         &self,
         method: &Method,
-        timeout: Nanos,
+        (timeout, now): (Nanos, Nanos),
         inherited: Inherited,
-        body: &dyn Body,
-        completion: Completion,
-    ) -> Result<Started, (Completion, RpcError)> {
-        let body_bytes = body.body_len();
-        if let Err(error) = self.check_sizes(body_bytes) {
-            return Err((completion, error));
-        }
-        let now = self.reactor.world.turn_nanos();
-        let timeout = timeout.min(inherited.due.saturating_sub(now));
-        if timeout == 0 {
-            let error = RpcError::DeadlineExceeded { timeout: Duration::ZERO, may_have_run: false };
-            return Err((completion, error));
-        }
+        (body, body_bytes): (&dyn Body, usize),
+        caller: Caller,
+    ) -> Result<Started, Box<(Caller, RpcError)>> {
+        let timeout = match self.check_sizes(body_bytes).and_then(|()| inherited.limit(timeout, now)) {
+            Ok(timeout) => timeout,
+            Err(error) => return Err(Box::new((caller, error))),
+        };
         let mut state = lock(&self.state);
         // NB: first. Whoever is given a connection that must be made must see to it that it is.
         if state.pending.len() >= self.config.calls_in_flight_max {
             let max = self.config.calls_in_flight_max as u64;
-            return Err((completion, RpcError::Busy { limit: "calls_in_flight_max", max }));
+            return Err(Box::new((caller, RpcError::Busy { limit: "calls_in_flight_max", max })));
         }
         let (outbox, must_connect) = match self.outbox_for_call(&mut state, now) {
             Ok(found) => found,
-            Err(error) => return Err((completion, error)),
+            Err(error) => return Err(Box::new((caller, error))),
         };
         let call_id = self.unused_call_id(&mut state);
         let names = method.names();
@@ -255,7 +254,7 @@ impl Core {
             let timeout_ms = timeout.div_ceil(MILLISECOND).min(u64::from(u32::MAX));
             let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
             let (request_id, kind) = (inherited.request_id, 0);
-            let credit_bytes = completion.stream().map_or(0, |stream| stream.window);
+            let credit_bytes = caller.completion.stream().map_or(0, |stream| stream.window);
             let fields = CallFields { call_id, timeout_ms, auth_token, request_id, credit_bytes, kind };
             let put = |buffer: &mut Vec<u8>| put_call_with(buffer, names, &fields, body, body_bytes);
             if body_bytes < LARGE_FRAME_BYTES_MIN {
@@ -273,7 +272,7 @@ impl Core {
         };
         let end_offset = match appended {
             Ok(end_offset) => end_offset,
-            Err(error) => return Err((completion, self.not_appended(error))),
+            Err(error) => return Err(Box::new((caller, self.not_appended(error)))),
         };
         if self.config.legacy && end_offset != u64::MAX {
             state.legacy.outstanding = Some(call_id);
@@ -283,7 +282,7 @@ impl Core {
             state.heard_at = state.heard_at.max(now);
         }
         let epoch = outbox.epoch;
-        state.pending.insert(Pending { call_id, due, timeout, end_offset, epoch, completion });
+        state.pending.insert(Pending { call_id, due, timeout, end_offset, epoch, caller });
         let look_at = due.min(now.saturating_add(self.keep_alive));
         Ok(Started { call_id, look_at, outbox, must_connect })
     }
@@ -365,7 +364,7 @@ impl Core {
                 outbox.finish();
             }
         }
-        pending.completion.run(&self.reactor, Err(RpcError::Cancelled { may_have_run }));
+        pending.caller.answer(self, Err(RpcError::Cancelled { may_have_run }));
     }
 
     /// On a channel to an origin server: a call is given up. Returns whether it was the outstanding one, whose reply,
@@ -397,7 +396,7 @@ impl Core {
         // A reactor that has stopped has closed the connection.
         let _ = self.reactor.post(Command::CloseChannel(self.clone()));
         self.note_change();
-        answered.into_iter().for_each(|call| call.run(&self.reactor));
+        answered.into_iter().for_each(|call| call.run(self));
     }
 
     /// The channel ends, and its calls with it.
@@ -428,7 +427,7 @@ impl Core {
         let call_ids: Vec<u64> = state.pending.iter().filter_map(is_of_it).collect();
         for pending in call_ids.into_iter().filter_map(|call_id| self.take(state, call_id)) {
             let outcome = Err(error(&pending));
-            answered.push(Answered { completion: pending.completion, outcome });
+            answered.push(Answered { caller: pending.caller, outcome });
         }
     }
 
@@ -442,7 +441,7 @@ impl Core {
         state.legacy = LegacyLine::default();
         for pending in state.pending.drain() {
             let outcome = Err(error(&pending));
-            answered.push(Answered { completion: pending.completion, outcome });
+            answered.push(Answered { caller: pending.caller, outcome });
         }
     }
 }

@@ -129,7 +129,7 @@ impl Core {
             let timeout = Duration::from_nanos(pending.timeout);
             let left = state.outbox_of(pending.epoch).map_or(0, |outbox| outbox.may_have_left());
             let error = RpcError::DeadlineExceeded { timeout, may_have_run: pending.end_offset <= left };
-            answered.push(Answered { completion: pending.completion, outcome: Err(error) });
+            answered.push(Answered { caller: pending.caller, outcome: Err(error) });
         }
         Core::end_retired(&mut state);
         let Some(outbox) = outbox else { return next };

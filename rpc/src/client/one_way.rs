@@ -1,20 +1,17 @@
 //! Calls that nobody answers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::channel::{Method, RpcChannel};
 use super::core::{Core, MILLISECOND};
-use super::pending_call::Completion;
 use crate::error::RpcError;
-use crate::inherit;
-use crate::middleware::fresh_request_id;
+use crate::inherit::Inherited;
 use crate::protocol::encoder::{Body, CallFields, put_call_with};
 use crate::protocol::status::Status;
-use crate::reactor::clock::nanos_in;
+use crate::reactor::clock::{Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::LARGE_FRAME_BYTES_MIN;
@@ -39,41 +36,35 @@ impl Core {
             let text = "an origin server answers every call".to_owned();
             return Err(RpcError::Refused { status: Status::BadRequest, text });
         }
-        let mut request_id = inherit::current().request_id;
-        if self.config.middleware.is_empty() {
-            return self.append_one_way(method, request_id, body);
+        let (inherited, now) = (self.inherited(), self.reactor.world.turn_nanos());
+        let observed = self.ask_middleware(method, inherited.request_id, body.body_len(), now)?;
+        let result = self.append_one_way(method, (inherited, now), body);
+        if let Some(observed) = observed {
+            let outcome = result.clone().map(|()| Bytes::new());
+            self.reactor.shielded("a middleware", || self.tell_middleware(&observed, &outcome));
         }
-        if request_id == 0 {
-            request_id = fresh_request_id();
-        }
-        let nobody = Completion::Callback(Box::new(|_| {}));
-        let (completion, result) = match self.ask_middleware(method, request_id, body.body_len(), nobody) {
-            Ok(observed) => (observed, self.append_one_way(method, request_id, body)),
-            Err((completion, refused)) => (completion, Err(refused)),
-        };
-        completion.run(&self.reactor, result.clone().map(|()| Bytes::new()));
         result
     }
 
     fn append_one_way(
         self: &Arc<Core>,
         method: &Method,
-        request_id: u64,
+        (inherited, now): (Inherited, Nanos),
         body: &dyn Body,
     ) -> Result<(), RpcError> {
         let body_bytes = body.body_len();
         self.check_sizes(body_bytes)?;
-        let now = self.reactor.world.turn_nanos();
-        let left = inherit::current().due.saturating_sub(now);
-        let timeout = nanos_in(self.config.default_timeout).min(left);
-        if timeout == 0 {
-            return Err(RpcError::DeadlineExceeded { timeout: Duration::ZERO, may_have_run: false });
-        }
+        let timeout = inherited.limit(nanos_in(self.config.default_timeout), now)?;
         let (outbox, must_connect) = self.outbox_for_call(&mut lock(&self.state), now)?;
         let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
         let timeout_ms = timeout.div_ceil(MILLISECOND).min(u64::from(u32::MAX));
-        let fields =
-            CallFields { timeout_ms, auth_token, request_id, kind: ONE_WAY, ..CallFields::default() };
+        let fields = CallFields {
+            timeout_ms,
+            auth_token,
+            request_id: inherited.request_id,
+            kind: ONE_WAY,
+            ..CallFields::default()
+        };
         let put = |buffer: &mut Vec<u8>| put_call_with(buffer, method.names(), &fields, body, body_bytes);
         let appended = if body_bytes < LARGE_FRAME_BYTES_MIN {
             outbox.append(put)

@@ -7,9 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 
+use super::around::Observed;
 use super::core::Core;
 use crate::error::RpcError;
-use crate::middleware::Observed;
 use crate::reactor::Shared;
 use crate::reactor::clock::Nanos;
 use crate::reactor::lock::lock;
@@ -27,8 +27,6 @@ pub(crate) enum Completion {
     Blocked(Arc<BlockedCaller>),
     /// The ends of a stream.
     Streamed(Box<Streamed>),
-    /// Any of them, once the channel's middleware has been told.
-    Observed(Box<ObservedCall>),
 }
 
 /// A call that is a stream.
@@ -40,11 +38,21 @@ pub(crate) struct Streamed {
     pub(crate) then: Option<Completion>,
 }
 
-/// A call that a channel's middleware is told of.
-pub(crate) struct ObservedCall {
-    pub(crate) core: Arc<Core>,
-    pub(crate) observed: Observed,
+/// Who gets a call's answer.
+pub(crate) struct Caller {
+    /// For the channel's middleware, which is told first; `None` without any.
+    pub(crate) observed: Option<Observed>,
     pub(crate) completion: Completion,
+}
+
+impl Caller {
+    /// Gives the answer.
+    pub(crate) fn answer(self, core: &Core, outcome: Outcome) {
+        if let Some(observed) = &self.observed {
+            core.reactor().shielded("a middleware", || core.tell_middleware(observed, &outcome));
+        }
+        self.completion.run(core.reactor(), outcome);
+    }
 }
 
 impl Completion {
@@ -59,10 +67,6 @@ impl Completion {
                     then.run(reactor, outcome);
                 }
             }
-            Completion::Observed(call) => {
-                reactor.shielded("a middleware", || call.core.tell_middleware(&call.observed, &outcome));
-                call.completion.run(reactor, outcome);
-            }
         }
     }
 }
@@ -72,7 +76,6 @@ impl Completion {
     pub(crate) fn stream(&self) -> Option<&Streamed> {
         match self {
             Completion::Streamed(stream) => Some(stream),
-            Completion::Observed(call) => call.completion.stream(),
             Completion::Callback(_) | Completion::Blocked(_) => None,
         }
     }
@@ -89,18 +92,18 @@ pub(crate) struct Pending {
     pub(crate) end_offset: u64,
     /// The connection it went to.
     pub(crate) epoch: u64,
-    pub(crate) completion: Completion,
+    pub(crate) caller: Caller,
 }
 
 /// A call taken out of its table, with its answer.
 pub(crate) struct Answered {
-    pub(crate) completion: Completion,
+    pub(crate) caller: Caller,
     pub(crate) outcome: Outcome,
 }
 
 impl Answered {
-    pub(crate) fn run(self, reactor: &Shared) {
-        self.completion.run(reactor, self.outcome);
+    pub(crate) fn run(self, core: &Core) {
+        self.caller.answer(core, self.outcome);
     }
 }
 

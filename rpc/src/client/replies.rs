@@ -90,7 +90,7 @@ impl ClientSide {
         };
         for call in turn.answered.drain(..) {
             turn.has_dispatched = true;
-            call.run(self.core.reactor());
+            call.run(&self.core);
         }
         refused
     }
@@ -128,13 +128,13 @@ impl Core {
         for reply in replies.drain(..) {
             if reply.head.more || reply.head.credit_bytes > 0 {
                 let pending = self.find(&mut state, reply.head.call_id);
-                let stream = pending.and_then(|pending| pending.completion.stream());
+                let stream = pending.and_then(|pending| pending.caller.completion.stream());
                 news.extend(stream.map(|stream| StreamNews::new(stream.state.clone(), reply)));
                 continue;
             }
             if let Some(pending) = self.take(&mut state, reply.head.call_id) {
                 let outcome = self.outcome_of(reply, &pending);
-                answered.push(Answered { completion: pending.completion, outcome });
+                answered.push(Answered { caller: pending.caller, outcome });
             }
         }
         if !state.retired.is_empty() {
@@ -168,7 +168,7 @@ impl Core {
             state.failures = 0;
             let Some(call_id) = state.legacy.outstanding.take() else { return };
             if let Some(pending) = self.take(&mut state, call_id) {
-                answered.push(Answered { completion: pending.completion, outcome: Ok(reply) });
+                answered.push(Answered { caller: pending.caller, outcome: Ok(reply) });
             }
             if let Some((call_id, frame)) = state.legacy.waiting.pop_front()
                 && let Ok(end_offset) = outbox.append(|buffer| buffer.extend_from_slice(&frame))

@@ -169,7 +169,7 @@ impl Core {
                 let _ = outbox.append(|buffer| put_cancel(buffer, call_id));
                 outbox.finish();
             }
-            answered.push(Answered { completion: pending.completion, outcome: Err(fault) });
+            answered.push(Answered { caller: pending.caller, outcome: Err(fault) });
         }
     }
 }

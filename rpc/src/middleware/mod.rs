@@ -12,14 +12,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use auth::{AUTH_TOKEN_BYTES_MAX, AuthToken, TokenAuth};
 pub use call_log::CallLog;
 pub use metrics::{CallMetrics, MetricsSnapshot};
 
 use crate::protocol::status::Status;
-use crate::reactor::world::World;
 
 /// Looks at every call, and may refuse it.
 pub trait Middleware: Send + Sync + 'static {
@@ -90,7 +89,8 @@ pub struct Ended {
     /// What the caller was told. A client's failure without an answer of the server is [`Status::DeadlineExceeded`],
     /// [`Status::Cancelled`] or else [`Status::Internal`].
     pub status: Status,
-    /// From `before` to the end.
+    /// From `before` to the end. A server's call begins with the poll turn that brought it; what a client begins or is
+    /// answered on a reactor's thread has the time at which that turn began.
     pub took: Duration,
     /// Server: whether the caller still waited. If not, it had been told that the call was late or cancelled.
     pub was_awaited: bool,
@@ -118,54 +118,27 @@ impl MiddlewareStack {
         self.layers.iter().try_for_each(|layer| layer.connected(peer, token))
     }
 
-    /// Asks all layers, up to the first that refuses. Returns how many let the call pass, and the refusal.
-    pub(crate) fn before(&self, call: &CallInfo<'_>) -> (usize, Option<Refused>) {
+    /// Asks all layers, up to the first that refuses: then those before it are told of this end.
+    pub(crate) fn before(&self, call: &CallInfo<'_>) -> Result<(), Refused> {
         for (passed, layer) in self.layers.iter().enumerate() {
             if let Err(refused) = layer.before(call) {
-                return (passed, Some(refused));
+                let ended = Ended { status: refused.status, took: Duration::ZERO, was_awaited: true };
+                self.layers[..passed].iter().rev().for_each(|layer| layer.after(call, &ended));
+                return Err(refused);
             }
         }
-        (self.layers.len(), None)
+        Ok(())
     }
 
-    /// Tells the layers that let the call pass.
-    pub(crate) fn after(&self, passed: usize, call: &CallInfo<'_>, ended: &Ended) {
-        self.layers[..passed].iter().rev().for_each(|layer| layer.after(call, ended));
+    /// Tells the layers of the end of a call that all of them let pass.
+    pub(crate) fn after(&self, call: &CallInfo<'_>, ended: &Ended) {
+        self.layers.iter().rev().for_each(|layer| layer.after(call, ended));
     }
 }
 
 impl fmt::Debug for MiddlewareStack {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} layers", self.layers.len())
-    }
-}
-
-/// What is kept of a call until it ends, where middleware is installed.
-pub(crate) struct Observed {
-    pub(crate) service: String,
-    pub(crate) method: String,
-    pub(crate) request_id: u64,
-    pub(crate) args_bytes: usize,
-    pub(crate) begun: Instant,
-    /// Layers that let the call pass.
-    pub(crate) passed: usize,
-}
-
-impl Observed {
-    /// How long the call has taken so far.
-    pub(crate) fn took(&self, world: &World) -> Duration {
-        world.now().saturating_duration_since(self.begun)
-    }
-
-    pub(crate) fn info<'a>(&'a self, side: CallSide, peer: &'a dyn fmt::Display) -> CallInfo<'a> {
-        CallInfo {
-            side,
-            service: &self.service,
-            method: &self.method,
-            peer,
-            request_id: self.request_id,
-            args_bytes: self.args_bytes,
-        }
     }
 }
 

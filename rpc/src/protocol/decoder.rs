@@ -5,7 +5,9 @@
 //! four little-endian bytes, and whether the peer is one of ours or a program of the origin.
 
 use super::frames::{BodyLimits, Frame, FrameDecoder, Head};
-use super::head_bytes::{HeadBytes, Span};
+use std::sync::Arc;
+
+use super::call_names::{CallNames, KnownNames};
 use super::header::{Kind, Malformed, parse_request_header};
 
 /// Largest header accepted, in bytes.
@@ -73,11 +75,8 @@ enum LengthForm {
 /// What the header of a request says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
-    /// The header with its length, names included.
-    bytes: HeadBytes,
-    service: Span,
-    method: Span,
-    auth_token: Span,
+    names: Arc<CallNames>,
+    auth_token: Box<[u8]>,
     /// The caller's number of this call; 0 on a legacy connection.
     pub call_id: u64,
     /// What is left of the caller's deadline in milliseconds; 0 when it was not said.
@@ -99,25 +98,30 @@ pub type RequestDecoder = FrameDecoder<RequestHead>;
 impl RequestHead {
     /// Name of the service called.
     pub fn service(&self) -> &[u8] {
-        self.service.of(self.bytes.bytes())
+        self.names.service.bytes()
     }
 
     /// Name of the method called.
     pub fn method(&self) -> &[u8] {
-        self.method.of(self.bytes.bytes())
+        self.names.method.bytes()
     }
 
     /// Who the connection's peer claims to be; empty when it does not say.
     pub fn auth_token(&self) -> &[u8] {
-        self.auth_token.of(self.bytes.bytes())
+        &self.auth_token
+    }
+
+    pub(crate) fn names(&self) -> &Arc<CallNames> {
+        &self.names
     }
 }
 
-/// What the first frame of a connection has settled.
+/// What a connection remembers: what its first frame has settled, and who was called.
 #[derive(Debug, Default)]
 pub struct Settled {
     form: Option<LengthForm>,
     mode: Option<Mode>,
+    names: KnownNames,
 }
 
 impl RequestDecoder {
@@ -162,18 +166,9 @@ impl Head for RequestHead {
         if mode == Mode::Own && header.call_id == 0 && matches!(header.kind, Kind::Call | Kind::Ping) {
             return Err(Refusal::NoCallId);
         }
-        let within = |part: &[u8]| {
-            if part.is_empty() {
-                return Span::default();
-            }
-            let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
-            Span { start: start as u16, end: (start + part.len()) as u16 }
-        };
         let head = RequestHead {
-            bytes: HeadBytes::copy_of(bytes),
-            service: within(header.service),
-            method: within(header.method),
-            auth_token: within(header.auth_token),
+            names: settled.names.of(header.service, header.method),
+            auth_token: header.auth_token.into(),
             request_id: header.request_id,
             credit_bytes: header.credit_bytes,
             call_id: header.call_id,

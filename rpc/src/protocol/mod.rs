@@ -4,10 +4,10 @@
 //! stream into the same frames or the same refusal, `decoder` and `reply_decoder` tell it what the frames of their direction look like, `encoder` appends frames to a buffer, `status`
 //! names what a reply can say.
 
+pub(crate) mod call_names;
 pub mod decoder;
 pub mod encoder;
 pub mod frames;
-mod head_bytes;
 pub mod header;
 mod large_body;
 pub mod reply_decoder;

@@ -295,7 +295,7 @@ impl PollLoop {
             }
             Side::Client(side) => {
                 side.core.on_closed(&outbox, written, cause, &mut self.turn.answered);
-                self.run_answered();
+                self.run_answered(&side.core);
             }
             Side::Opening(opening) => self.open(opening, Some(cause.to_owned())),
         }

@@ -9,6 +9,7 @@ use super::cork::Scope;
 use super::listener::Listener;
 use super::mailbox::Command;
 use super::poll_loop::{Entry, FLUSH_CHECK, PollLoop};
+use crate::client::core::Core;
 use crate::server::provider::ProviderCore;
 
 /// Whether a connection's peer has been told to leave: it may still have sent calls.
@@ -112,8 +113,7 @@ impl PollLoop {
         let left = self.shared.mailbox.close();
         for channel in std::mem::take(&mut self.channels) {
             if let Some(core) = channel.upgrade() {
-                core.on_stopped(&mut self.turn.answered);
-                core.tell_state();
+                self.stop_channel(&core);
             }
         }
         for slot in std::mem::take(&mut self.slots) {
@@ -127,8 +127,7 @@ impl PollLoop {
         for command in left {
             match command {
                 Command::Connect(core) | Command::Resolved(core, _) | Command::CloseChannel(core) => {
-                    core.on_stopped(&mut self.turn.answered);
-                    core.tell_state();
+                    self.stop_channel(&core);
                 }
                 Command::TellState(core) => core.tell_state(),
                 Command::Provider(provider) => self.providers.push(provider),
@@ -140,9 +139,14 @@ impl PollLoop {
                 provider.mark_stopped();
             }
         }
-        self.run_answered();
         self.shared.deadlines.close();
         drop(scope);
         log::debug!("the reactor ended after {} turns", self.turn.number);
+    }
+
+    fn stop_channel(&mut self, core: &Core) {
+        core.on_stopped(&mut self.turn.answered);
+        core.tell_state();
+        self.run_answered(core);
     }
 }

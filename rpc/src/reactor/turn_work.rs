@@ -117,7 +117,7 @@ impl PollLoop {
 
     fn connect_failed(&mut self, core: &Arc<Core>, error: RpcError) {
         core.on_connect_failed(error, &mut self.turn.answered);
-        self.run_answered();
+        self.run_answered(core);
     }
 
     /// Ends what a closed channel has open.
@@ -161,6 +161,7 @@ impl PollLoop {
         for position in 0..self.channels.len() {
             if let Some(core) = self.channels[position].upgrade() {
                 next = next.min(core.expire(now, &mut self.turn.answered));
+                self.run_answered(&core);
             }
         }
         self.channels.retain(|channel| channel.strong_count() > 0);
@@ -194,19 +195,18 @@ impl PollLoop {
         self.accept_again();
         next = next.min(self.next_listener_visit(now));
         self.shared.arm(next);
-        self.run_answered();
         for action in std::mem::take(&mut self.actions) {
             self.turn.has_dispatched = true;
             self.shared.shielded("a timer", action);
         }
     }
 
-    /// Runs the completions of calls that were answered outside of a visit.
-    pub(super) fn run_answered(&mut self) {
+    /// Runs the completions of a channel's calls that were answered outside of a visit.
+    pub(super) fn run_answered(&mut self, core: &Core) {
         let mut answered = std::mem::take(&mut self.turn.answered);
         for call in answered.drain(..) {
             self.turn.has_dispatched = true;
-            call.run(&self.shared);
+            call.run(core);
         }
         self.turn.answered = answered;
     }

@@ -6,11 +6,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::entrance::{admit, answer_itself, ask_middleware, find, not_kept, shielded};
+use super::entrance::{admit, answer_itself, args_bytes, ask_middleware, find, not_kept, shielded};
 use super::in_flight::InFlight;
 use super::provider::{ProviderCore, ServiceTable, Standing};
 use super::responder::{ReplyForm, Responder};
@@ -353,10 +352,7 @@ impl ServerSide {
         }
         self.begun += 1;
         let beyond = self.provider.call_begun();
-        let timeout = match head.timeout_ms {
-            0 => self.provider.default_timeout(),
-            timeout_ms => Duration::from_millis(timeout_ms),
-        };
+        let timeout = self.provider.timeout_of(head.timeout_ms);
         let context = CallContext {
             connection_id: self.connection_id,
             peer: self.peer,
@@ -366,6 +362,7 @@ impl ServerSide {
             request_id: head.request_id,
             form,
             is_answered: false,
+            args_bytes: args_bytes(frame),
             outbox: outbox.clone(),
             ticket: None,
         };
@@ -424,7 +421,7 @@ impl ServerSide {
         }
         if !self.provider.config.middleware.is_empty()
             && let Some(Refused { status, text }) =
-                shielded(&self.provider, || ask_middleware(&self.provider, entry, frame, &mut responder))
+                shielded(&self.provider, || ask_middleware(&self.provider, frame, &mut responder))
         {
             return responder.fail(status, &text);
         }

@@ -10,7 +10,7 @@ use super::responder::Responder;
 use super::watch::Watch;
 use crate::config::ProviderConfig;
 use crate::error::RpcError;
-use crate::middleware::{CallSide, Observed, Refused};
+use crate::middleware::Refused;
 use crate::protocol::decoder::RequestFrame;
 use crate::protocol::encoder::put_failure;
 use crate::protocol::status::Status;
@@ -28,34 +28,36 @@ pub(super) fn not_kept(bytes: u64, config: &ProviderConfig) -> (Status, String) 
     (Status::Overloaded, format!("no room for arguments of {bytes} bytes: unfinished_bytes_max is {max}"))
 }
 
+/// Bytes of a call's arguments, in as many bits as its header has for them.
+pub(super) fn args_bytes(frame: &RequestFrame) -> u32 {
+    let bytes = frame.body.as_ref().map_or(0, Bytes::len);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// Asks a middleware. One that panics refuses.
 pub(super) fn shielded(provider: &ProviderCore, ask: impl FnOnce() -> Option<Refused>) -> Option<Refused> {
-    let text = "a middleware of the server panicked".to_owned();
-    let mut refused = Some(Refused { status: Status::Internal, text });
-    provider.reactor.shielded("a middleware", || refused = ask());
-    refused
+    let mut answer = None;
+    provider.reactor.shielded("a middleware", || answer = Some(ask()));
+    answer.unwrap_or_else(|| {
+        let text = "a middleware of the server panicked".to_owned();
+        Some(Refused { status: Status::Internal, text })
+    })
 }
 
 /// Asks the provider's middleware; its end will be told to those who let the call pass.
 pub(super) fn ask_middleware(
     provider: &ProviderCore,
-    entry: &ServiceEntry,
     frame: &RequestFrame,
     responder: &mut Responder,
 ) -> Option<Refused> {
-    let mut observed = Box::new(Observed {
-        service: entry.service.name().to_owned(),
-        method: std::str::from_utf8(frame.head.method()).unwrap_or("?").to_owned(),
-        request_id: frame.head.request_id,
-        args_bytes: frame.body.as_ref().map_or(0, Bytes::len),
-        begun: provider.reactor.world.now(),
-        passed: 0,
-    });
-    let info = observed.info(CallSide::Server, &responder.context().peer);
-    let (passed, refused) = provider.config.middleware.before(&info);
-    observed.passed = passed;
-    responder.observe(observed);
-    refused
+    let names = frame.head.names();
+    match provider.config.middleware.before(&responder.context().info(names)) {
+        Ok(()) => {
+            responder.observe(names.clone());
+            None
+        }
+        Err(refused) => Some(refused),
+    }
 }
 
 /// Gives the call a place among those in flight; not if the connection has too many.

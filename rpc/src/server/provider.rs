@@ -270,8 +270,8 @@ impl ProviderCore {
         self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The time-out of a call that named none.
-    pub(crate) fn default_timeout(&self) -> Duration {
-        self.config.default_timeout
+    /// The time-out of a call that names this one, in milliseconds; 0: none.
+    pub(crate) fn timeout_of(&self, timeout_ms: u64) -> Duration {
+        if timeout_ms == 0 { self.config.default_timeout } else { Duration::from_millis(timeout_ms) }
     }
 }

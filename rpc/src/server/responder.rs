@@ -8,7 +8,8 @@ use prost::Message;
 
 use super::in_flight::Ticket;
 use super::service::CallContext;
-use crate::middleware::{CallSide, Ended, Observed};
+use crate::middleware::Ended;
+use crate::protocol::call_names::CallNames;
 use crate::protocol::encoder::{Body, put_failure, put_reply};
 use crate::protocol::status::Status;
 use crate::reactor::mailbox::Command;
@@ -35,8 +36,8 @@ pub(crate) enum ReplyForm {
 pub struct Responder {
     call_id: u64,
     context: CallContext,
-    /// For the provider's middleware; `None` without any.
-    observed: Option<Box<Observed>>,
+    /// Whose end the provider's middleware is to be told; `None` without any.
+    observed: Option<Arc<CallNames>>,
 }
 
 impl Responder {
@@ -60,8 +61,8 @@ impl Responder {
     }
 
     /// Has the provider's middleware told of the call's end.
-    pub(crate) fn observe(&mut self, observed: Box<Observed>) {
-        self.observed = Some(observed);
+    pub(crate) fn observe(&mut self, names: Arc<CallNames>) {
+        self.observed = Some(names);
     }
 
     pub(crate) fn context_mut(&mut self) -> &mut CallContext {
@@ -98,11 +99,11 @@ impl Responder {
         provider.call_answered();
         let is_first = ticket.is_none_or(|ticket| stages.end(ticket));
         streams.close(self.call_id, || Ok(()));
-        if let Some(observed) = self.observed.take() {
+        if let Some(names) = self.observed.take() {
             let status = answer.as_ref().map_or_else(|failure| failure.0, |_| Status::Ok);
-            let ended = Ended { status, took: observed.took(&outbox.reactor.world), was_awaited: is_first };
-            let info = observed.info(CallSide::Server, &self.context.peer);
-            provider.config.middleware.after(observed.passed, &info, &ended);
+            let took = self.context.passed();
+            let info = self.context.info(&names);
+            provider.config.middleware.after(&info, &Ended { status, took, was_awaited: is_first });
         }
         let to = (outbox, *ticket);
         let appended = match form {

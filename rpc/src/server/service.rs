@@ -11,6 +11,8 @@ use prost::Message;
 use super::in_flight::Ticket;
 use super::responder::{Reply, ReplyForm, Responder};
 use crate::inherit::{self, Inherited};
+use crate::middleware::{CallInfo, CallSide};
+use crate::protocol::call_names::CallNames;
 use crate::protocol::status::Status;
 use crate::reactor::clock::{NEVER, nanos_in, nanos_of};
 use crate::reactor::outbox::{Outbox, ServerOwner};
@@ -70,6 +72,8 @@ pub struct CallContext {
     pub(crate) form: ReplyForm,
     /// The responder has been used; a clone of its context does not know.
     pub(crate) is_answered: bool,
+    /// Bytes of the arguments, for middleware.
+    pub(crate) args_bytes: u32,
     pub(crate) outbox: Arc<Outbox>,
     /// Its place among the calls in flight; a refused call has none.
     pub(crate) ticket: Option<Ticket>,
@@ -80,7 +84,12 @@ impl CallContext {
     /// handler says is dropped. A program of the origin waits for ever: its calls are told the server's default, which
     /// nobody enforces.
     pub fn remaining(&self) -> Duration {
-        self.timeout.saturating_sub(self.outbox.reactor.world.now().saturating_duration_since(self.arrived))
+        self.timeout.saturating_sub(self.passed())
+    }
+
+    /// The time since the call arrived.
+    pub(crate) fn passed(&self) -> Duration {
+        self.outbox.reactor.world.now().saturating_duration_since(self.arrived)
     }
 
     /// Whether an answer would be in vain: the caller has cancelled the call or its time is over, its connection has
@@ -89,6 +98,18 @@ impl CallContext {
         let Some(ServerOwner { stages, .. }) = &self.outbox.server else { return true };
         let is_pending = self.ticket.is_some_and(|ticket| stages.is_pending(ticket));
         !is_pending || !self.legacy && self.remaining().is_zero() || self.outbox.is_closed()
+    }
+
+    /// What the provider's middleware is told of the call.
+    pub(crate) fn info<'a>(&'a self, names: &'a CallNames) -> CallInfo<'a> {
+        CallInfo {
+            side: CallSide::Server,
+            service: names.service.text(),
+            method: names.method.text(),
+            peer: &self.peer,
+            request_id: self.request_id,
+            args_bytes: self.args_bytes as usize,
+        }
     }
 
     /// Runs `f` with this call's deadline: a channel gives the calls begun inside no more time than this call has left.
