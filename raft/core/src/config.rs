@@ -40,7 +40,7 @@ pub struct Config {
     pub log_bytes_max: u64,
     /// Entries kept below a snapshot, so that a follower a little behind needs none. Default 10,000.
     pub trailing_entries: u64,
-    /// Bytes the kept entries below a snapshot may have together. Default 16 MiB.
+    /// Bytes the kept entries below a snapshot may have together; at most half of `log_bytes_max`. Default 16 MiB.
     pub trailing_bytes_max: u64,
     /// Ticks a peer waits for the report of a snapshot; then, if it answers, the snapshot is asked for once more, since
     /// the report was lost or the transfer is slow and can go on where it stands. Default 6,000.
@@ -101,6 +101,10 @@ impl Config {
         ];
         match sizes.iter().find(|(_, value)| *value == 0) {
             Some((setting, _)) => Err(ConfigError::Zero { setting }),
+            None if self.trailing_bytes_max > self.log_bytes_max / 2 => Err(ConfigError::TrailingBytes {
+                trailing_bytes_max: self.trailing_bytes_max,
+                log_bytes_max: self.log_bytes_max,
+            }),
             None => Ok(()),
         }
     }
@@ -122,5 +126,14 @@ mod tests {
         assert!(matches!(backwards.validate(), Err(ConfigError::ElectionTicks { .. })));
         let closed = Config { inflight_messages_max: 0, ..good };
         assert_eq!(closed.validate(), Err(ConfigError::Zero { setting: "inflight_messages_max" }));
+    }
+
+    #[test]
+    fn a_log_that_what_is_kept_behind_a_snapshot_could_fill_is_refused() {
+        let good = Config::new(NodeId(1), [NodeId(1)]);
+        let half = Config { log_bytes_max: 2 * good.trailing_bytes_max, ..good };
+        assert_eq!(half.validate(), Ok(()));
+        let full = Config { log_bytes_max: half.log_bytes_max - 1, ..half };
+        assert!(matches!(full.validate(), Err(ConfigError::TrailingBytes { .. })));
     }
 }

@@ -195,4 +195,12 @@ pub enum ConfigError {
         /// The setting's name.
         setting: &'static str,
     },
+    /// What is kept behind a snapshot could fill the log, and then no snapshot would ever make room.
+    #[error("trailing_bytes_max {trailing_bytes_max} must be at most half of log_bytes_max {log_bytes_max}")]
+    TrailingBytes {
+        /// As configured.
+        trailing_bytes_max: u64,
+        /// As configured.
+        log_bytes_max: u64,
+    },
 }
