@@ -218,6 +218,7 @@ impl State {
     }
 
     fn check_capacity(&self, op: &DiskOp) -> Result<(), DiskError> {
+        let Some(capacity) = self.capacity_bytes else { return Ok(()) };
         let (file, end) = match op {
             DiskOp::Create { file, zero_filled_bytes } => (file, *zero_filled_bytes),
             DiskOp::Write { file, offset, bytes, .. } => (file, offset + bytes.len() as u64),
@@ -225,7 +226,7 @@ impl State {
         };
         let own = self.names.get(file).map_or(0, |number| self.contents[number].live.len() as u64);
         let used: u64 = self.names.values().map(|number| self.contents[number].live.len() as u64).sum();
-        if self.capacity_bytes.is_some_and(|capacity| used + end.saturating_sub(own) > capacity) {
+        if used + end.saturating_sub(own) > capacity {
             return Err(DiskError::Full { operation: op.name(), file: file.clone() });
         }
         Ok(())
@@ -369,11 +370,12 @@ impl ContentChange {
 }
 
 fn write_at(to: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    if to.len() < end {
-        to.resize(end, 0);
+    if to.len() < offset {
+        to.resize(offset, 0);
     }
-    to[offset..end].copy_from_slice(bytes);
+    let (inside, behind) = bytes.split_at(bytes.len().min(to.len() - offset));
+    to[offset..offset + inside.len()].copy_from_slice(inside);
+    to.extend_from_slice(behind);
 }
 
 fn apply_names(names: &mut BTreeMap<FileName, u64>, changes: &[(FileName, Option<u64>)]) {
