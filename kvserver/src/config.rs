@@ -36,9 +36,19 @@ pub struct ServerConfig {
     pub append_bytes_max: u64,
     /// Messages with entries on their way to one peer; what comes later shares a message. Default 256.
     pub inflight_messages_max: usize,
+    /// Entries on their way to one peer; what comes later waits. Default 16 MiB.
+    pub inflight_bytes_max: u64,
+    /// Entries that a leader's own disk does not have yet. Beyond it writes are answered `BUSY`. Default 64 MiB.
+    pub unpersisted_bytes_max: u64,
     /// Committed entries handed out and not yet applied. Beyond it nothing more is handed out, and writes are answered
     /// `BUSY`. Default 64 MiB.
     pub unapplied_bytes_max: u64,
+    /// The log in memory. Beyond it writes are answered `BUSY` until a snapshot makes room. Default 512 MiB.
+    pub log_bytes_max: u64,
+    /// Entries that stay in memory behind a snapshot, in bytes; at most half of `log_bytes_max`. Default 16 MiB.
+    pub trailing_bytes_max: u64,
+    /// How long a peer's snapshot may take before it is asked for once more. Default 60,000.
+    pub snapshot_patience_ms: u64,
     /// Batches of committed entries between Raft and the apply-loop. When full the applier waits. Default 64.
     pub apply_queue_batches: usize,
     /// Client and peer connections. Beyond it none is accepted until one closes. Default 10,000.
@@ -72,7 +82,12 @@ impl ServerConfig {
             uncommitted_bytes_max: 64 << 20,
             append_bytes_max: 1 << 20,
             inflight_messages_max: 256,
+            inflight_bytes_max: 16 << 20,
+            unpersisted_bytes_max: 64 << 20,
             unapplied_bytes_max: 64 << 20,
+            log_bytes_max: 512 << 20,
+            trailing_bytes_max: 16 << 20,
+            snapshot_patience_ms: 60_000,
             apply_queue_batches: 64,
             connections_max: 10_000,
             calls_in_flight_max: 65_536,

@@ -38,5 +38,5 @@ pub use parts::{Parts, tick_times};
 pub use read_gate::{PendingRead, ReadGate};
 pub use server::{Server, Stopped};
 pub use shared_state::{SharedState, Writing};
-pub use snapshotter::{DeskFull, LoadError, SnapshotDesk, Snapshotter, Task};
+pub use snapshotter::{ChunkSizes, DeskFull, LoadError, SnapshotDesk, Snapshotter, Task};
 pub use waiters::Waiters;

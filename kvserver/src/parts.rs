@@ -140,7 +140,12 @@ fn core_config(config: &ServerConfig) -> Result<Config, StartError> {
         uncommitted_bytes_max: config.uncommitted_bytes_max as u64,
         append_bytes_max: config.append_bytes_max,
         inflight_messages_max: config.inflight_messages_max,
+        inflight_bytes_max: config.inflight_bytes_max,
+        unpersisted_bytes_max: config.unpersisted_bytes_max,
         unapplied_bytes_max: config.unapplied_bytes_max,
+        log_bytes_max: config.log_bytes_max,
+        trailing_bytes_max: config.trailing_bytes_max,
+        snapshot_ticks_max: ticks(config.snapshot_patience_ms),
         ..Config::new(NodeId(config.node_id), voters)
     };
     core.validate().map_err(|error| StartError::Config(error.to_string()))?;

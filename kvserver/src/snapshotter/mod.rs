@@ -29,6 +29,21 @@ use writing::{Compaction, Writing};
 /// How long the snapshotter waits before it tries again to shorten a log that is not on disk yet.
 const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
 
+/// How much of a snapshot is handled at once, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkSizes {
+    /// Read from the store under one read lock: entries wait no longer than this takes to be copied.
+    pub read: usize,
+    /// Of the file, sent to a follower in one message.
+    pub send: usize,
+}
+
+impl Default for ChunkSizes {
+    fn default() -> ChunkSizes {
+        ChunkSizes { read: 256 << 10, send: 1 << 20 }
+    }
+}
+
 /// The snapshotter's own state.
 pub struct Snapshotter {
     node: Arc<RaftNode>,
@@ -37,6 +52,7 @@ pub struct Snapshotter {
     disk: Box<dyn Disk>,
     files: SnapshotStore,
     chunks: Arc<dyn ChunkSender>,
+    sizes: ChunkSizes,
     writing: Option<Writing>,
     compaction: Option<Compaction>,
     sendings: Sendings,
@@ -75,7 +91,7 @@ impl Snapshotter {
         chunks: Arc<dyn ChunkSender>,
     ) -> Snapshotter {
         desk.note_newest_bytes(files.newest_bytes());
-        let (writing, compaction, sendings) = Default::default();
+        let (sizes, writing, compaction, sendings) = Default::default();
         let (received, restoring) = Default::default();
         Snapshotter {
             node,
@@ -84,12 +100,19 @@ impl Snapshotter {
             disk,
             files,
             chunks,
+            sizes,
             writing,
             compaction,
             sendings,
             received,
             restoring,
         }
+    }
+
+    /// Has it work in chunks of other sizes than the default.
+    #[must_use]
+    pub fn with_chunk_sizes(self, sizes: ChunkSizes) -> Snapshotter {
+        Snapshotter { sizes, ..self }
     }
 
     /// The `snapshotter` thread: turns until the desk is closed.

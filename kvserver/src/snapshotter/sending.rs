@@ -16,9 +16,6 @@ use raft::storage::snapshot_store::PinnedSnapshot;
 use super::desk::Task;
 use super::{Broken, Snapshotter};
 
-/// Bytes of the file in one chunk.
-const CHUNK_BYTES: usize = 1 << 20;
-
 /// Answers without progress before a transfer counts as failed.
 const STALLS_MAX: u32 = 3;
 
@@ -87,7 +84,7 @@ impl Snapshotter {
 
     fn send_chunk(&mut self, to: NodeId) -> Result<(), Broken> {
         let sending = &self.sendings.by_peer[&to];
-        let data = sending.file.read(&mut *self.disk, sending.offset, CHUNK_BYTES)?;
+        let data = sending.file.read(&mut *self.disk, sending.offset, self.sizes.send)?;
         let meta = sending.file.meta();
         let request = InstallSnapshotRequest {
             term: sending.term.0,

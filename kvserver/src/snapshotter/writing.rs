@@ -9,9 +9,6 @@ use raft::storage::snapshot_file::SnapshotWriter;
 use super::{Broken, Snapshotter};
 use crate::state_machine::{Cursor, Frozen};
 
-/// Bytes read from the store under one read lock: entries wait no longer than this takes to be copied.
-const CHUNK_BYTES: usize = 256 << 10;
-
 /// Versions freed under one write lock, of those that only the snapshot needed.
 const VERSIONS_PER_LOCK: usize = 256;
 
@@ -45,7 +42,7 @@ impl Snapshotter {
     /// Writes the next chunk, or makes the file durable after the last.
     pub(super) fn write_on(&mut self) -> Result<(), Broken> {
         let Some(Writing { frozen, cursor, mut file }) = self.writing.take() else { return Ok(()) };
-        let chunk = self.state.read().snapshot_chunk(&frozen, &cursor, CHUNK_BYTES);
+        let chunk = self.state.read().snapshot_chunk(&frozen, &cursor, self.sizes.read);
         let Ok((bytes, next)) = chunk else {
             warn!("a snapshot is given up: the state was replaced by a received one meanwhile");
             self.desk.note_written();
