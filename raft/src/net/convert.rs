@@ -27,6 +27,9 @@ const VOTE_NORMAL: u32 = 3;
 const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// Refuses numbers that no cluster reaches.
+///
+/// # Errors
+/// The number, in a sentence.
 pub fn check_numbers(numbers: &[u64]) -> Result<(), String> {
     match numbers.iter().find(|number| **number > NUMBER_MAX) {
         Some(number) => Err(format!("{number} is no term or index: no cluster gets that far")),
@@ -63,8 +66,11 @@ fn entry_from_wire(entry: &LogEntry) -> Result<Entry, String> {
     Ok(Entry { term: Term(entry.log_term), index: Index(entry.log_index), payload })
 }
 
-/// An append or a heartbeat for the wire. Panics for any other body: the caller routes by it.
-pub(super) fn append_to_wire(border: &Border, message: Message) -> AppendEntriesArgs {
+/// An append or a heartbeat for the wire. The caller routes by the body.
+///
+/// # Panics
+/// For any other body.
+pub fn append_to_wire(border: &Border, message: Message) -> AppendEntriesArgs {
     let mut args = AppendEntriesArgs {
         term: message.term.0,
         leader_id: message.from.0,
@@ -89,7 +95,10 @@ pub(super) fn append_to_wire(border: &Border, message: Message) -> AppendEntries
 }
 
 /// The core's message of an append or heartbeat, checked: entries follow `prev` without a gap, in rising terms.
-pub(super) fn append_from_wire(
+///
+/// # Errors
+/// One sentence that says why the message is refused.
+pub fn append_from_wire(
     border: &Border,
     args: &AppendEntriesArgs,
     token: ReplyToken,
@@ -126,8 +135,11 @@ pub(super) fn append_from_wire(
     }
 }
 
-/// The wire's reply to an append or a heartbeat. Panics for any other body.
-pub(super) fn append_reply_to_wire(border: &Border, message: &Message) -> AppendEntriesReply {
+/// The wire's reply to an append or a heartbeat.
+///
+/// # Panics
+/// For any other body.
+pub fn append_reply_to_wire(border: &Border, message: &Message) -> AppendEntriesReply {
     let mut reply = AppendEntriesReply {
         term: message.term.0,
         app_state: APP_NORMAL,
@@ -156,7 +168,10 @@ pub(super) fn append_reply_to_wire(border: &Border, message: &Message) -> Append
 }
 
 /// The core's message of a reply of `peer` to an append or a heartbeat.
-pub(super) fn append_reply_from_wire(
+///
+/// # Errors
+/// One sentence that says why the message is refused.
+pub fn append_reply_from_wire(
     border: &Border,
     peer: NodeId,
     reply: AppendEntriesReply,
@@ -180,8 +195,11 @@ fn reply_message(border: &Border, peer: NodeId, term: u64, body: Body) -> Messag
     Message { from: peer, to: border.node_id(), term: Term(term), token: ReplyToken(0), body }
 }
 
-/// A vote request for the wire. Panics for any other body.
-pub(super) fn vote_to_wire(border: &Border, message: &Message) -> RequestVoteArgs {
+/// A vote request for the wire.
+///
+/// # Panics
+/// For any other body.
+pub fn vote_to_wire(border: &Border, message: &Message) -> RequestVoteArgs {
     let Body::RequestVote { pre_vote, transfer, last } = &message.body else {
         unreachable!("{:?} is not a vote request", message.body)
     };
@@ -197,11 +215,10 @@ pub(super) fn vote_to_wire(border: &Border, message: &Message) -> RequestVoteArg
 }
 
 /// The core's message of a vote request.
-pub(super) fn vote_from_wire(
-    border: &Border,
-    args: &RequestVoteArgs,
-    token: ReplyToken,
-) -> Result<Message, String> {
+///
+/// # Errors
+/// One sentence that says why the message is refused.
+pub fn vote_from_wire(border: &Border, args: &RequestVoteArgs, token: ReplyToken) -> Result<Message, String> {
     let from = border.admit(args)?;
     check_numbers(&[args.term, args.last_log_index, args.last_log_term])?;
     let last = entry_id(args.last_log_term, args.last_log_index);
@@ -209,8 +226,11 @@ pub(super) fn vote_from_wire(
     Ok(Message { from, to: border.node_id(), term: Term(args.term), token, body })
 }
 
-/// The wire's reply to a vote request. Panics for any other body.
-pub(super) fn vote_reply_to_wire(border: &Border, message: &Message) -> RequestVoteReply {
+/// The wire's reply to a vote request.
+///
+/// # Panics
+/// For any other body.
+pub fn vote_reply_to_wire(border: &Border, message: &Message) -> RequestVoteReply {
     let (pre_vote, granted, removed) = match message.body {
         Body::RequestVoteReply { pre_vote, granted } => (pre_vote, granted, false),
         Body::Removed => (false, false, true),
@@ -227,7 +247,10 @@ pub(super) fn vote_reply_to_wire(border: &Border, message: &Message) -> RequestV
 }
 
 /// The core's message of a reply of `peer` to a vote request.
-pub(super) fn vote_reply_from_wire(
+///
+/// # Errors
+/// One sentence that says why the message is refused.
+pub fn vote_reply_from_wire(
     border: &Border,
     peer: NodeId,
     reply: RequestVoteReply,
@@ -242,12 +265,15 @@ pub(super) fn vote_reply_from_wire(
 }
 
 /// An order to campaign for the wire.
-pub(super) fn timeout_now_to_wire(border: &Border, message: &Message) -> TimeoutNowArgs {
+pub fn timeout_now_to_wire(border: &Border, message: &Message) -> TimeoutNowArgs {
     TimeoutNowArgs { term: message.term.0, envelope: Some(border.envelope(message.to)) }
 }
 
 /// The core's message of an order to campaign. It has no token: it is answered when it has been read.
-pub(super) fn timeout_now_from_wire(border: &Border, args: &TimeoutNowArgs) -> Result<Message, String> {
+///
+/// # Errors
+/// One sentence that says why the message is refused.
+pub fn timeout_now_from_wire(border: &Border, args: &TimeoutNowArgs) -> Result<Message, String> {
     let from = border.admit(args)?;
     check_numbers(&[args.term])?;
     let (to, token) = (border.node_id(), ReplyToken::NONE);

@@ -4,7 +4,7 @@
 mod address_book;
 mod admission;
 mod border;
-mod convert;
+pub mod convert;
 mod peer_watch;
 mod raft_service;
 mod transport;
