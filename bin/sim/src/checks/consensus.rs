@@ -6,17 +6,16 @@ use raft::core::{
     AppendOutcome, Body, Entry, EntryId, Index, Message, Payload, Persist, Restored, RoleKind, SoftState,
     Term,
 };
-use raft::membership_bytes;
 use std::collections::BTreeMap;
 
 use crate::checks::node_log::NodeLog;
 use crate::violation::Violation;
 
-/// An entry as some log holds it: its term, a hash of what it carries, and the term of the entry before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An entry as some log holds it: its term, what it carries, and the term of the entry before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     term: Term,
-    hash: u64,
+    payload: Payload,
     before: Option<Term>,
 }
 
@@ -97,13 +96,15 @@ impl ConsensusChecks {
         if self.seen.len() <= place {
             self.seen.resize(place + 1, Vec::new());
         }
-        let new = Seen { term: entry.term, hash: hash(&entry.payload), before };
+        let new = Seen { term: entry.term, payload: entry.payload.clone(), before };
         match self.seen[place].iter().find(|seen| seen.term == entry.term) {
             Some(old) if *old == new => Ok(()),
             Some(old) => {
+                let content = if old.payload == new.payload { "the same" } else { "another" };
                 let text = format!(
-                    "node {node} stores entry {}@{} as {new:?}, another log has {old:?}",
-                    entry.index, entry.term
+                    "node {node} stores entry {}@{} after one of term {before:?}; another log has {content} content \
+                     there, after one of term {:?}",
+                    entry.index, entry.term, old.before
                 );
                 Violation::of("log-matching", text)
             }
@@ -260,19 +261,4 @@ impl ConsensusChecks {
 /// The violation with the node it is about.
 fn named(node: usize, result: Result<(), Violation>) -> Result<(), Violation> {
     result.map_err(|violation| Violation { text: format!("node {node}: {}", violation.text), ..violation })
-}
-
-fn hash(payload: &Payload) -> u64 {
-    match payload {
-        Payload::Noop => 1,
-        Payload::Command(bytes) => fnv(bytes),
-        Payload::Membership(membership) => fnv(&membership_bytes::encode(membership)),
-    }
-}
-
-/// FNV-1a: the checkers share nothing with the store, its hash included.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

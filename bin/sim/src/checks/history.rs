@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use clerk::{Answer, ClerkError, Operation};
 
-use crate::checks::linearize::{self, Call, Input, Output, Verdict};
+use crate::checks::linearize::{self, Call, Input, Output, Verdict, grown_by};
 use crate::violation::Violation;
 
 /// One operation of a client.
@@ -19,8 +19,8 @@ struct Record {
     /// The network made two of one attempt: one of them may be refused while the other runs, so that a refusal says
     /// nothing of the operation.
     is_doubled: bool,
-    /// The session and number under which it was sent last.
-    stamp: Option<(u64, u64)>,
+    /// The sessions and numbers under which it was sent.
+    stamps: Vec<(u64, u64)>,
 }
 
 /// All operations, by their numbers.
@@ -38,27 +38,25 @@ impl History {
     pub(crate) fn begin(&mut self, client: usize, operation: Operation) -> usize {
         self.moment += 1;
         self.under_way.entry(client).or_default().push(self.records.len());
-        let (ended, is_doubled, stamp) = Default::default();
-        self.records.push(Record { client, operation, begun: self.moment, ended, is_doubled, stamp });
+        let (ended, is_doubled, stamps) = Default::default();
+        self.records.push(Record { client, operation, begun: self.moment, ended, is_doubled, stamps });
         self.records.len() - 1
     }
 
     /// A write of this client, which is under way, is sent under this stamp.
     pub(crate) fn sent(&mut self, client: usize, operation: &Operation, stamp: (u64, u64)) {
-        if self.open(client).any(|record| record.stamp == Some(stamp)) {
+        if self.open(client).any(|record| record.stamps.contains(&stamp)) {
             return;
         }
-        let its_own = |record: &&mut Record| record.operation == *operation;
-        // Among those that look alike it is one that was not sent yet, unless its session is another now.
-        let found = self.open(client).filter(its_own).min_by_key(|record| record.stamp);
-        if let Some(record) = found {
-            record.stamp = Some(stamp);
-        }
+        // Deletes look alike, but each operation has its key in a buffer of its own, wherever it is handed.
+        let is_it = |record: &&mut Record| std::ptr::eq(key_of(&record.operation), key_of(operation));
+        let found = self.open(client).find(is_it).expect("what is sent has begun and has not ended");
+        found.stamps.push(stamp);
     }
 
     /// The network doubled an attempt of the write with this stamp.
     pub(crate) fn doubled(&mut self, client: usize, stamp: (u64, u64)) {
-        let found = self.open(client).find(|record| record.stamp == Some(stamp));
+        let found = self.open(client).find(|record| record.stamps.contains(&stamp));
         found.into_iter().for_each(|record| record.is_doubled = true);
     }
 
@@ -175,7 +173,7 @@ impl Record {
             (Output::Unknown, Input::Put(value) | Input::Append(value)) => *places.values.get(&value[..])?,
             // Deletes look alike but for their stamps.
             (Output::Unknown, Input::Delete) => {
-                self.stamp.and_then(|stamp| places.stamps.get(&stamp)).copied().unwrap_or(u64::MAX)
+                *self.stamps.iter().filter_map(|stamp| places.stamps.get(stamp)).min()?
             }
             _ => hint,
         };
@@ -209,18 +207,29 @@ fn describe(records: &[&Record], call: &Call) -> String {
 
 /// Exactly once, seen from outside: no value ever holds the same append twice.
 fn check_appends_once(key: &str, records: &[&Record]) -> Result<(), Violation> {
-    for record in records {
-        let Some((_, Ok(Answer::Value { value, .. }))) = &record.ended else { continue };
-        let mut found: BTreeSet<&[u8]> = BTreeSet::new();
-        for piece in value.split(|byte| *byte == b',').filter(|piece| !piece.is_empty()) {
+    let read = |record: &&Record| match &record.ended {
+        Some((_, Ok(Answer::Value { value, version }))) => Some((*version, value.clone(), record.client)),
+        _ => None,
+    };
+    let mut values: Vec<(u64, Bytes, usize)> = records.iter().filter_map(read).collect();
+    values.sort_by_key(|(version, ..)| *version);
+    let mut found: BTreeSet<&[u8]> = BTreeSet::new();
+    let mut before: &[u8] = b"";
+    for (_, value, client) in &values {
+        let grown = grown_by(value, before);
+        if grown.is_none() {
+            found.clear();
+        }
+        for piece in grown.unwrap_or(value).split(|byte| *byte == b',').filter(|piece| !piece.is_empty()) {
             if !found.insert(piece) {
                 let piece = String::from_utf8_lossy(piece);
                 return Violation::of(
                     "exactly-once",
-                    format!("key {key} holds {piece} twice, as client {} reads it", record.client),
+                    format!("key {key} holds {piece} twice, as client {client} reads it"),
                 );
             }
         }
+        before = value;
     }
     Ok(())
 }

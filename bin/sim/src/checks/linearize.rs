@@ -117,7 +117,13 @@ struct Memo {
     /// The bits of the calls whose end is known.
     known: Vec<u64>,
     /// By the known ones that are done and the state: the sets of unknown ones with which it was tried.
-    tried: HashMap<(Vec<u64>, u32), Vec<Vec<u64>>>,
+    tried: HashMap<(Vec<u64>, u32), Vec<Tried>>,
+}
+
+struct Tried {
+    unknown: Vec<u64>,
+    /// It led to no end. Until then what goes on from here with more is not needless: it goes on where this leads.
+    is_over: bool,
 }
 
 impl Memo {
@@ -129,17 +135,32 @@ impl Memo {
         Memo { known, tried: HashMap::new() }
     }
 
+    /// The known and the unknown ones of those that are done.
+    fn apart(&self, done: &[u64]) -> (Vec<u64>, Vec<u64>) {
+        let both = || done.iter().zip(&self.known);
+        (
+            both().map(|(done, known)| done & known).collect(),
+            both().map(|(done, known)| done & !known).collect(),
+        )
+    }
+
     /// Whether it is worth looking from here; remembers that it was done.
     fn is_new(&mut self, done: &[u64], state: u32) -> bool {
-        let known = done.iter().zip(&self.known).map(|(done, known)| done & known).collect();
-        let unknown: Vec<u64> = done.iter().zip(&self.known).map(|(done, known)| done & !known).collect();
+        let (known, unknown) = self.apart(done);
         let tried = self.tried.entry((known, state)).or_default();
-        let holds = |fewer: &Vec<u64>| fewer.iter().zip(&unknown).all(|(fewer, more)| fewer & !more == 0);
-        if tried.iter().any(holds) {
+        let holds = |fewer: &[u64]| fewer.iter().zip(&unknown).all(|(fewer, more)| fewer & !more == 0);
+        if tried.iter().any(|tried| tried.unknown == unknown || (tried.is_over && holds(&tried.unknown))) {
             return false;
         }
-        tried.push(unknown);
+        tried.push(Tried { unknown, is_over: false });
         true
+    }
+
+    /// Nothing was found from here.
+    fn is_over(&mut self, done: &[u64], state: u32) {
+        let (known, unknown) = self.apart(done);
+        let tried = self.tried.get_mut(&(known, state)).into_iter().flatten();
+        tried.filter(|tried| tried.unknown == unknown).for_each(|tried| tried.is_over = true);
     }
 }
 
@@ -148,6 +169,8 @@ struct Level {
     candidates: Vec<usize>,
     next: usize,
     state: u32,
+    /// The highest guess of what was taken so far.
+    reached: u64,
     /// What was taken to get here.
     taken: usize,
 }
@@ -177,8 +200,9 @@ impl Search<'_> {
         }
     }
 
-    /// What may come next: everything that begins before the earliest open return; the likeliest first.
-    fn candidates(&mut self) -> Vec<usize> {
+    /// What may come next: everything that begins before the earliest open return; the likeliest first. Where what has
+    /// no end had its turn and was of no use, it comes last from then on.
+    fn candidates(&mut self, reached: u64) -> Vec<usize> {
         while self.first_open < self.calls.len() && self.is_done(self.first_open) {
             self.first_open += 1;
         }
@@ -196,7 +220,8 @@ impl Search<'_> {
         }
         found.sort_by_key(|call| {
             let Call { hint, ended, .. } = self.calls[*call];
-            (!self.calls[*call].changes_nothing(), hint, ended)
+            let is_overdue = ended.is_none() && hint < reached;
+            (!self.calls[*call].changes_nothing(), is_overdue, hint, ended)
         });
         found
     }
@@ -213,8 +238,8 @@ pub fn check(history: &[Call]) -> Verdict {
     let mut states = States::default();
     let start = states.number(None);
     let mut memo = Memo::new(&calls);
-    let mut levels =
-        vec![Level { candidates: search.candidates(), next: 0, state: start, taken: usize::MAX }];
+    let candidates = search.candidates(0);
+    let mut levels = vec![Level { candidates, next: 0, state: start, reached: 0, taken: usize::MAX }];
     let mut deepest = (0, 0);
     for _ in 0..STEPS_MAX {
         if search.left == 0 {
@@ -224,6 +249,7 @@ pub fn check(history: &[Call]) -> Verdict {
         let Some(level) = levels.last_mut() else { return Verdict::Impossible { at: kept[deepest.1] } };
         let Some(call) = level.candidates.get(level.next).copied() else {
             let taken = level.taken;
+            memo.is_over(&search.done, level.state);
             levels.pop();
             if taken != usize::MAX {
                 search.flip(taken);
@@ -241,10 +267,12 @@ pub fn check(history: &[Call]) -> Verdict {
             // It fits here and leaves everything as it is: whatever comes can come after it as well.
             level.next = level.candidates.len();
         }
+        let is_guess = calls[call].hint != u64::MAX && !calls[call].changes_nothing();
+        let reached = if is_guess { level.reached.max(calls[call].hint) } else { level.reached };
         search.flip(call);
         if memo.is_new(&search.done, state) {
-            let candidates = search.candidates();
-            levels.push(Level { candidates, next: 0, state, taken: call });
+            let candidates = search.candidates(reached);
+            levels.push(Level { candidates, next: 0, state, reached, taken: call });
         } else {
             search.flip(call);
         }
@@ -257,9 +285,12 @@ pub fn check(history: &[Call]) -> Verdict {
 fn without_the_unseen(history: &[Call]) -> Vec<usize> {
     let has_deletes = history.iter().any(|call| call.input == Input::Delete);
     let mut seen: BTreeSet<&[u8]> = BTreeSet::new();
+    let mut before: &[u8] = b"";
     for call in history {
         if let Output::Value(Some(value)) = &call.output {
-            seen.extend(value.split_inclusive(|byte| *byte == b','));
+            let new = grown_by(value, before).unwrap_or(value);
+            seen.extend(new.split_inclusive(|byte| *byte == b','));
+            before = value;
         }
     }
     let is_kept = |call: &Call| match &call.input {
@@ -269,6 +300,11 @@ fn without_the_unseen(history: &[Call]) -> Vec<usize> {
         _ => true,
     };
     (0..history.len()).filter(|place| is_kept(&history[*place])).collect()
+}
+
+/// What a value has more than an earlier one that it begins with. None if it does not, or not with whole pieces of it.
+pub(crate) fn grown_by<'a>(value: &'a [u8], before: &[u8]) -> Option<&'a [u8]> {
+    value.strip_prefix(before).filter(|_| before.is_empty() || before.ends_with(b","))
 }
 
 /// Whether the value is of the form by which reads can be taken apart again.

@@ -58,6 +58,17 @@ fn good_histories_are_accepted() {
 }
 
 #[test]
+fn a_write_that_was_taken_away_unseen_many_times_over_keeps_nobody_busy() {
+    let mut history: Vec<Call> = Vec::new();
+    for round in 0..200 {
+        history.push(lost_put(2 * round, "a,"));
+        history.push(call(2 * round + 1, 0, Input::Delete, Output::Unknown));
+    }
+    history.extend([append(400, 401, "b,"), get(402, 403, "b,")]);
+    assert!(is_linearizable(&history));
+}
+
+#[test]
 fn bad_histories_are_refused() {
     let bad: [&[Call]; 10] = [
         &[get(1, 2, "a,")],
