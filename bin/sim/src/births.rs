@@ -42,7 +42,6 @@ impl Simulation<'_> {
                 machine.node = Some(alive);
                 machine.due.fill(None);
                 machine.stalled_until.fill(0);
-                machine.questions.clear();
                 machine.exit_is_scheduled = false;
                 machine.paused_until = 0;
                 self.counters.lives += 1;
@@ -172,6 +171,7 @@ impl Simulation<'_> {
         let has_stopped = alive.parts.node.is_stopped();
         drop(alive);
         let left = std::mem::take(&mut *mailroom.open());
+        self.spread_end(node, connections_break);
         self.machines[node].life += 1;
         self.say_of_node(node, || if has_stopped { "ends".into() } else { "dies".into() });
         if connections_break {

@@ -109,8 +109,7 @@ impl Simulation<'_> {
                     format!("at rest node {node} has applied {applied} of {committed}"),
                 );
             }
-            let hash = alive.state.read().state_hash();
-            self.store.state(node, applied, hash)?;
+            self.compare_state(node)?;
         }
         self.phase = Phase::Over;
         Ok(())

@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use bytes::Bytes;
 use clerk::machine::CallId;
 use clerk::{Request, Verdict};
-use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
-use raft::core::{Message, NodeId};
 
+use crate::news::News;
+use crate::post::Letter;
 use crate::tap::Attempt;
 
 /// A room of a node, or one of its clocks: what takes a step.
@@ -40,13 +41,15 @@ pub(crate) const ROOMS: usize = 9;
 #[derive(Clone, Debug)]
 pub(crate) enum Parcel {
     /// A peer asks. The life is the asker's.
-    Question { message: Message, life: u32 },
+    Question { letter: Letter, life: u32 },
     /// A peer answers what this life asked.
-    Answer { message: Message, life: u32 },
+    Answer { letter: Letter, life: u32 },
+    /// Something that a peer says to another node, or that is said in another cluster.
+    Stray { letter: Letter },
     /// A chunk of a snapshot.
-    Chunk { number: u64, from: NodeId, request: InstallSnapshotRequest },
+    Chunk { number: u64, bytes: Bytes },
     /// The answer to a chunk.
-    ChunkAnswer { number: u64, answer: InstallSnapshotResponse },
+    ChunkAnswer { number: u64, bytes: Bytes },
     /// A client's request.
     Request { attempt: Attempt, request: Request },
 }
@@ -58,6 +61,8 @@ pub(crate) enum Event {
     Step { node: usize, life: u32, room: Room },
     /// Something arrives. `number` is its place among all that was sent on this link.
     Arrival { from: usize, to: usize, number: u64, parcel: Parcel },
+    /// A node's transport learns something of a peer.
+    News { node: usize, life: u32, peer: usize, news: News },
     /// The answer to a chunk is waited for no longer.
     ChunkTimeout { number: u64 },
     /// A client hears what became of an attempt.

@@ -13,6 +13,8 @@ pub enum Fault {
     Delay,
     /// A message arrives after one that was sent later on the same link. Follows from delays.
     Reordering,
+    /// A message comes that is for another node, or of another cluster.
+    Misdirection,
     /// Each link is cut or not, by dice.
     PartitionUniform,
     /// One node hears and reaches nobody.
@@ -58,11 +60,12 @@ pub enum Fault {
 }
 
 /// All of them, in the order of the closing line.
-pub const FAULTS: [Fault; 25] = [
+pub const FAULTS: [Fault; 26] = [
     Fault::Loss,
     Fault::Duplication,
     Fault::Delay,
     Fault::Reordering,
+    Fault::Misdirection,
     Fault::PartitionUniform,
     Fault::PartitionIsolate,
     Fault::PartitionMajority,
@@ -94,6 +97,7 @@ impl Fault {
             Fault::Duplication => "duplicated",
             Fault::Delay => "delayed",
             Fault::Reordering => "reordered",
+            Fault::Misdirection => "misdirected",
             Fault::PartitionUniform => "cut-uniform",
             Fault::PartitionIsolate => "cut-one",
             Fault::PartitionMajority => "cut-halves",
@@ -122,7 +126,12 @@ impl Fault {
     pub(crate) fn strikes(self) -> bool {
         !matches!(
             self,
-            Fault::Loss | Fault::Duplication | Fault::Delay | Fault::Reordering | Fault::ClockDrift
+            Fault::Loss
+                | Fault::Duplication
+                | Fault::Delay
+                | Fault::Reordering
+                | Fault::Misdirection
+                | Fault::ClockDrift
         )
     }
 }

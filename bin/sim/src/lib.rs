@@ -1,24 +1,32 @@
 //! A whole cluster in one thread, on a virtual clock, a virtual network and disks in memory.
 //!
 //! What runs is what ships: the core, the gate, the log writer, the applier, the apply-loop, the snapshotter, the log and
-//! snapshot files, the state machine, the sessions, and the clerk's machine. Only threads, sockets, clocks and platters
-//! are made up, and they are made up out of a seed, so that a run can be repeated byte for byte and the schedule that
-//! broke a rule can be looked at as often as it takes.
+//! snapshot files, the state machine, the sessions, the clerk's machine, and the border at which messages between nodes
+//! are written and read: each goes over as the bytes that a connection would carry. Only threads, sockets, clocks and
+//! platters are made up, and they are made up out of a seed, so that a run can be repeated byte for byte and the schedule
+//! that broke a rule can be looked at as often as it takes.
 //!
 //! # What a seed is
 //!
-//! [`Plan::draw`] draws the cluster (1 to 7 nodes), its timeouts and bounds, the clients, the workload, and which kinds of
-//! faults ([`Fault`]) there are, how often they strike the leader or whoever was just elected, and each node's settings.
+//! [`Plan::draw`] draws the cluster (1 to 7 nodes), its timeouts, the clients, the [`Workload`], which kinds of faults
+//! ([`Fault`]) there are, how often they strike the leader or whoever was just elected, and each node's [`Settings`].
 //! At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in trouble. Now and then there is a
 //! lull: nothing further goes wrong, but what is wrong stays so, and if more than half of the nodes are sound and reach
 //! each other, they must serve within five election timeouts. In the end everything is made right, and the cluster must
 //! serve within five election timeouts and come to rest in one state.
 //!
+//! Time is what the virtual clock says and goes one way: a node asks only a clock that never goes back, so that a jump
+//! back of a wall clock cannot reach it. Its clock may run too fast or too slow, jump ahead, or stand still with it.
+//!
+//! What a transport notices of its peers is told as late and as wrongly as it may be: an answer that is lost, a process
+//! that is gone although the next one runs already.
+//!
 //! # What is checked
 //!
 //! After every step, by checkers that share no code with what they check: one leader per term; log matching; leader
-//! completeness; nobody applies what another did not, or what no majority holds; votes and acknowledged entries survive
-//! restarts; equal states at equal index; every request is answered, once. At the end: the clients' history is
+//! completeness; nobody applies what another did not, or what no majority holds; applied never falls; votes and
+//! acknowledged entries survive restarts; equal states at equal index; every request is answered, once; what a message
+//! means survives the wire, and what is not for a node, or not of its cluster, is refused. At the end: the clients' history is
 //! linearizable, versions rise, no append is seen twice. A panic counts as a violation; so does a node that stops, or
 //! refuses to start, without a disk fault.
 //!
@@ -27,7 +35,7 @@
 //! `sim --seed N` prints the rule, what was seen, and the last events. `sim --seed N --trace` prints every event, one a
 //! line: the virtual time in microseconds, who (`n0` a node, `c3` a client, `!` a fault), and what happened: `step` a
 //! room's turn, `says` and `hears` a message as `from→to term=… kind`, `asks`, `tells`, `hears of` a client's
-//! attempt, `begins` and `ends` an operation.
+//! attempt, `begins` and `ends` an operation, `learns` what a transport noticed.
 //!
 //! `sim --seed N --minimize` looks for the fewest kinds of faults and the shortest trouble that still break a rule, in at
 //! most [`minimize::RUNS_MAX`] runs, and prints the command that shows what it found: `--faults` leaves out all kinds
@@ -37,7 +45,7 @@
 //!
 //! # Running long
 //!
-//! `cargo run --release -p sim -- --minutes 600 --until-failure`, or `--seeds 0..100000`.
+//! `README.md` has the commands: for all cores, for some hours, for a hundred thousand seeds.
 
 mod births;
 mod checks;
@@ -50,11 +58,14 @@ mod links;
 mod local_clock;
 mod lulls;
 pub mod minimize;
+mod news;
 mod node;
 mod people;
 mod plan;
 mod planted;
+mod post;
 mod rooms;
+mod settings;
 mod simulation;
 mod strikes;
 mod tap;
@@ -70,6 +81,7 @@ pub use checks::linearize;
 pub use faults::{Counters, FAULTS, Fault};
 pub use plan::Plan;
 pub use planted::{PLANTED_BUGS, plant};
+pub use settings::Settings;
 pub use trace::{LAST_LINES, Trace};
 pub use violation::Violation;
 pub use workload::Workload;

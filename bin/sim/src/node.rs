@@ -26,6 +26,9 @@ use crate::tap::{Attempt, ChunkTap, ClientSink, Mailroom, Tap};
 /// The first port of the nodes' made-up addresses.
 const PORT_FIRST: u64 = 10_000;
 
+/// The name of the cluster.
+pub(crate) const CLUSTER: &str = "virtual";
+
 /// The concern of a node's own randomness; its id and life are added.
 const CONCERN: u64 = 1 << 32;
 
@@ -96,9 +99,9 @@ impl VirtualNode {
     pub(crate) fn start(birth: &Birth<'_>) -> Result<(VirtualNode, Restored), String> {
         let Birth { plan, id, life, files, clock } = *birth;
         let config = server_config(plan, id);
+        let settings = &plan.settings[id as usize];
         let mut log_disk = SharedDisk(Arc::new(Mutex::new(MemoryDisk::held(files))));
-        let wal_config =
-            WalConfig { segment_bytes: plan.settings[id as usize].segment_bytes, ..WalConfig::new(id + 1) };
+        let wal_config = WalConfig { segment_bytes: settings.segment_bytes, ..WalConfig::new(id + 1) };
         let recovery = recover(&mut log_disk, wal_config, life > 1).map_err(|error| error.to_string())?;
         let Recovery { wal, restored, snapshots, .. } = recovery;
         let desk_files = files.clone();
@@ -122,7 +125,8 @@ impl VirtualNode {
             Box::new(MemoryDisk::new(files)),
             snapshots,
             Arc::new(ChunkTap(mailroom.clone())),
-        );
+        )
+        .with_chunk_sizes(settings.chunks);
         let spare_desk = Arc::clone(&desk);
         let prepare_spare = move |plan| spare_desk.prepare_spare(plan).is_ok();
         let writer = LogWriter::new(wal, Box::new(log_disk.clone()), prepare_spare);
@@ -277,18 +281,23 @@ impl VirtualNode {
 
 fn server_config(plan: &Plan, id: u64) -> ServerConfig {
     let members: Vec<_> = (0..plan.nodes).map(|id| (id, address(id))).collect();
-    let mut config = ServerConfig::new(id, "virtual", members, "", "unused".into());
+    let mut config = ServerConfig::new(id, CLUSTER, members, "", "unused".into());
     config.heartbeat_ms = plan.heartbeat_ms;
     config.election_min_ms = plan.election_min_ms;
     config.election_max_ms = plan.election_max_ms;
     let settings = &plan.settings[id as usize];
     config.snapshot_log_bytes = settings.snapshot_log_bytes;
     config.trailing_entries = settings.trailing_entries;
+    config.trailing_bytes_max = settings.trailing_bytes_max;
+    config.log_bytes_max = settings.log_bytes_max;
     config.apply_queue_batches = settings.apply_queue_batches;
     config.uncommitted_bytes_max = settings.uncommitted_bytes_max;
+    config.unpersisted_bytes_max = settings.unpersisted_bytes_max;
+    config.unapplied_bytes_max = settings.unapplied_bytes_max;
     config.append_bytes_max = settings.append_bytes_max;
     config.inflight_messages_max = settings.inflight_messages_max;
-    config.unapplied_bytes_max = settings.unapplied_bytes_max;
+    config.inflight_bytes_max = settings.inflight_bytes_max;
+    config.snapshot_patience_ms = settings.snapshot_patience_ms;
     config
 }
 

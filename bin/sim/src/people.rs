@@ -30,6 +30,12 @@ impl Simulation<'_> {
         if !self.is_trouble() {
             return Ok(());
         }
+        if let Some(lull) = self.lull {
+            // Who asks all the time may keep a small queue full: whether the probe finds room would be luck.
+            let after = self.clients[client].dice.between(0, self.plan.think_us_max);
+            self.events.schedule(lull.ends_at + after, Event::Idea { client });
+            return Ok(());
+        }
         let person = &mut self.clients[client];
         let number = person.begun;
         let operation = self.plan.workload.operation(&mut person.dice, client, number, self.plan.keys);

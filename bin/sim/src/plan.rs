@@ -3,6 +3,7 @@
 use crate::births::SLOWEST_CLOCK_PERMILLE;
 use crate::dice::Dice;
 use crate::faults::{FAULTS, Fault};
+use crate::settings::{Settings, draw_settings};
 use crate::workload::Workload;
 
 /// Microseconds in a second and in a millisecond.
@@ -69,29 +70,6 @@ pub struct Plan {
     pub settings: Vec<Settings>,
 }
 
-/// The settings of one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Whether the log writer hands the disk a batch before the last one is durable.
-    pub pipelined_log: bool,
-    /// Bytes of log after which a snapshot is taken.
-    pub snapshot_log_bytes: u64,
-    /// Entries kept behind a snapshot.
-    pub trailing_entries: u64,
-    /// Batches between Raft and the apply-loop.
-    pub apply_queue_batches: usize,
-    /// Bytes of entries proposed and not committed.
-    pub uncommitted_bytes_max: usize,
-    /// Bytes of entries in one message between nodes.
-    pub append_bytes_max: u64,
-    /// Messages with entries on their way to one peer.
-    pub inflight_messages_max: usize,
-    /// Bytes of entries handed to the apply-loop and not applied.
-    pub unapplied_bytes_max: u64,
-    /// Size of a log segment.
-    pub segment_bytes: u64,
-}
-
 impl Plan {
     /// What this seed draws for this workload; None draws the workload, too.
     pub fn draw(seed: u64, workload: Option<Workload>) -> Plan {
@@ -104,7 +82,7 @@ impl Plan {
         let election_min_ms = dice.between(100, 400);
         let base_us = dice.one(&[50, 200, 1_000, 5_000]);
         let strike_gap_us = match workload {
-            Workload::Churn => dice.between(300, 1_500) * MS,
+            Workload::Churn | Workload::Snapshots => dice.between(300, 1_500) * MS,
             _ => dice.between(1_000, 8_000) * MS,
         };
         Plan {
@@ -113,7 +91,7 @@ impl Plan {
             nodes,
             clients: dice.between(5, 8) as usize,
             operations_at_once: dice.between(1, 3),
-            think_us_max: dice.between(100, 300) * if workload == Workload::Large { 3 * MS } else { MS },
+            think_us_max: dice.between(100, 300) * workload.slowness() * MS,
             keys: workload.keys(&mut dice),
             trouble_us: dice.between(60, 75) * SECOND,
             operations_min: 1_000,
@@ -200,63 +178,11 @@ impl Plan {
     }
 }
 
-/// Settings for each node: the same for all in half of the seeds.
-fn draw_settings(dice: &mut Dice, nodes: u64, workload: Workload) -> Vec<Settings> {
-    let first = Settings::draw(dice, workload);
-    let differ = dice.permille(500);
-    let mut settings = vec![first];
-    while settings.len() < nodes as usize {
-        settings.push(if differ { Settings::draw(dice, workload) } else { settings[0].clone() });
-    }
-    settings
-}
-
-impl Settings {
-    fn calm() -> Settings {
-        Settings {
-            pipelined_log: false,
-            snapshot_log_bytes: 50_000,
-            trailing_entries: 1_000,
-            apply_queue_batches: 64,
-            uncommitted_bytes_max: 1 << 20,
-            append_bytes_max: 1 << 20,
-            inflight_messages_max: 256,
-            unapplied_bytes_max: 1 << 20,
-            segment_bytes: 256 << 10,
-        }
-    }
-
-    fn draw(dice: &mut Dice, workload: Workload) -> Settings {
-        let scale = if workload == Workload::Large { 20 } else { 1 };
-        Settings {
-            pipelined_log: dice.permille(300),
-            snapshot_log_bytes: dice.one(&[1_500, 3_000, 6_000, 15_000, 50_000, 1 << 20]) * scale,
-            trailing_entries: dice.one(&[0, 0, 4, 50, 1_000]),
-            apply_queue_batches: dice.one(&[1, 2, 8, 64]),
-            uncommitted_bytes_max: dice.one(&[2_000, 20_000, 1 << 20]) * scale as usize,
-            append_bytes_max: dice.one(&[200, 2_000, 1 << 20]),
-            inflight_messages_max: dice.one(&[1, 4, 256]),
-            unapplied_bytes_max: dice.one(&[5_000, 50_000, 1 << 20]),
-            // A large value is larger than a small segment, and a file for each makes a run slow.
-            segment_bytes: dice.one(&[1 << 10, 4 << 10, 32 << 10, 256 << 10]).max(scale * 1_600),
-        }
-    }
-}
-
 /// Each kind is there in half of the seeds: faults that never meet show what faults that always meet hide.
 fn draw_faults(dice: &mut Dice, nodes: u64, workload: Workload) -> Vec<Fault> {
     let mut faults = Vec::new();
     for fault in FAULTS {
-        let is_churn = matches!(
-            fault,
-            Fault::Kill
-                | Fault::PowerLoss
-                | Fault::TornWrite
-                | Fault::PartitionIsolate
-                | Fault::RollingRestart
-        );
-        let chance = if workload == Workload::Churn && is_churn { 900 } else { 450 };
-        let wanted = dice.permille(chance);
+        let wanted = dice.permille(if workload.is_about(fault) { 900 } else { 450 });
         let possible = nodes > 1 || !fault.name().starts_with("cut-") || fault == Fault::ClientCut;
         if wanted && possible {
             faults.push(fault);

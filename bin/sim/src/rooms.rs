@@ -16,8 +16,8 @@ use crate::violation::Violation;
 const SEAL_AFTER_US: u64 = 500 * MS;
 
 /// Of all indexes, one in this many is one at which states are compared; with large states, fewer.
-const HASH_EVERY: u64 = 32;
-const HASH_EVERY_LARGE: u64 = 1024;
+const HASH_EVERY: u64 = 64;
+const HASH_EVERY_LARGE: u64 = 512;
 
 /// Disk operations that may be under way when the log writer begins another batch, in runs where it does not wait.
 const PIPELINED_OPERATIONS_MAX: usize = 6;
@@ -100,6 +100,29 @@ impl Simulation<'_> {
         {
             messages.push(message);
         }
+        // Of two nodes that pass an index at which states are compared, both have to stop there.
+        let every = if self.plan.workload.is_heavy() { HASH_EVERY_LARGE } else { HASH_EVERY };
+        let mut turn = Vec::new();
+        for message in messages {
+            let ApplyMsg::Entries(mut left) = message else {
+                turn.push(message);
+                continue;
+            };
+            while let Some(place) = left.iter().position(|entry| entry.index.0.is_multiple_of(every)) {
+                let behind = left.split_off(place + 1);
+                turn.push(ApplyMsg::Entries(std::mem::replace(&mut left, behind)));
+                self.turn_apply_loop(node, std::mem::take(&mut turn))?;
+                self.compare_state(node)?;
+            }
+            if !left.is_empty() {
+                turn.push(ApplyMsg::Entries(left));
+            }
+        }
+        self.turn_apply_loop(node, turn)
+    }
+
+    fn turn_apply_loop(&mut self, node: usize, messages: Vec<ApplyMsg>) -> Result<(), Violation> {
+        let Some(alive) = &mut self.machines[node].node else { return Ok(()) };
         let before = alive.state.applied_index();
         for message in &messages {
             match message {
@@ -122,12 +145,14 @@ impl Simulation<'_> {
             let text = format!("node {node} applied {applied} of {}", self.consensus.applied(node));
             return Violation::of("applied-in-order", text);
         }
-        let every = if self.plan.workload.is_heavy() { HASH_EVERY_LARGE } else { HASH_EVERY };
-        if applied != before && applied % every < 3 {
-            let hash = alive.state.read().state_hash();
-            self.store.state(node, applied, hash)?;
-        }
         Ok(())
+    }
+
+    /// The state of a node is that of all others at the same index.
+    pub(crate) fn compare_state(&mut self, node: usize) -> Result<(), Violation> {
+        let Some(alive) = &self.machines[node].node else { return Ok(()) };
+        let hash = alive.state.read().state_hash();
+        self.store.state(node, alive.state.applied_index(), hash)
     }
 
     /// Takes what left a node, lets the checkers see it, sends it, and schedules who has something to do.
@@ -177,19 +202,19 @@ impl Simulation<'_> {
             self.consensus.sent(&message)?;
             self.send_message(node, message)?;
         }
-        for OutgoingChunk { to, mut request, done } in chunks {
-            request.leader_id = node as u64;
+        for OutgoingChunk { to, request, done } in chunks {
+            let bytes = self.post.write_chunk(NodeId(node as u64), to, request);
             self.next_chunk += 1;
             let number = self.next_chunk;
             let life = self.machines[node].life;
-            self.chunks.insert(number, PendingChunk { from: node, life, done });
+            self.chunks.insert(number, PendingChunk { from: node, to, life, done });
             self.events.schedule(self.now + CHUNK_TIMEOUT_US, Event::ChunkTimeout { number });
-            let parcel = Parcel::Chunk { number, from: NodeId(node as u64), request };
-            self.send(node, to.0 as usize, parcel);
+            self.send(node, to.0 as usize, Parcel::Chunk { number, bytes });
         }
         for (number, answer) in chunk_answers {
             let Some(to) = self.chunks.get(&number).map(|chunk| chunk.from) else { continue };
-            self.send(node, to, Parcel::ChunkAnswer { number, answer });
+            let bytes = self.post.write_chunk_answer(NodeId(node as u64), NodeId(to as u64), answer);
+            self.send(node, to, Parcel::ChunkAnswer { number, bytes });
         }
         for (attempt, outcome) in outcomes {
             self.send_outcome(node, attempt, verdict(outcome));

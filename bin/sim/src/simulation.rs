@@ -21,6 +21,7 @@ use crate::local_clock::LocalClock;
 use crate::lulls::Lull;
 use crate::node::VirtualNode;
 use crate::plan::{Plan, SECOND};
+use crate::post::Post;
 use crate::tap::ChunkDone;
 use crate::trace::Trace;
 use crate::violation::Violation;
@@ -32,6 +33,7 @@ const TIME_MAX_US: u64 = 900 * SECOND;
 const NETWORK_CONCERN: u64 = 2;
 const TURN_CONCERN: u64 = 3;
 const STRIKE_CONCERN: u64 = 4;
+const NEWS_CONCERN: u64 = 5;
 
 /// A disk fault that is planned and has not happened yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,7 @@ pub(crate) struct Machine {
 /// A chunk on its way, or its answer.
 pub(crate) struct PendingChunk {
     pub(crate) from: usize,
+    pub(crate) to: NodeId,
     pub(crate) life: u32,
     pub(crate) done: ChunkDone,
 }
@@ -104,6 +107,8 @@ pub(crate) struct Simulation<'a> {
     pub(crate) network_dice: Dice,
     pub(crate) turn_dice: Dice,
     pub(crate) strike_dice: Dice,
+    pub(crate) news_dice: Dice,
+    pub(crate) post: Post,
     pub(crate) consensus: ConsensusChecks,
     pub(crate) store: StoreChecks,
     pub(crate) history: History,
@@ -140,6 +145,8 @@ impl<'a> Simulation<'a> {
             network_dice: Dice::new(plan.seed, NETWORK_CONCERN),
             turn_dice: Dice::new(plan.seed, TURN_CONCERN),
             strike_dice: Dice::new(plan.seed, STRIKE_CONCERN),
+            news_dice: Dice::new(plan.seed, NEWS_CONCERN),
+            post: Post::new(plan.nodes),
             consensus: ConsensusChecks::new(nodes, plan.majority()),
             store: StoreChecks::default(),
             history: History::default(),
@@ -187,6 +194,7 @@ impl<'a> Simulation<'a> {
         match event {
             Event::Step { node, life, room } => self.step(node, life, room),
             Event::Arrival { from, to, number, parcel } => self.arrive(from, to, number, parcel),
+            Event::News { node, life, peer, news } => self.hear_news(node, life, peer, news),
             Event::ChunkTimeout { number } => self.lose_chunk(number),
             Event::Heard { attempt, verdict } => self.hear(attempt, verdict),
             Event::CallTimeout { client, call, number } => self.time_out(client, call, number),

@@ -93,9 +93,7 @@ impl Simulation<'_> {
             Fault::FailedDisk => self.plan_fault(node, Planned::Failure),
             Fault::FullDisk => self.plan_fault(node, Planned::Full),
             Fault::BitFlip => return self.flip(node),
-            Fault::Loss | Fault::Duplication | Fault::Delay | Fault::Reordering | Fault::ClockDrift => {
-                unreachable!("these do not strike")
-            }
+            fault => unreachable!("{fault} does not strike"),
         }
         Ok(())
     }

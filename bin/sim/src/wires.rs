@@ -5,7 +5,7 @@
 //! learns that there is none.
 
 use clerk::{Request, Verdict};
-use raft::core::{Message, ReplyToken};
+use raft::core::{Body, Message, ReplyToken};
 
 use crate::dice::Dice;
 use crate::event::{Event, Parcel, Room};
@@ -20,6 +20,9 @@ const REFUSED_US_MAX: u64 = 5_000;
 /// How long a node that stood still takes to read what came meanwhile, at most.
 const BACKLOG_US_MAX: u64 = 5_000;
 
+/// Messages that somebody gets who is not meant, in a thousand, where that is one of the faults.
+const MISDIRECTED_PERMILLE: u64 = 5;
+
 /// The concern of the dice that say in which order it reads; the sender is added.
 const BACKLOG_CONCERN: u64 = 1 << 42;
 
@@ -29,6 +32,7 @@ impl Simulation<'_> {
         let is_rough = self.is_rough();
         if is_rough && self.network_dice.permille(self.plan.loss_permille) {
             self.counters.count(Fault::Loss);
+            self.lose(from, to, &parcel);
             return;
         }
         if is_rough && self.network_dice.permille(self.plan.duplication_permille) {
@@ -56,21 +60,40 @@ impl Simulation<'_> {
     pub(crate) fn send_message(&mut self, node: usize, message: Message) -> Result<(), Violation> {
         self.say_of_node(node, || format!("says {message}"));
         let to = message.to.0 as usize;
+        self.misdirect(node, &message);
         if message.body.is_request() {
-            let life = self.machines[node].life;
-            self.send(node, to, Parcel::Question { message, life });
+            let (letter, life) = (self.post.write(message), self.machines[node].life);
+            self.send(node, to, Parcel::Question { letter, life });
             return Ok(());
         }
         match self.machines[node].questions.remove(&message.token.0) {
             Some((asker, life)) => {
                 assert_eq!(asker, message.to, "an answer goes to who asked");
-                self.send(node, to, Parcel::Answer { message, life });
+                let letter = self.post.write(message);
+                self.send(node, to, Parcel::Answer { letter, life });
                 Ok(())
             }
             None => {
                 Violation::of("answered-once", format!("nobody waits for what node {node} says: {message}"))
             }
         }
+    }
+
+    /// Somebody gets what is not for it: an address was another's before, or another cluster lists it.
+    fn misdirect(&mut self, node: usize, message: &Message) {
+        let is_rough = self.is_rough() && self.plan.has(Fault::Misdirection);
+        if !is_rough || !self.news_dice.permille(MISDIRECTED_PERMILLE) {
+            return;
+        }
+        self.counters.count(Fault::Misdirection);
+        let to = message.to.0 as usize;
+        let somebody = self.news_dice.place(self.machines.len());
+        let (to, letter) = match somebody {
+            // Nobody is a peer of its own.
+            somebody if somebody != to && somebody != node => (somebody, self.post.write(message.clone())),
+            _ => (to, self.post.write_as_a_stranger(message.clone())),
+        };
+        self.send_once(node, to, Parcel::Stray { letter });
     }
 
     /// Something arrives, unless the link is cut by now.
@@ -85,6 +108,7 @@ impl Simulation<'_> {
         let is_chunk = matches!(parcel, Parcel::Chunk { .. } | Parcel::ChunkAnswer { .. });
         let is_forgotten = !is_chunk && self.links.is_forgotten(from, to, number);
         if is_forgotten || !self.links.is_open(from, to) {
+            self.lose(from, to, &parcel);
             return Ok(());
         }
         let machine = &self.machines[to];
@@ -104,22 +128,32 @@ impl Simulation<'_> {
             return Ok(());
         }
         match parcel {
-            Parcel::Question { message, life } => self.ask(to, message, life),
-            Parcel::Answer { mut message, life } => {
+            Parcel::Question { letter, life } => {
+                let message = self.post.read(&letter)?;
+                match message.body {
+                    // An order is answered by what it brings about.
+                    Body::TimeoutNow => self.hand_over(to, message),
+                    _ => self.ask(to, message, life),
+                }
+            }
+            Parcel::Answer { letter, life } => {
                 if self.machines[to].life != life {
                     return Ok(());
                 }
-                message.token = ReplyToken::NONE;
+                let message = self.post.read(&letter)?;
                 self.hand_over(to, message)
             }
-            Parcel::Chunk { number, from, request } => {
+            Parcel::Stray { letter } => self.post.refuse(to, &letter),
+            Parcel::Chunk { number, bytes } => {
+                let (from, request) = self.post.read_chunk(to, bytes)?;
                 if let Some(alive) = &self.machines[to].node {
                     alive.receive_chunk(from, number, request);
                 }
                 self.look_at(to)
             }
-            Parcel::ChunkAnswer { number, answer } => {
+            Parcel::ChunkAnswer { number, bytes } => {
                 let Some(chunk) = self.chunks.remove(&number) else { return Ok(()) };
+                let answer = self.post.read_chunk_answer(to, chunk.to, bytes)?;
                 if self.machines[chunk.from].life == chunk.life {
                     (chunk.done)(Some(answer));
                 }
@@ -154,7 +188,7 @@ impl Simulation<'_> {
     }
 
     /// The reactor ends its turn soon; what arrives until then is part of it.
-    fn turn_reactor(&mut self, node: usize) {
+    pub(crate) fn turn_reactor(&mut self, node: usize) {
         if self.machines[node].due[Room::Reactor as usize].is_none() {
             let after = self.turn_us();
             self.schedule_step(node, Room::Reactor, after);
@@ -173,7 +207,7 @@ impl Simulation<'_> {
             Parcel::Chunk { number, .. } => {
                 self.events.schedule(self.now + after, Event::ChunkTimeout { number });
             }
-            _ => {}
+            parcel => self.lose(from, to, &parcel),
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use clerk::Operation;
 
 use crate::dice::Dice;
+use crate::faults::Fault;
 
 /// A mix of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +21,29 @@ pub enum Workload {
     Large,
     /// Some of everything, while nodes come and go all the time.
     Churn,
+    /// Mostly deletes and what they take away.
+    Deletes,
+    /// Everybody at one key.
+    HotKey,
+    /// Hundreds of keys.
+    ManyKeys,
+    /// Values of kilobytes and hardly any log between two snapshots, while nodes stay away for longer than that.
+    Snapshots,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 5] =
-        [Workload::Default, Workload::Reads, Workload::Appends, Workload::Large, Workload::Churn];
+    pub const ALL: [Workload; 9] = [
+        Workload::Default,
+        Workload::Reads,
+        Workload::Appends,
+        Workload::Large,
+        Workload::Churn,
+        Workload::Deletes,
+        Workload::HotKey,
+        Workload::ManyKeys,
+        Workload::Snapshots,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -35,6 +53,10 @@ impl Workload {
             Workload::Appends => "appends",
             Workload::Large => "large",
             Workload::Churn => "churn",
+            Workload::Deletes => "deletes",
+            Workload::HotKey => "hot-key",
+            Workload::ManyKeys => "many-keys",
+            Workload::Snapshots => "snapshots",
         }
     }
 
@@ -46,6 +68,10 @@ impl Workload {
             Workload::Appends => "mostly appends, to few keys",
             Workload::Large => "values of tens of kilobytes",
             Workload::Churn => "some of everything, while nodes come and go all the time",
+            Workload::Deletes => "mostly deletes and what they take away",
+            Workload::HotKey => "everybody at one key",
+            Workload::ManyKeys => "hundreds of keys",
+            Workload::Snapshots => "values of kilobytes, a snapshot every few, nodes away for longer",
         }
     }
 
@@ -56,13 +82,50 @@ impl Workload {
 
     /// Whether values grow long.
     pub(crate) fn is_heavy(self) -> bool {
-        matches!(self, Workload::Appends | Workload::Large)
+        matches!(self, Workload::Appends | Workload::Large | Workload::HotKey | Workload::Snapshots)
+    }
+
+    /// By how much its operations are larger than those of others, for bounds in bytes.
+    pub(crate) fn scale(self) -> u64 {
+        match self {
+            Workload::Large => 20,
+            Workload::Snapshots => 5,
+            _ => 1,
+        }
+    }
+
+    /// By how much its clients are slower: what is long takes its time, in the simulated cluster and to simulate.
+    pub(crate) fn slowness(self) -> u64 {
+        match self {
+            Workload::Large => 4,
+            Workload::Appends | Workload::HotKey | Workload::Snapshots => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether this kind of fault belongs to it.
+    pub(crate) fn is_about(self, fault: Fault) -> bool {
+        let is_churn = matches!(
+            fault,
+            Fault::Kill
+                | Fault::PowerLoss
+                | Fault::TornWrite
+                | Fault::PartitionIsolate
+                | Fault::RollingRestart
+        );
+        match self {
+            Workload::Churn => is_churn,
+            Workload::Snapshots => is_churn || fault == Fault::Pause,
+            _ => false,
+        }
     }
 
     pub(crate) fn keys(self, dice: &mut Dice) -> u64 {
         match self {
             Workload::Appends => dice.between(2, 6),
-            Workload::Large => dice.between(3, 8),
+            Workload::Large | Workload::Snapshots => dice.between(3, 8),
+            Workload::HotKey => 1,
+            Workload::ManyKeys => dice.between(200, 800),
             _ => dice.between(4, 24),
         }
     }
@@ -70,10 +133,12 @@ impl Workload {
     /// Gets, puts, appends and deletes in a hundred.
     fn mix(self) -> [u64; 4] {
         match self {
-            Workload::Default | Workload::Churn => [40, 30, 24, 6],
+            Workload::Default | Workload::Churn | Workload::ManyKeys => [40, 30, 24, 6],
             Workload::Reads => [85, 8, 5, 2],
             Workload::Appends => [25, 0, 75, 0],
-            Workload::Large => [35, 40, 20, 5],
+            Workload::Large | Workload::Snapshots => [35, 40, 20, 5],
+            Workload::Deletes => [30, 25, 10, 35],
+            Workload::HotKey => [40, 30, 30, 0],
         }
     }
 
@@ -83,7 +148,8 @@ impl Workload {
         let [gets, puts, appends, _] = self.mix();
         let choice = dice.between(0, 99);
         let padding = match self {
-            Workload::Large => dice.between(1_000, 20_000),
+            Workload::Large => dice.skewed(500, 40_000),
+            Workload::Snapshots => dice.skewed(300, 8_000),
             Workload::Appends => 0,
             _ => dice.skewed(0, 60),
         };
