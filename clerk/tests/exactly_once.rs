@@ -281,6 +281,7 @@ fn chaos_reply(store: &RefCell<Store>, dice: u64, sent: &world::Sent) -> Option<
 
 #[test]
 fn through_chaos_every_operation_ends_once_and_every_answered_write_has_one_number() {
+    let mut answered_in_all = 0;
     for seed in 0..200u64 {
         let store = Rc::new(RefCell::new(Store::default()));
         let seen = Rc::clone(&store);
@@ -297,11 +298,7 @@ fn through_chaos_every_operation_ends_once_and_every_answered_write_has_one_numb
         world.run();
         let answered: Vec<u32> =
             (0..100).filter(|operation| world.end_of(*operation).result.is_ok()).collect();
-        assert!(
-            answered.len() >= 90,
-            "seed {seed}: only {} of 100 were answered in 5 s each",
-            answered.len()
-        );
+        answered_in_all += answered.len();
         assert_eq!(world.machine.pending(), 0, "seed {seed}");
         assert!(world.ended.iter().all(|end| end.at <= ms(5000 + 700 + 1)), "seed {seed}");
         // The 75 writes took at most 75 numbers, however often they were sent.
@@ -309,4 +306,6 @@ fn through_chaos_every_operation_ends_once_and_every_answered_write_has_one_numb
         let executed = store.borrow().executed.len();
         assert!((writes_answered..=75).contains(&executed), "seed {seed}: {executed} numbers");
     }
+    // One attempt in seven is lost without a word: a run of bad luck costs a seed some operations.
+    assert!(answered_in_all >= 19_800, "only {answered_in_all} of 20,000 were answered in 5 s each");
 }

@@ -194,3 +194,42 @@ fn the_scouts_own_end_makes_the_next_in_line_look() {
     assert!(world.end_of(3).at < ms(1525), "{:?}", world.end_of(3).at);
     assert!(world.sent.iter().any(|sent| sent.request == Request::OpenSession));
 }
+
+/// A leader that needs 700 ms for everything, longer than a first attempt may take.
+#[test]
+fn a_leader_that_is_slower_than_an_attempt_opens_sessions_too() {
+    let config = ClerkConfig { operation_timeout: ms(15_000), ..ClerkConfig::default() };
+    let mut world = World::with(config, &["a:1", "b:2", "c:3"], |sent| match sent.node.as_str() {
+        "a:1" => Some((ms(700), lead(&sent.request, 5))),
+        _ => Some((HOP, not_leader(Some("a:1")))),
+    });
+    for operation in 0..20 {
+        world.start(operation, if operation % 2 == 0 { put("x") } else { get("x") });
+    }
+    world.run();
+    for operation in 0..20 {
+        assert!(world.end_of(operation).result.is_ok(), "{:?}", world.end_of(operation));
+    }
+}
+
+/// The leader a:1 falls silent with fifty writes under way, and c:3 is silent, too; b:2 leads from 500 ms on.
+#[test]
+fn who_looks_for_others_leaves_a_silent_node_as_soon_as_a_first_attempt_would() {
+    let mut world = World::new(|sent| {
+        let verdict = match sent.node.as_str() {
+            "a:1" if sent.at < ms(10) => lead(&sent.request, 5),
+            "b:2" if sent.at >= ms(500) => lead(&sent.request, 5),
+            "b:2" => not_leader(Some("a:1")),
+            _ => return None,
+        };
+        Some((HOP, verdict))
+    });
+    world.start(0, put("x"));
+    for operation in 1..=50 {
+        world.start_at(ms(10), operation, put("x"));
+    }
+    world.run();
+    let last = (1..=50).map(|operation| world.end_of(operation).at).max().unwrap();
+    // In vain an attempt at the old leader, one at the other silent node, and one more at the old leader.
+    assert!(last <= ms(10 + 3 * 400 + 30), "{last:?}");
+}

@@ -39,6 +39,9 @@ use crate::{
 /// Less than this left of an operation's time is none: the wire counts in milliseconds.
 const TIME_LEFT_MIN: Duration = Duration::from_millis(1);
 
+/// Of the attempts that others wait for, so many are made in vain before they get longer.
+const ATTEMPTS_PER_LENGTH: u32 = 2;
+
 /// One attempt of one operation: what its reply must name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallId {
@@ -140,6 +143,8 @@ pub struct Machine<D> {
     opener: Option<OperationId>,
     /// The operation that looks for the leader, if it is unknown.
     scout: Option<OperationId>,
+    /// Attempts of scouts for whom others waited that got no reply in time, since a leader was last confirmed.
+    silent_scouts: u32,
     /// In order of arrival; every id in them is under way and in the state of that name.
     for_session: VecDeque<OperationId>,
     for_leader: VecDeque<OperationId>,
@@ -164,6 +169,7 @@ impl<D> Machine<D> {
             leaders: LeaderCache::new(endpoints),
             opener: None,
             scout: None,
+            silent_scouts: 0,
             for_session: VecDeque::new(),
             for_leader: VecDeque::new(),
             wakes: BTreeSet::new(),
@@ -278,11 +284,17 @@ impl<D> Machine<D> {
 
     fn send(&mut self, id: OperationId, now: Duration) {
         let node = self.leaders.current();
+        let looks_for_others = self.looks_for_others(id);
         let pending = self.operations.find(id).expect("only an operation under way is sent");
         assert!(pending.state == State::Moving, "an operation has one attempt under way at most");
         let remaining = pending.deadline.saturating_sub(now).max(TIME_LEFT_MIN);
-        // The opener is one for all who wait: it must not be the one that waits longest, and it is cheap to repeat.
-        let silent = if self.opener == Some(id) { 0 } else { pending.silent };
+        // What others wait for is cheap to repeat, and where one node is silent the next may not be. But attempts get
+        // longer there too, or a leader that needs more time than a first attempt has would never be found.
+        let silent = match self.opener == Some(id) {
+            true => pending.silent / ATTEMPTS_PER_LENGTH,
+            false if looks_for_others => self.silent_scouts / ATTEMPTS_PER_LENGTH,
+            false => pending.silent,
+        };
         let timeout = retry::attempt_timeout(self.config.attempt_timeout, silent, remaining);
         pending.state = State::InFlight(node);
         pending.attempts = pending.attempts.wrapping_add(1);

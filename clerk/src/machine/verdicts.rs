@@ -57,6 +57,7 @@ impl<D> Machine<D> {
 
     fn lead_confirmed(&mut self, node: NodeIndex, now: Duration) {
         self.leaders.confirmed(node);
+        self.silent_scouts = 0;
         if self.scout.is_some() {
             self.leader_found(now);
         }
@@ -117,7 +118,7 @@ impl<D> Machine<D> {
             self.expire(id, now);
             return;
         }
-        let silent = matches!(verdict, Verdict::NoReply { .. });
+        let was_silent_for_others = matches!(verdict, Verdict::NoReply { .. }) && self.looks_for_others(id);
         let (next, longest) = match verdict {
             Verdict::NotLeader { hint, .. } => {
                 (self.leaders.refused(node, hint.as_deref(), now), self.config.search_backoff_max)
@@ -133,8 +134,9 @@ impl<D> Machine<D> {
                 return;
             }
         };
-        if silent && self.scout == Some(id) && self.others_wait() {
-            // Its next attempt would be a long one: somebody with short attempts shall look for the others.
+        if was_silent_for_others {
+            // All have waited with it: the next in line looks.
+            self.silent_scouts = self.silent_scouts.saturating_add(1);
             self.wait_for_leader(id, now);
             self.replace_scout(now);
         } else {

@@ -99,9 +99,9 @@ impl<D> Machine<D> {
         }
     }
 
-    /// Whether the scout does not look for itself alone.
-    pub(super) fn others_wait(&self) -> bool {
-        !self.for_leader.is_empty()
+    /// Whether it is the scout, and does not look for itself alone.
+    pub(super) fn looks_for_others(&self, id: OperationId) -> bool {
+        self.scout == Some(id) && !self.for_leader.is_empty()
     }
 
     /// The scout ended without a finding: the next in line looks.
