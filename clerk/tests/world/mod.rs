@@ -12,6 +12,12 @@ use clerk::{
 };
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 
+/// Of a series of runs of the tests, each called `PASS=n`, every one has its own seeds; without a name it is the first.
+fn of_this_pass(seed: u64) -> u64 {
+    let pass = std::env::var("PASS").map_or(0, |pass| pass.parse().expect("PASS is a number"));
+    seed + 1_000_003 * pass
+}
+
 /// One attempt as a node saw it.
 #[derive(Clone, Debug)]
 pub struct Sent {
@@ -63,7 +69,7 @@ impl World {
     ) -> World {
         let endpoints: Vec<String> = nodes.iter().map(|node| node.to_string()).collect();
         World {
-            machine: Machine::new(&endpoints, config, ChaCha8Rng::seed_from_u64(42)),
+            machine: Machine::new(&endpoints, config, ChaCha8Rng::seed_from_u64(of_this_pass(42))),
             now: Duration::ZERO,
             sent: Vec::new(),
             ended: Vec::new(),

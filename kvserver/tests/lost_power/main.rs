@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use clients::{Appender, read_all};
 use cluster::{Cluster, NODES};
 use raft::storage::memory::{MemoryFiles, Unsynced};
+use virtual_node::of_this_pass;
 
 /// Steps of the run whose every step is a power failure.
 const STEPS: u64 = 4_000;
@@ -47,6 +48,7 @@ fn survive(files: BTreeMap<u64, MemoryFiles>, unsynced: Unsynced, seed: u64, cli
 }
 
 fn run(seed: u64, unsynced: Unsynced, fail_every: u64) {
+    let seed = of_this_pass(seed);
     println!("seed {seed}");
     let mut cluster = Cluster::start(fresh_files(), seed);
     let mut clients: Vec<Appender> = (0..CLIENTS).map(Appender::new).collect();

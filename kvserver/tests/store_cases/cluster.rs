@@ -10,11 +10,12 @@ use std::sync::Arc;
 use kvserver::Intake;
 use raft::core::{RawNode, Status};
 use raft::net::Inbox;
-use raft::storage::memory::{MemoryFiles, Unsynced};
+use raft::storage::disk::list_files;
+use raft::storage::memory::{MemoryDisk, MemoryFiles, Unsynced};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::virtual_node::{Network, Parcel, Settings, VirtualNode};
+use crate::virtual_node::{Network, Parcel, Settings, VirtualNode, of_this_pass};
 
 /// One step of time.
 pub(crate) const STEP_US: u64 = 200;
@@ -61,7 +62,7 @@ pub(crate) fn settings(nodes: u64, seed: u64) -> Settings {
         trailing_entries: 4,
         segment_bytes: 4 << 10,
         election_ms: (150, 300),
-        seed,
+        seed: of_this_pass(seed),
     }
 }
 
@@ -119,9 +120,14 @@ impl Cluster {
     }
 
     /// The sizes of a node's files, logs and snapshots apart, in bytes.
-    pub(crate) fn disk_bytes(&self, id: u64, beginning: &str) -> usize {
-        let contents = self.machines[&id].files.contents().into_iter();
-        contents.filter(|(file, _)| file.as_str().starts_with(beginning)).map(|(_, bytes)| bytes.len()).sum()
+    pub(crate) fn disk_bytes(&self, id: u64, beginning: &str) -> u64 {
+        let listed =
+            list_files(&mut MemoryDisk::new(&self.machines[&id].files)).expect("no fault was planned");
+        listed
+            .iter()
+            .filter(|entry| entry.file.as_str().starts_with(beginning))
+            .map(|entry| entry.bytes)
+            .sum()
     }
 
     /// Lets time pass until `is_so`. Panics when that takes longer than `us`.

@@ -62,9 +62,9 @@ fn the_log_stays_bounded_while_a_minority_is_down_and_snapshots_of_few_keys_stay
             let in_memory = cluster.status(id).unwrap().log_bytes;
             assert!(in_memory <= 8 * threshold, "node {id} holds {in_memory} bytes of log");
             let on_disk = cluster.disk_bytes(id, "wal-");
-            assert!(on_disk <= 8 * threshold as usize, "node {id}: {on_disk} bytes on disk");
+            assert!(on_disk <= 8 * threshold, "node {id}: {on_disk} bytes on disk");
             let snapshots = cluster.disk_bytes(id, "snapshot-");
-            assert!(snapshots <= 2 * threshold as usize, "node {id}: two snapshots of {snapshots} bytes");
+            assert!(snapshots <= 2 * threshold, "node {id}: two snapshots of {snapshots} bytes");
         }
     }
     // Who was away gets what the log no longer has.

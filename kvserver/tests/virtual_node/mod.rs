@@ -36,6 +36,12 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
 }
 
+/// Of a series of runs of the tests, each called `PASS=n`, every one has its own seeds; without a name it is the first.
+pub(crate) fn of_this_pass(seed: u64) -> u64 {
+    let pass = std::env::var("PASS").map_or(0, |pass| pass.parse().expect("PASS is a number"));
+    seed + 1_000_003 * pass
+}
+
 /// The address that hints name.
 pub(crate) fn address(id: u64) -> String {
     format!("node:{id}")
@@ -159,16 +165,20 @@ impl VirtualNode {
     }
 
     pub(crate) fn step_apply_loop(&mut self) {
+        if self.parts.queue.is_empty() {
+            return;
+        }
         if let PopTimeout::Item(message) = self.parts.queue.pop_timeout(std::time::Duration::ZERO) {
             self.apply_loop.turn([message].into_iter());
         }
     }
 
     pub(crate) fn step_snapshotter(&mut self) {
-        let task = match self.desk.wait(Some(std::time::Duration::ZERO)) {
-            PopTimeout::Item(task) => Some(task),
-            _ => None,
+        let task = match self.desk.is_empty() {
+            true => PopTimeout::TimedOut,
+            false => self.desk.wait(Some(std::time::Duration::ZERO)),
         };
+        let task = if let PopTimeout::Item(task) = task { Some(task) } else { None };
         self.snapshotter.turn(task).expect("no fault was planned");
     }
 }

@@ -23,6 +23,12 @@ pub(crate) const TICK_MS: u64 = 10;
 /// What a message weighs beside its entries, in bytes; more than headers and fields take on the wire.
 const MESSAGE_OVERHEAD_BYTES: u64 = 100;
 
+/// Of a series of runs of the tests, each called `PASS=n`, every one has its own seeds; without a name it is the first.
+pub(crate) fn of_this_pass(seed: u64) -> u64 {
+    let pass = std::env::var("PASS").map_or(0, |pass| pass.parse().expect("PASS is a number"));
+    seed + 1_000_003 * pass
+}
+
 /// Something on its way.
 #[derive(Clone, Debug)]
 enum Parcel {
@@ -59,6 +65,7 @@ impl Cluster {
     }
 
     pub(crate) fn with_config(nodes: u64, seed: u64, adjust: impl Fn(&mut Config)) -> Cluster {
+        let seed = of_this_pass(seed);
         let voters: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
         let make = |id: &NodeId| {
             let mut config = Config::new(*id, voters.clone());
@@ -105,9 +112,9 @@ impl Cluster {
 
     fn millisecond(&mut self) {
         self.now += 1;
-        let later = self.parcels.split_off(&(self.now + 1, 0));
-        let due = std::mem::replace(&mut self.parcels, later);
-        for parcel in due.into_values() {
+        // What is posted meanwhile arrives later: nothing takes no time.
+        while let Some(due) = self.parcels.first_entry().filter(|parcel| parcel.key().0 <= self.now) {
+            let parcel = due.remove();
             self.deliver(parcel);
         }
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
@@ -167,9 +174,12 @@ impl Cluster {
     }
 
     fn serve(&mut self, id: NodeId) {
-        let disk_ms = self.rng.random_range(0..=self.weather.disk_ms_max(id));
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.has_work(self.now)) else { return };
+        let disk_ms = match self.weather.own_disk_ms.get(&id) {
+            Some(always) => *always,
+            None => self.rng.random_range(0..=self.weather.disk_ms_max),
+        };
         let mut done = Done::default();
-        let Some(node) = self.nodes.get_mut(&id) else { return };
         node.serve(self.now, disk_ms, &mut done);
         if let Some(core) = &node.core {
             self.promises.check_leader(id, core);
@@ -302,8 +312,9 @@ impl Cluster {
 
     /// The leader of the latest term that has one.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        let leaders = self.statuses().filter(|status| status.role == RoleKind::Leader);
-        leaders.max_by_key(|status| status.term).map(|status| status.node)
+        let states = self.nodes.iter().filter_map(|(id, node)| Some((*id, node.core.as_ref()?.soft_state())));
+        let leaders = states.filter(|(_, state)| state.role == RoleKind::Leader);
+        leaders.max_by_key(|(_, state)| state.term).map(|(id, _)| id)
     }
 
     /// Waits until one node leads and every node that is up follows it.

@@ -174,6 +174,16 @@ impl Node {
         self.disk.received.clear();
     }
 
+    /// Whether [`Self::serve`] would do anything.
+    pub(crate) fn has_work(&self, now: u64) -> bool {
+        self.core.as_ref().is_some_and(RawNode::has_ready)
+            || !self.backlog.is_empty() && now >= self.apply_at
+            || match &self.writing {
+                Some((due, _)) => *due <= now,
+                None => !self.queue.is_empty(),
+            }
+    }
+
     /// Takes every Ready there is, and finishes the write that is due by `now`; a new one takes `disk_ms`.
     pub(crate) fn serve(&mut self, now: u64, disk_ms: u64, done: &mut Done) {
         loop {

@@ -197,7 +197,7 @@ fn reads_go_on_while_the_followers_disks_are_slow() {
     let leader = cluster.settle();
     cluster.run(100);
     let followers = (1..=3).map(NodeId).filter(|id| *id != leader);
-    cluster.weather.own_disk_ms_max = followers.map(|id| (id, 5000)).collect();
+    cluster.weather.own_disk_ms = followers.map(|id| (id, 5000)).collect();
     let mut last = Index(0);
     for _ in 0..10 {
         last = cluster.put(leader, "stuck on some disk").index;

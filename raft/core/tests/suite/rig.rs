@@ -8,6 +8,8 @@ use raft_core::{
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
+use crate::cluster::of_this_pass;
+
 /// The node under test.
 pub(crate) const ME: NodeId = NodeId(1);
 
@@ -51,7 +53,7 @@ pub(crate) fn config(voters: u64) -> Config {
 }
 
 pub(crate) fn node_with(config: Config, restored: Restored) -> RawNode {
-    RawNode::new(config, restored, ChaCha8Rng::seed_from_u64(7))
+    RawNode::new(config, restored, ChaCha8Rng::seed_from_u64(of_this_pass(7)))
 }
 
 /// A node of three that comes up with these entries and this term.

@@ -257,7 +257,7 @@ fn a_new_entry_costs_one_append_each_and_no_slow_follower_delays_it() {
     cluster.run(200);
     let slow = others(leader, 3)[0];
     cluster.weather = Weather { heartbeat_ms: 10_000, ..Weather::calm() };
-    cluster.weather.own_disk_ms_max.insert(slow, 5000);
+    cluster.weather.own_disk_ms.insert(slow, 5000);
     for number in 0..20 {
         cluster.trace = Some(Vec::new());
         let index = cluster.put(leader, &format!("{number}")).index;

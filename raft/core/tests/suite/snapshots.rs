@@ -333,12 +333,12 @@ fn a_crash_of_either_end_at_any_moment_of_a_snapshot_only_delays_it() {
 #[test]
 fn reads_and_writes_of_the_others_go_on_while_one_receives_a_snapshot() {
     let (mut cluster, leader, away) = one_behind_a_snapshot(3);
-    // Its disk takes so long that the snapshot is under way all the time.
-    cluster.weather.own_disk_ms_max.insert(away, 20_000);
     let is_given_one = |cluster: &Cluster| {
         cluster.status(leader).peers.iter().any(|peer| peer.progress == ProgressKind::Snapshot)
     };
     assert!(cluster.run_until(1000, is_given_one));
+    // Its disk takes so long that the snapshot is under way all the time.
+    cluster.weather.own_disk_ms.insert(away, 20_000);
     for number in 0..50 {
         let index = cluster.put(leader, &format!("meanwhile {number}")).index;
         assert!(cluster.read(leader));

@@ -18,8 +18,8 @@ pub(crate) struct Weather {
     pub(crate) late_answers_percent: u32,
     /// How long a write and its sync take at most.
     pub(crate) disk_ms_max: u64,
-    /// The same for nodes whose disk is another.
-    pub(crate) own_disk_ms_max: BTreeMap<NodeId, u64>,
+    /// What they always take on nodes whose disk is another.
+    pub(crate) own_disk_ms: BTreeMap<NodeId, u64>,
     /// Between two heartbeats.
     pub(crate) heartbeat_ms: u64,
 }
@@ -35,7 +35,7 @@ impl Weather {
             delay_ms_max: 1,
             late_answers_percent: 0,
             disk_ms_max: 1,
-            own_disk_ms_max: BTreeMap::new(),
+            own_disk_ms: BTreeMap::new(),
             heartbeat_ms: 25,
         }
     }
@@ -58,10 +58,5 @@ impl Weather {
     /// Their reordering one: of the answers that arrive, two thirds come after later ones.
     pub(crate) fn reordering() -> Weather {
         Weather { late_answers_percent: 67, ..Weather::unreliable() }
-    }
-
-    /// How long a write and its sync take at most on this node.
-    pub(crate) fn disk_ms_max(&self, id: NodeId) -> u64 {
-        self.own_disk_ms_max.get(&id).copied().unwrap_or(self.disk_ms_max)
     }
 }
