@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use kvserver::state_machine::{Command, Reply, Stamp};
 use kvserver::{Outcome, Refusal, ReplySink};
-use rand::RngExt;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Request};
 
 /// Without an answer for this long a client asks another node.
 const PATIENCE_US: u64 = 100_000;
@@ -95,19 +94,18 @@ impl Client {
         if self.wish.is_some() && self.waiting.is_none() && now >= self.rests_until {
             let mailbox = Mailbox::default();
             self.waiting = Some((mailbox.clone(), now));
-            let is_lost = cluster.random.random_range(0..1_000) < cluster.loss_permille;
-            let intake = cluster.intake(self.nodes[self.place]).filter(|_| !is_lost);
-            if let Some(intake) = intake {
-                self.send(&intake, mailbox);
-            }
+            cluster.request(self.nodes[self.place], self.request(mailbox));
         }
     }
 
-    fn send(&self, intake: &kvserver::Intake, mailbox: Mailbox) {
+    fn request(&self, mailbox: Mailbox) -> Request {
         let (wish, _) = self.wish.as_ref().expect("there is something to send");
         let stamp = |client_id| Stamp { client_id, seq: self.seq, acked_below: self.seq };
         let command = match (wish, self.session) {
-            (Wish::Get(key), _) => return intake.read(Bytes::from(key.clone()), Box::new(mailbox)),
+            (Wish::Get(key), _) => {
+                let key = Bytes::from(key.clone());
+                return Box::new(move |intake| intake.read(key, Box::new(mailbox)));
+            }
             (_, None) => Command::OpenSession.encode(),
             (Wish::Put(key, value), Some(client_id)) => {
                 Command::Put { stamp: stamp(client_id), key: key.as_bytes(), value: value.as_bytes() }
@@ -118,11 +116,11 @@ impl Client {
                     .encode()
             }
         };
-        intake.write(command, Box::new(mailbox));
+        Box::new(move |intake| intake.write(command, Box::new(mailbox)))
     }
 
     fn hear(&mut self, outcome: Outcome, cluster: &mut Cluster) {
-        if cluster.random.random_range(0..1_000) < cluster.loss_permille {
+        if cluster.is_chosen(cluster.loss_permille) {
             // The reply is lost: the same again, elsewhere.
             return self.move_on(cluster.now_us());
         }

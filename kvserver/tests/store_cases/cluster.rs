@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kvserver::Intake;
+use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
 use raft::core::{RawNode, Status};
 use raft::net::Inbox;
 use raft::storage::disk::list_files;
@@ -24,6 +25,9 @@ pub(crate) const STEP_US: u64 = 200;
 const ELECTION_TICK_US: u64 = 10_000;
 const HEARTBEAT_US: u64 = 25_000;
 
+/// What a client asks of a node when it arrives there.
+pub(crate) type Request = Box<dyn FnOnce(&Intake)>;
+
 /// One machine: its disk, and the node that lives on it.
 struct Machine {
     files: MemoryFiles,
@@ -31,6 +35,8 @@ struct Machine {
     lives: u64,
     /// The process is stopped: nothing of it moves.
     is_paused: bool,
+    /// Until then its snapshotter waits for its disk.
+    snapshotter_waits_until: u64,
 }
 
 /// The cluster.
@@ -41,6 +47,8 @@ pub(crate) struct Cluster {
     network: Network,
     /// What is on its way, by when it arrives.
     on_the_way: BTreeMap<(u64, u64), Parcel>,
+    /// The same of what clients ask of whom.
+    requests: BTreeMap<(u64, u64), (u64, Request)>,
     sent: u64,
     /// Who cannot reach whom.
     cut: BTreeSet<(u64, u64)>,
@@ -48,6 +56,12 @@ pub(crate) struct Cluster {
     pub(crate) loss_permille: u64,
     /// The shortest and the longest way of a message.
     pub(crate) delay_us: (u64, u64),
+    /// Of a thousand chunks of snapshots this many arrive with another byte in them.
+    pub(crate) spoilt_permille: u64,
+    /// How many did.
+    pub(crate) spoilt: u64,
+    /// How long a snapshotter waits for its disk after each turn.
+    pub(crate) snapshotter_waits_us: u64,
     /// Whether the tickers tick.
     pub(crate) ticks: bool,
     now_us: u64,
@@ -71,7 +85,7 @@ impl Cluster {
         println!("seed {}", settings.seed);
         let machine = |id| {
             let files = MemoryFiles::new();
-            (id, Machine { files, node: None, lives: 0, is_paused: false })
+            (id, Machine { files, node: None, lives: 0, is_paused: false, snapshotter_waits_until: 0 })
         };
         let mut cluster = Cluster {
             machines: (0..settings.nodes).map(machine).collect(),
@@ -79,10 +93,14 @@ impl Cluster {
             settings,
             network: Network::default(),
             on_the_way: BTreeMap::new(),
+            requests: BTreeMap::new(),
             sent: 0,
             cut: BTreeSet::new(),
             loss_permille: 0,
             delay_us: (100, 400),
+            spoilt_permille: 0,
+            spoilt: 0,
+            snapshotter_waits_us: 0,
             ticks: true,
             now_us: 0,
         };
@@ -101,6 +119,20 @@ impl Cluster {
     /// The rooms of a node that is up.
     pub(crate) fn node(&self, id: u64) -> Option<&VirtualNode> {
         self.machines[&id].node.as_ref()
+    }
+
+    /// Sends what a client asks of a node: it may be lost, it takes its time.
+    pub(crate) fn request(&mut self, id: u64, request: Request) {
+        if !self.is_chosen(self.loss_permille) {
+            self.sent += 1;
+            let at = self.now_us + self.random.random_range(self.delay_us.0..=self.delay_us.1);
+            self.requests.insert((at, self.sent), (id, request));
+        }
+    }
+
+    /// Draws whether something befalls that befalls so many of a thousand.
+    pub(crate) fn is_chosen(&mut self, permille: u64) -> bool {
+        self.random.random_range(0..1_000) < permille
     }
 
     pub(crate) fn intake(&self, id: u64) -> Option<Arc<Intake>> {
@@ -213,7 +245,10 @@ impl Cluster {
             node.step_writer();
             node.parts.applier.turn();
             node.step_apply_loop();
-            node.step_snapshotter();
+            if now >= machine.snapshotter_waits_until {
+                node.step_snapshotter();
+                machine.snapshotter_waits_until = now + self.snapshotter_waits_us;
+            }
         }
         self.send();
     }
@@ -222,8 +257,7 @@ impl Cluster {
     fn send(&mut self) {
         let parcels = std::mem::take(&mut *self.network.lock().unwrap());
         for parcel in parcels {
-            let is_lost = self.random.random_range(0..1_000) < self.loss_permille;
-            if is_lost || self.cut.contains(&ends(&parcel)) {
+            if self.is_chosen(self.loss_permille) || self.cut.contains(&ends(&parcel)) {
                 lose(parcel);
                 continue;
             }
@@ -234,6 +268,12 @@ impl Cluster {
     }
 
     fn deliver(&mut self) {
+        while let Some(due) = self.requests.first_entry().filter(|request| request.key().0 <= self.now_us) {
+            let (id, request) = due.remove();
+            if let Some(intake) = self.intake(id) {
+                request(&intake);
+            }
+        }
         let later = self.on_the_way.split_off(&(self.now_us + 1, 0));
         for (key, parcel) in std::mem::replace(&mut self.on_the_way, later) {
             let (from, to) = ends(&parcel);
@@ -249,9 +289,15 @@ impl Cluster {
             match (&machine.node, parcel) {
                 (None, parcel) => lose(parcel),
                 (Some(node), Parcel::Raft(message)) => node.parts.node.receive(message),
-                (Some(node), Parcel::Chunk { from, to, request, done }) => {
+                (Some(node), Parcel::Chunk { from, to, mut request, done }) => {
+                    let is_spoilt = self.random.random_range(0..1_000) < self.spoilt_permille;
+                    if is_spoilt {
+                        self.spoilt += 1;
+                        spoil(&mut request, &mut self.random);
+                    }
                     let network = Arc::clone(&self.network);
-                    let answer = Box::new(move |answer| {
+                    let answer = Box::new(move |answer: InstallSnapshotResponse| {
+                        assert!(!is_spoilt || !answer.accepted, "a spoilt chunk is refused");
                         let parcel = Parcel::ChunkAnswer { from: to, to: from, done, answer };
                         network.lock().unwrap().push(parcel);
                     });
@@ -261,6 +307,14 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Another byte in the middle of a chunk.
+fn spoil(request: &mut InstallSnapshotRequest, random: &mut ChaCha8Rng) {
+    let mut data = request.data.to_vec();
+    let place = random.random_range(0..data.len());
+    data[place] ^= 1 << random.random_range(0..8);
+    request.data = data.into();
 }
 
 /// Who sends it, to whom.

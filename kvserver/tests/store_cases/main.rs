@@ -13,6 +13,7 @@ mod faults;
 mod history;
 mod operations;
 mod sessions;
+mod snapshots;
 mod together;
 #[path = "../virtual_node/mod.rs"]
 mod virtual_node;

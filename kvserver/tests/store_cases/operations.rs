@@ -79,24 +79,6 @@ fn the_log_stays_bounded_while_a_minority_is_down_and_snapshots_of_few_keys_stay
 }
 
 #[test]
-fn writing_and_sending_a_snapshot_delays_no_operation_of_the_others() {
-    let mut cluster = Cluster::start(settings(3, 23));
-    let leader = cluster.wait_for_leader();
-    let behind = (leader + 1) % 3;
-    cluster.crash(behind);
-    let mut client = Client::new(0, vec![leader]);
-    for number in 0..100 {
-        carry_out(&mut cluster, &mut client, Wish::Put(format!("key {number}"), "x".repeat(200)));
-    }
-    cluster.restart(behind);
-    for number in 0..200 {
-        let done = carry_out(&mut cluster, &mut client, Wish::Append("k".to_owned(), format!("{number};")));
-        assert!(done.ended_us - done.begun_us < 20 * STEP_US, "{done:?}");
-    }
-    assert!(cluster.status(behind).unwrap().snapshot_index.0 > 0, "it was sent a snapshot meanwhile");
-}
-
-#[test]
 fn a_thousand_writes_at_once_are_one_turns_work_and_all_answered() {
     let mut cluster = Cluster::start(settings(3, 24));
     let leader = cluster.wait_for_leader();

@@ -96,6 +96,32 @@ impl Disk for SharedDisk {
     }
 }
 
+/// What is to happen at each operation of a snapshotter's disk, if anything is.
+pub(crate) type DiskWatch = Arc<Mutex<Option<Box<dyn FnMut(&DiskOp) + Send>>>>;
+
+/// The snapshotter's disk, which can be watched.
+struct WatchedDisk {
+    disk: MemoryDisk,
+    watch: DiskWatch,
+}
+
+impl Disk for WatchedDisk {
+    fn submit(&mut self, op: DiskOp) -> OpId {
+        if let Some(watch) = &mut *self.watch.lock().unwrap() {
+            watch(&op);
+        }
+        self.disk.submit(op)
+    }
+
+    fn complete(&mut self) -> Option<Completion> {
+        self.disk.complete()
+    }
+
+    fn wait(&mut self) -> Completion {
+        self.disk.wait()
+    }
+}
+
 /// One node's rooms.
 pub(crate) struct VirtualNode {
     pub(crate) parts: Parts,
@@ -103,7 +129,8 @@ pub(crate) struct VirtualNode {
     writer: LogWriter,
     log_disk: SharedDisk,
     snapshotter: Snapshotter,
-    desk: Arc<SnapshotDesk>,
+    pub(crate) snapshot_disk_watch: DiskWatch,
+    pub(crate) desk: Arc<SnapshotDesk>,
 }
 
 impl VirtualNode {
@@ -134,14 +161,16 @@ impl VirtualNode {
         let (parts, apply_loop) = Parts::join(&config, restored, &state, &desk, &stop, random).unwrap();
         let transport = Arc::new(VirtualTransport { from: NodeId(id), network: Arc::clone(network) });
         parts.connect(Arc::clone(&transport) as _);
-        let disk = Box::new(MemoryDisk::new(files));
+        let snapshot_disk_watch = DiskWatch::default();
+        let watch = Arc::clone(&snapshot_disk_watch);
+        let disk = Box::new(WatchedDisk { disk: MemoryDisk::new(files), watch });
         let node = Arc::clone(&parts.node);
         let snapshotter = Snapshotter::new(node, Arc::clone(&desk), state, disk, snapshots, transport as _);
         let spare_desk = Arc::clone(&desk);
         let writer = LogWriter::new(wal, Box::new(log_disk.clone()), move |plan| {
             spare_desk.prepare_spare(plan).is_ok()
         });
-        VirtualNode { parts, apply_loop, writer, log_disk, snapshotter, desk }
+        VirtualNode { parts, apply_loop, writer, log_disk, snapshotter, snapshot_disk_watch, desk }
     }
 
     /// One turn of the log writer: the disk's next answer if one is due, else the next batch.
