@@ -158,7 +158,8 @@ fn the_deadline_says_whether_the_write_may_have_run() {
     let Err(ClerkError::Timeout { may_have_run: true, .. }) = &world.end_of(1).result else {
         panic!("{:?}", world.end_of(1));
     };
-    assert_eq!(world.end_of(1).at, ms(5000));
+    // Less than a millisecond cannot be told to a server.
+    assert!((ms(4999)..=ms(5000)).contains(&world.end_of(1).at), "{:?}", world.end_of(1).at);
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(crate) struct Cluster {
     pub(crate) snapshotter_waits_us: u64,
     /// Whether the tickers tick.
     pub(crate) ticks: bool,
+    /// Whether the apply-loops take anything out of their queues.
+    pub(crate) applies: bool,
     now_us: u64,
     pub(crate) random: ChaCha8Rng,
 }
@@ -102,6 +104,7 @@ impl Cluster {
             spoilt: 0,
             snapshotter_waits_us: 0,
             ticks: true,
+            applies: true,
             now_us: 0,
         };
         cluster.ids().into_iter().for_each(|id| cluster.restart(id));
@@ -244,7 +247,9 @@ impl Cluster {
             // One operation of the disk or one turn of the writer: a crash finds batches half way.
             node.step_writer();
             node.parts.applier.turn();
-            node.step_apply_loop();
+            if self.applies {
+                node.step_apply_loop();
+            }
             if now >= machine.snapshotter_waits_until {
                 node.step_snapshotter();
                 machine.snapshotter_waits_until = now + self.snapshotter_waits_us;

@@ -74,21 +74,48 @@ fn submits_that_are_lost_with_their_leader_end_with_a_typed_answer_and_none_hang
     assert!(cluster.node(leader).unwrap().parts.waiters.is_empty());
 }
 
-#[test]
-fn shutdown_ends_every_waiter() {
-    let mut cluster = Cluster::start(settings(3, 32));
-    let leader = cluster.wait_for_leader();
-    cluster.partition(&[leader]);
-    let intake = cluster.intake(leader).unwrap();
+/// A write and a read, asked of this node.
+fn ask(cluster: &Cluster, id: u64) -> [Mailbox; 2] {
+    let intake = cluster.intake(id).unwrap();
     let (write, read) = (Mailbox::default(), Mailbox::default());
     intake.write(Command::OpenSession.encode(), Box::new(write.clone()));
     intake.read(Bytes::from_static(b"k"), Box::new(read.clone()));
-    cluster.step();
-    assert!(write.outcome().is_none() && read.outcome().is_none(), "both wait for a majority");
-    cluster.node(leader).unwrap().parts.shut_down();
-    for waiter in [write, read] {
-        let is_ended = matches!(waiter.outcome(), Some(Outcome::Refused(Refusal::ShuttingDown { .. })));
-        assert!(is_ended, "{:?}", waiter.outcome());
+    [write, read]
+}
+
+#[test]
+fn shutdown_ends_every_waiter() {
+    for waits_for_the_apply_loop in [false, true] {
+        let mut cluster = Cluster::start(settings(3, 32));
+        let leader = cluster.wait_for_leader();
+        cluster.pass(100_000);
+        match waits_for_the_apply_loop {
+            true => cluster.applies = false,
+            false => cluster.partition(&[leader]),
+        }
+        let before = cluster.status(leader).unwrap().commit_index;
+        let [write, _] = ask(&cluster, leader);
+        cluster.pass(20_000);
+        // What has committed meanwhile is what this read waits for.
+        let [other_write, read] = ask(&cluster, leader);
+        cluster.pass(20_000);
+        let is_committed = cluster.status(leader).unwrap().commit_index > before;
+        assert_eq!(is_committed, waits_for_the_apply_loop);
+        let all = vec![write, other_write, read];
+        assert!(
+            all.iter().all(|waiter| waiter.outcome().is_none()),
+            "they wait for a majority, or to be applied"
+        );
+        let not_taken_yet = ask(&cluster, leader);
+        let parts = &cluster.node(leader).unwrap().parts;
+        parts.node.stop();
+        parts.shut_down();
+        let too_late = ask(&cluster, leader);
+        parts.intake.end_of_turn();
+        for waiter in [all, not_taken_yet.to_vec(), too_late.to_vec()].concat() {
+            let is_ended = matches!(waiter.outcome(), Some(Outcome::Refused(Refusal::ShuttingDown { .. })));
+            assert!(is_ended, "{:?}", waiter.outcome());
+        }
     }
 }
 

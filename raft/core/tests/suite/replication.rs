@@ -394,6 +394,7 @@ fn who_does_not_lead_turns_proposals_and_reads_away_with_a_hint() {
 #[test]
 fn pipelined_appends_survive_a_bad_network() {
     let mut cluster = Cluster::with_config(3, 7, |config| config.inflight_messages_max = 4);
+    cluster.settle();
     cluster.weather = Weather { lost_percent: 20, doubled_percent: 20, delay_ms_max: 40, ..Weather::calm() };
     let mut last = Index(0);
     for number in 0..300 {
