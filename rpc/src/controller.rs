@@ -1,12 +1,13 @@
 //! What a caller says and learns about one call besides its arguments and its reply.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::client::core::Core;
 use crate::error::RpcError;
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::reactor::clock::nanos_in;
 use crate::reactor::lock::lock;
 

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use crate::error::RpcError;
+use crate::primitives::thread_local;
 use crate::reactor::clock::{NEVER, Nanos};
 
 /// What the calls of a handler get from the call that it handles.
@@ -43,19 +44,19 @@ struct Restore(Inherited);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        CURRENT.set(self.0);
+        CURRENT.with(|current| current.set(self.0));
     }
 }
 
 /// Runs `f`, whose calls inherit this.
 pub(crate) fn with<R>(inherited: Inherited, f: impl FnOnce() -> R) -> R {
-    let _restore = Restore(CURRENT.replace(inherited));
+    let _restore = Restore(CURRENT.with(|current| current.replace(inherited)));
     f()
 }
 
 /// What a call begun here and now inherits.
 pub(crate) fn current() -> Inherited {
-    CURRENT.get()
+    CURRENT.with(Cell::get)
 }
 
 /// Runs `f`, whose calls are nobody's: a handler's deadline does not reach them. For work that a call merely sets off.

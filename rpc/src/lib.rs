@@ -94,6 +94,7 @@ mod error;
 mod inherit;
 mod log_gate;
 mod middleware;
+mod primitives;
 pub mod protocol;
 mod reactor;
 mod server;

@@ -1,7 +1,6 @@
 //! Warnings that whoever connects can cause, one at a time: a flood of bad peers is no flood of lines.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use crate::primitives::atomic::{AtomicU64, Ordering};
 use crate::reactor::clock::Nanos;
 
 /// A further warning of the same kind is counted instead, for so long, in nanoseconds.

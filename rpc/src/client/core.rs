@@ -4,8 +4,7 @@
 //! outbox under it, so that the table and the bytes never disagree. No callback runs and nothing is written under it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
@@ -19,6 +18,8 @@ use crate::config::ChannelConfig;
 use crate::error::RpcError;
 use crate::inherit::{self, Inherited};
 use crate::middleware::{AUTH_TOKEN_BYTES_MAX, fresh_request_id};
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicBool, Ordering};
 use crate::protocol::encoder::{Body, CallFields, put_call_with, put_cancel, put_legacy_call};
 use crate::reactor::Shared;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};

@@ -3,13 +3,15 @@
 //! An answer is given exactly once: the entry is taken out of its table under the channel's lock, and its completion is
 //! consumed by running it, after the lock is released.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::around::Observed;
 use super::core::Core;
 use crate::error::RpcError;
+use crate::primitives::thread_local;
+use crate::primitives::{Condvar, Mutex};
 use crate::reactor::Shared;
 use crate::reactor::clock::Nanos;
 use crate::reactor::lock::lock;

@@ -4,7 +4,6 @@
 //! A call that may be repeated keeps its serialized arguments until it ends. Between attempts it is a timer of the reactor.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use super::core::Core;
 use super::pending_call::{Completion, Outcome};
 use crate::controller::RpcController;
 use crate::error::RpcError;
+use crate::primitives::atomic::{AtomicU64, Ordering};
 use crate::protocol::encoder::Body;
 use crate::protocol::status::Status;
 use crate::reactor::clock::{Nanos, nanos_in};

@@ -4,12 +4,13 @@
 //! of changes in their order, one at a time, with no lock held. States that lasted too short may be skipped, the last
 //! one never is.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Link};
 use crate::error::RpcError;
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicBool, Ordering};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 

@@ -1,9 +1,9 @@
 //! Counters of calls: how many, how they ended, how long they took.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{CallInfo, Ended, Middleware, Refused};
+use crate::primitives::atomic::{AtomicU64, Ordering};
 use crate::protocol::status::Status;
 
 /// Classes of durations: the n-th ends at 2ⁿ µs, the last has no end.

@@ -3,6 +3,7 @@
 //! On a reactor's thread the time of the turn is used, so that a call costs no look at the clock. Which clock that is, the
 //! reactor's [`World`](super::world::World) says.
 
+use crate::primitives::thread_local;
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -28,22 +29,22 @@ pub(crate) fn nanos_of(instant: Instant) -> Nanos {
 
 /// When the turn of the calling thread began, if it is a reactor's.
 pub(crate) fn turn_begun() -> Option<Nanos> {
-    TURN.get()
+    TURN.with(Cell::get)
 }
 
 /// A turn of the calling thread begins, which thereby is a reactor's thread.
 pub(crate) fn begin_turn(now: Nanos) {
-    TURN.set(Some(now));
+    TURN.with(|turn| turn.set(Some(now)));
 }
 
 /// The calling thread is no reactor's thread any more.
 pub(crate) fn leave() {
-    TURN.set(None);
+    TURN.with(|turn| turn.set(None));
 }
 
 /// Whether the calling thread is a reactor's.
 pub(crate) fn is_reactor_thread() -> bool {
-    TURN.get().is_some()
+    turn_begun().is_some()
 }
 
 /// A duration in nanoseconds, saturating.

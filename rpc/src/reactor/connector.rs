@@ -11,6 +11,7 @@ use super::mailbox::Command;
 use super::world::World;
 use crate::client::core::Core;
 use crate::error::RpcError;
+use crate::primitives::thread;
 
 /// The server's address where it needs no look-up.
 pub(crate) fn numeric_address(address: &str) -> Option<SocketAddr> {
@@ -44,7 +45,7 @@ pub(crate) fn resolve_aside(core: &Arc<Core>) -> std::io::Result<()> {
         look_up();
         return Ok(());
     }
-    std::thread::Builder::new().name("resolver".to_owned()).spawn(look_up).map(drop)
+    thread::Builder::new().name("resolver".to_owned()).spawn(look_up).map(drop)
 }
 
 /// The pause after the `failures`-th failed attempt in a row: doubling from `min` to `max`, of which `random` decides

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::mailbox::Command;
 use super::outbox::Outbox;
+use crate::primitives::thread_local;
 
 /// Up to this many connections are written by the thread that ends a scope; more are the reactor's.
 pub const DIRECT_FLUSH_CONNECTIONS_MAX: usize = 4;
@@ -27,12 +28,12 @@ thread_local! {
 
 /// The thread's outermost scope, or 0 outside of any.
 pub(crate) fn current() -> u64 {
-    SCOPE.get()
+    SCOPE.with(Cell::get)
 }
 
 /// Remembers a connection to flush at the scope's end.
 pub(crate) fn touch(outbox: &Arc<Outbox>) {
-    TOUCHED.with_borrow_mut(|touched| touched.push(outbox.clone()));
+    TOUCHED.with(|touched| touched.borrow_mut().push(outbox.clone()));
 }
 
 /// Runs `f`. Replies and calls sent inside, on this thread, leave when the outermost scope ends: each connection is
@@ -55,7 +56,8 @@ pub(crate) struct Scope {
 impl Scope {
     fn begin() -> Scope {
         // Relaxed: a number only, nothing is published by it.
-        SCOPE.set(NEXT_SCOPE.fetch_add(1, Ordering::Relaxed));
+        let number = NEXT_SCOPE.fetch_add(1, Ordering::Relaxed);
+        SCOPE.with(|scope| scope.set(number));
         Scope { on_reactor: false }
     }
 
@@ -69,8 +71,8 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        SCOPE.set(0);
-        let mut touched = TOUCHED.take();
+        SCOPE.with(|scope| scope.set(0));
+        let mut touched = TOUCHED.with(RefCell::take);
         if self.on_reactor || touched.len() <= DIRECT_FLUSH_CONNECTIONS_MAX {
             for outbox in touched.drain(..) {
                 outbox.flush();
@@ -79,7 +81,7 @@ impl Drop for Scope {
             hand_over(&mut touched);
         }
         if touched.capacity() <= TOUCHED_KEPT_MAX {
-            TOUCHED.set(touched);
+            TOUCHED.with(|kept| kept.replace(touched));
         }
     }
 }

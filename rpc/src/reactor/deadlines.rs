@@ -5,11 +5,11 @@
 //! long before, so one such look every few seconds serves millions of calls.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::clock::{NEVER, Nanos};
 use super::lock::lock;
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicU64, Ordering};
 
 /// Names a timer, for [`Reactor::cancel_timer`](crate::Reactor::cancel_timer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,8 @@
 //! Locking without poison: what the framework's locks guard is consistent after every statement, and a panic of a user's
 //! callback, which never runs under one of them, must not take the other calls with it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use crate::primitives::{Mutex, MutexGuard};
+use std::sync::{PoisonError, TryLockError};
 
 /// Locks `mutex`.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,8 +4,7 @@
 //! stall per connection, one word per change of a watched channel, and the rare commands of setting up and taking down.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::Waker;
@@ -16,6 +15,8 @@ use super::net::Listener;
 use super::outbox::Outbox;
 use crate::client::core::Core;
 use crate::error::RpcError;
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicBool, Ordering};
 use crate::server::provider::ProviderCore;
 
 /// Something to be done on the reactor's thread.

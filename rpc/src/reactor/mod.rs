@@ -20,13 +20,14 @@ mod stopping;
 mod turn_work;
 pub(crate) mod world;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::config::ReactorConfig;
 use crate::error::RpcError;
+use crate::primitives::atomic::{AtomicBool, Ordering};
+use crate::primitives::thread::{self, JoinHandle};
+use crate::primitives::{Condvar, Mutex};
 use crate::simulation::world::SimulatedWorld;
 use clock::Nanos;
 use deadlines::{Action, Deadlines, Inserted, TimerId};
@@ -154,7 +155,7 @@ impl Reactor {
         let (poller, waker) = Poller::of_system().map_err(start_error)?;
         let shared = Arc::new(Shared::new(config, World::System, Some(waker)));
         let for_thread = shared.clone();
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || PollLoop::new(poller, for_thread).run())
             .map_err(start_error)?;

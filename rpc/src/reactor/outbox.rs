@@ -9,8 +9,7 @@
 //! that a server's connection has reached its high-water mark: it is not read from until half of that is left.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use mio::Token;
 
@@ -21,6 +20,8 @@ use super::mailbox::Command;
 use super::net::Stream;
 use super::socket_side::{SocketSide, Written};
 use super::spare;
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicBool, Ordering};
 use crate::server::in_flight::{Stages, Ticket};
 use crate::server::provider::ProviderCore;
 use crate::server::streams::Streams;

@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -19,6 +18,7 @@ use crate::config::ProviderConfig;
 use crate::error::RpcError;
 use crate::inherit::{self, Inherited};
 use crate::middleware::Refused;
+use crate::primitives::atomic::Ordering;
 use crate::protocol::decoder::{Mode, Refusal, RequestDecoder, RequestFrame, RequestHead};
 use crate::protocol::encoder::{put_failure, put_going_away, put_pong};
 use crate::protocol::frames::BodyLimits;

@@ -7,8 +7,8 @@
 
 use std::num::NonZeroU64;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::primitives::atomic::{AtomicU64, Ordering};
 use crate::reactor::clock::{NEVER, Nanos};
 use crate::reactor::outbox::Outbox;
 

@@ -1,14 +1,15 @@
 //! The server: listens, knows the services by name, counts what is in flight.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::Service;
 use crate::config::ProviderConfig;
 use crate::error::RpcError;
 use crate::log_gate::LogGate;
+use crate::primitives::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::primitives::{Condvar, Mutex};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::{Reactor, Shared, clock, connector};

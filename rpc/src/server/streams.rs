@@ -1,14 +1,15 @@
 //! The streams that are open on one server's connection, and how a call becomes one.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use prost::Message;
 
 use super::responder::{Reply, Responder};
 use super::service::Call;
 use crate::error::RpcError;
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicBool, Ordering};
 use crate::protocol::status::Status;
 use crate::reactor::lock::lock;
 use crate::reactor::outbox::ServerOwner;

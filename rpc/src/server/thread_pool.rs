@@ -4,14 +4,15 @@
 //! `OVERLOADED` at once, so that a slow disk or a slow neighbour shows as that and not as memory.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
 use super::responder::Responder;
 use super::service::{Call, Service};
 use crate::error::RpcError;
+use crate::primitives::thread::{self, JoinHandle};
+use crate::primitives::{Condvar, Mutex};
 use crate::protocol::status::Status;
 use crate::reactor::lock::lock;
 
@@ -63,7 +64,7 @@ impl ThreadPool {
         let pool = Arc::new(ThreadPool { queue: queue.clone(), threads: Mutex::default() });
         for number in 0..config.threads.max(1) {
             let queue = queue.clone();
-            let thread = std::thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name(format!("{name}-{number}"))
                 .spawn(move || queue.work())
                 .map_err(|error| RpcError::Start { cause: error.to_string() })?;
@@ -87,7 +88,7 @@ impl Drop for ThreadPool {
         for job in left.into_iter().flatten() {
             job.responder.fail(Status::ShuttingDown, "the server is stopping");
         }
-        let own = std::thread::current().id();
+        let own = thread::current().id();
         for thread in lock(&self.threads).drain(..) {
             // The last handle may have been a handler's: its thread ends by itself. What panics in there has been caught.
             if thread.thread().id() != own {

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Mutex;
 
 use slab::Slab;
 
 use super::pipe::{End, Watcher};
+use crate::primitives::Mutex;
 use crate::reactor::lock::lock;
 use crate::reactor::net::News;
 

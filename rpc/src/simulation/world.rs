@@ -1,11 +1,13 @@
 //! What goes on in a simulation: time, and whose turn it is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::network::{Delivery, Network};
 use crate::inherit;
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicU64, Ordering};
+use crate::primitives::thread;
 use crate::reactor::clock::{self, NEVER, Nanos, nanos_in, nanos_of};
 use crate::reactor::lock::lock;
 use crate::reactor::net::Poller;
@@ -113,7 +115,7 @@ impl SimulatedWorld {
     /// Goes on until something is so.
     pub(crate) fn run_until(&self, is_so: impl Fn() -> bool) {
         // While a test fails, what it has left behind is left so.
-        while !std::thread::panicking() && !is_so() {
+        while !thread::panicking() && !is_so() {
             if !self.step() {
                 let next = self.next_look();
                 assert!(next != NEVER, "nothing will ever happen again, and somebody waits for it");

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::RpcError;
+use crate::primitives::{Condvar, Mutex, MutexGuard};
 use crate::reactor::lock::lock;
 
 /// What a message costs of the credit beside its bytes: what it takes to keep one.
