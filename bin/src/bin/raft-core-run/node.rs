@@ -19,7 +19,9 @@ pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
     }
     logging::start(format!("node {id}"), None);
     resources::raise_descriptor_limit();
-    let config = cluster_file::open(&arguments.file, arguments.nodes, id)?;
+    let mut config = cluster_file::open(&arguments.file, arguments.nodes, id)?;
+    let (allowed, nodes) = (config.limits.connections_max, config.nodes.len() as u64);
+    config.limits.connections_max = resources::affordable_connections(allowed, nodes)?;
     let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &arguments.file);
     let folder = data_dir::create_for_node(&base, id)?;
     // Before the start, which may take a while: a signal is an order from the first moment on.
