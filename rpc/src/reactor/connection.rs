@@ -95,6 +95,7 @@ impl Connection {
         }
         let Side::Opening(opening) = &self.side else { return Ok(true) };
         self.stream.send_at_once();
+        self.stream.ask_if_silent();
         let core = opening.core.clone();
         self.outbox.attach(self.stream.clone());
         core.on_connected(now);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::net::sockopt;
 
 use crate::simulation::pipe::{Pipe, PipeListener, Watcher};
 use crate::simulation::world::SimulatedWorld;
@@ -16,6 +17,15 @@ const WAKER: Token = Token(usize::MAX);
 
 /// Events taken from the poll at a time.
 const EVENTS_PER_TURN_MAX: usize = 1024;
+
+/// A peer that is silent for so long is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Between two questions that are not answered.
+const QUESTION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Questions without an answer that are enough.
+const QUESTIONS: u32 = 6;
 
 /// One end of a connection. It never waits: what cannot be done now is `WouldBlock`.
 pub(crate) enum Stream {
@@ -49,6 +59,22 @@ impl Stream {
         match self {
             // Without it they wait for acknowledgements; failing that they are merely late.
             Stream::Tcp(stream) => drop(stream.set_nodelay(true)),
+            Stream::Pipe(_) => {}
+        }
+    }
+
+    /// Has the system ask a peer that is silent whether it is still there: nobody else asks a program of the origin, nor one
+    /// that has not said a word yet. A peer whose system does not answer is an error of the connection.
+    pub(crate) fn ask_if_silent(&self) {
+        let ask = |stream: &TcpStream| -> rustix::io::Result<()> {
+            sockopt::set_tcp_keepidle(stream, SILENCE)?;
+            sockopt::set_tcp_keepintvl(stream, QUESTION_INTERVAL)?;
+            sockopt::set_tcp_keepcnt(stream, QUESTIONS)?;
+            sockopt::set_socket_keepalive(stream, true)
+        };
+        match self {
+            // Failing that, one that has vanished is kept for longer.
+            Stream::Tcp(stream) => drop(ask(stream)),
             Stream::Pipe(_) => {}
         }
     }

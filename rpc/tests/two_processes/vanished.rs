@@ -7,6 +7,7 @@ use rpc::{ChannelConfig, RpcController, RpcError};
 use rustix::process::Signal;
 
 use crate::child::WARM;
+use crate::common::raw::connect;
 use crate::common::{ECHO, KEEP, LONG, Text, call};
 use crate::peer::{Peer, client, eventually};
 use crate::{connections, sized};
@@ -67,4 +68,18 @@ fn connections_of_clients_that_vanish_are_closed() {
     });
     println!("{count} connections of a client that had vanished were closed after {:?}", since.elapsed());
     reactor.stop(LONG);
+}
+
+#[test]
+fn peers_that_have_not_said_a_word_are_asked_by_the_system_whether_they_are_there() {
+    let (_server, address) = Peer::server("");
+    let _silent = connect(address.parse().unwrap());
+    let port = format!(":{:04X}", address.rsplit_once(':').unwrap().1.parse::<u16>().unwrap());
+    // Of each socket: number, own address, the other's, state, queues, timer. State 01 has a peer, timer 02 asks for it.
+    eventually("the server's end of the connection asks", || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        sockets.lines().map(|line| line.split_whitespace().collect()).any(|fields: Vec<&str>| {
+            fields[1].ends_with(&port) && fields[3] == "01" && fields[5].starts_with("02:")
+        })
+    });
 }
