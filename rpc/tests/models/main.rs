@@ -62,7 +62,7 @@ mod parts;
 mod world;
 
 /// Random schedules tried for each scenario, and as many that preempt seldom but anywhere.
-const SCHEDULES: usize = 150;
+const SCHEDULES: usize = 100;
 
 /// Tries a scenario.
 fn check(scenario: impl Fn() + Send + Sync + Clone + 'static) {
