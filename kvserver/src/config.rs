@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use raft::core::NodeId;
+
 /// The configuration of one node. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -9,8 +11,14 @@ pub struct ServerConfig {
     pub node_id: u64,
     /// The cluster's name. Nodes of another one are refused, on the wire and in the data directory.
     pub cluster_id: String,
-    /// Every member with its advertised `host:port`.
+    /// Every member with its advertised `host:port`, as of the configuration. Once the members have been changed the log
+    /// says who they are and where they live.
     pub members: Vec<(u64, String)>,
+    /// At its first start the node waits to be added to a cluster that exists, rather than begin one with `members`.
+    pub joins: bool,
+    /// The voters that the cluster began with; None until it has. They stay what they were, whatever is written into the
+    /// configuration later.
+    pub founders: Option<Vec<NodeId>>,
     /// The `host:port` to listen on.
     pub listen: String,
     /// The node's own directory; made with mode 0700 when it is not there.
@@ -70,6 +78,8 @@ impl ServerConfig {
             node_id,
             cluster_id: cluster_id.to_owned(),
             members,
+            joins: false,
+            founders: None,
             listen: listen.to_owned(),
             data_dir,
             heartbeat_ms: 25,

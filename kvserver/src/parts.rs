@@ -32,6 +32,8 @@ const ELECTION_TICK_MS: u64 = 10;
 pub struct Parts {
     /// The gate to the core.
     pub node: Arc<RaftNode>,
+    /// Where the members live.
+    pub book: AddressBook,
     /// The way of committed entries.
     pub applier: Arc<Applier>,
     /// Between Raft and the apply-loop.
@@ -71,10 +73,13 @@ impl Parts {
         let queue = Arc::new(LockQueue::new(config.apply_queue_batches));
         let applier = Arc::new(Applier::new(Arc::clone(&queue)));
         let core = RawNode::new(core_config, log, random);
+        let book =
+            AddressBook::new(config.members.iter().map(|(id, address)| (NodeId(*id), address.clone())));
+        book.follow(core.membership());
         let node = Arc::new(RaftNode::new(core, Arc::clone(&applier)));
         let state = Arc::clone(state);
         let waiters = Arc::new(Waiters::default());
-        let hints = Arc::new(LeaderHints::new(&address_book(config)));
+        let hints = Arc::new(LeaderHints::new(NodeId(config.node_id), book.clone()));
         let gate = Arc::new(ReadGate::new(Arc::clone(&state), Arc::clone(&hints)));
         let intake = Arc::new(Intake::new(
             Arc::clone(&node),
@@ -99,7 +104,8 @@ impl Parts {
             last,
             snapshot_rule,
         );
-        Ok((Parts { node, applier, queue, state, waiters, gate, intake, application }, apply_loop))
+        let parts = Parts { node, book, applier, queue, state, waiters, gate, intake, application };
+        Ok((parts, apply_loop))
     }
 
     /// Says what carries the node's messages.
@@ -114,11 +120,6 @@ impl Parts {
     }
 }
 
-/// The members' addresses out of the configuration.
-pub(crate) fn address_book(config: &ServerConfig) -> AddressBook {
-    AddressBook::new(config.members.iter().map(|(id, address)| (NodeId(*id), address.clone())))
-}
-
 /// How often the tickers of a node with this configuration tick.
 pub fn tick_times(config: &ServerConfig) -> TickTimes {
     TickTimes {
@@ -127,9 +128,17 @@ pub fn tick_times(config: &ServerConfig) -> TickTimes {
     }
 }
 
+/// The voters whose log begins at its beginning: none on a node that joins, which learns them from the log.
+fn founders(config: &ServerConfig) -> Vec<NodeId> {
+    match &config.founders {
+        Some(founders) => founders.clone(),
+        None if config.joins => Vec::new(),
+        None => config.members.iter().map(|(id, _)| NodeId(*id)).collect(),
+    }
+}
+
 fn core_config(config: &ServerConfig) -> Result<Config, StartError> {
-    let voters: Vec<NodeId> = config.members.iter().map(|(id, _)| NodeId(*id)).collect();
-    if !voters.contains(&NodeId(config.node_id)) {
+    if !config.members.iter().any(|(id, _)| *id == config.node_id) {
         return Err(StartError::Config(format!("node {} is not one of the members", config.node_id)));
     }
     let ticks = |ms: u64| u32::try_from(ms.div_ceil(ELECTION_TICK_MS)).unwrap_or(u32::MAX);
@@ -146,7 +155,7 @@ fn core_config(config: &ServerConfig) -> Result<Config, StartError> {
         log_bytes_max: config.log_bytes_max,
         trailing_bytes_max: config.trailing_bytes_max,
         snapshot_ticks_max: ticks(config.snapshot_patience_ms),
-        ..Config::new(NodeId(config.node_id), voters)
+        ..Config::new(NodeId(config.node_id), founders(config))
     };
     core.validate().map_err(|error| StartError::Config(error.to_string()))?;
     Ok(core)

@@ -22,8 +22,8 @@ use crate::config::ServerConfig;
 use crate::error::StartError;
 use crate::intake::Intake;
 use crate::opened::Opened;
-use crate::parts::{Parts, address_book, tick_times};
-use crate::service::{AdminService, KvServerService, KvService, RequestLimits};
+use crate::parts::{Parts, tick_times};
+use crate::service::{AdminService, KvServerService, KvService, MemberDesk, RequestLimits};
 use crate::snapshotter::{SnapshotDesk, Snapshotter};
 
 /// What a request may have beside one key and one value: a batch of entries or a chunk of a snapshot between nodes.
@@ -36,6 +36,9 @@ const RESERVED_SERVICES: [&str; 2] = ["raftRpc", "admin"];
 /// Connections that one other node may need at a time: its channel, the watch over us, a probe, and those of before that
 /// have not ended yet.
 const PEER_CONNECTIONS: usize = 8;
+
+/// Room is kept for at least so many other nodes: more may be added while this one runs.
+const PEERS_MIN: usize = 7;
 
 /// Connections beyond the nodes' for those who ask how the node is.
 const ADMIN_CONNECTIONS: usize = 8;
@@ -121,15 +124,16 @@ impl Server {
     fn assemble(config: &ServerConfig, opened: Opened, reactor: &Reactor) -> Result<Server, StartError> {
         let stop = Arc::new(StopSignal::default());
         let node_id = raft::core::NodeId(config.node_id);
-        let border = Border::new(&config.cluster_id, node_id, address_book(config));
+        let config = &ServerConfig { founders: opened.directory.identity().founders(), ..config.clone() };
         let (parts, apply_loop) =
             Parts::join(config, opened.log, &opened.state, &opened.desk, &stop, opened.random)?;
+        let border = Border::new(&config.cluster_id, node_id, parts.book.clone());
         let answers = Arc::new(Answers::default());
         let node: Arc<dyn Inbox> = Arc::clone(&parts.node) as _;
         let inbox = Arc::downgrade(&node);
         let transport = Arc::new(PeerTransport::new(reactor, border.clone(), Arc::clone(&answers), inbox));
         parts.connect(Arc::clone(&transport) as _);
-        let admission = Arc::new(Admission::new(border.clone(), opened.directory));
+        let admission = Arc::new(Admission::new(border.clone(), opened.directory, config.joins));
         let raft_service = Arc::new(RaftService::new(border.clone(), answers, Arc::clone(&admission)));
         let admin_service =
             Arc::new(AdminService::new(fixed_status(config, &opened.file_system), opened.sync_times));
@@ -258,8 +262,10 @@ impl Waiting {
         let supervisor = Supervisor::start(&parts.node, &parts.applier, self.writer, &clock, times)?;
         self.raft_service.open(Arc::clone(&parts.node) as _, Arc::clone(&desk) as _);
         let inbox: Arc<dyn Inbox> = Arc::clone(&parts.node) as _;
-        PeerWatch::start(&self.reactor, self.border, self.transport, Arc::downgrade(&inbox));
-        self.admin_service.open(Arc::clone(&parts.node), Arc::clone(&parts.state));
+        PeerWatch::start(&self.reactor, self.border.clone(), &self.transport, Arc::downgrade(&inbox));
+        let members = MemberDesk::new(Arc::clone(&parts.node), self.reactor, self.border, self.admission);
+        let (node, state, book) = (Arc::clone(&parts.node), Arc::clone(&parts.state), parts.book.clone());
+        self.admin_service.open(node, state, book, Arc::new(members));
         Ok(Running { supervisor, apply_loop, snapshotter })
     }
 }
@@ -294,7 +300,7 @@ fn connect_reactor(reactor: &Reactor, parts: &Parts) {
 
 fn provider_config(config: &ServerConfig) -> ProviderConfig {
     let args_bytes_max = config.key_bytes_max + config.value_bytes_max + PEER_BYTES;
-    let peers = config.members.len().max(1);
+    let peers = config.members.len().max(PEERS_MIN);
     let reserve = Reserve {
         services: RESERVED_SERVICES.map(str::to_owned).to_vec(),
         connections: peers * PEER_CONNECTIONS + ADMIN_CONNECTIONS,

@@ -105,7 +105,7 @@ fn a_node_that_has_stopped_keeps_no_peer_waiting() {
     let reactor = Reactor::start("between-nodes", ReactorConfig::default()).unwrap();
     let border = border(CLUSTER, 1, "unused:1");
     let directory = DataDirectory::open(&directory.path().join("node1"), CLUSTER, NodeId(1)).unwrap();
-    let admission = Arc::new(Admission::new(border.clone(), directory));
+    let admission = Arc::new(Admission::new(border.clone(), directory, false));
     let service = Arc::new(RaftService::new(border, Arc::new(Answers::default()), admission));
     let (ear, heard) = Ear::new();
     service.open(ear, Arc::new(NoSnapshots));

@@ -22,6 +22,7 @@ mod leader_killed;
 mod leader_paused;
 mod lost_directory;
 mod main_job;
+mod members;
 mod origin_client;
 mod snapshot_catch_up;
 mod values;

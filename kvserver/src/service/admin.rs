@@ -2,18 +2,24 @@
 
 use std::sync::{Arc, OnceLock};
 
-use proto::admin::{Admin, Follower, OrderReply, StatusReply, StatusRequest, TransferLeaderRequest};
+use proto::admin::{
+    Admin, ChangeMemberRequest, Follower, OrderReply, StatusReply, StatusRequest, TransferLeaderRequest,
+};
 use raft::core::{NodeId, PeerStatus, TransferError};
 use raft::driver::RaftNode;
+use raft::net::AddressBook;
 use raft::storage::SyncTimes;
 use rpc::Reply;
 
+use super::members::{MemberDesk, absent, members, refusal};
 use crate::shared_state::SharedState;
 
 /// What the status is read from, once the node takes part.
 struct Parts {
     node: Arc<RaftNode>,
     state: Arc<SharedState>,
+    book: AddressBook,
+    members: Arc<MemberDesk>,
 }
 
 /// The service. Before the node takes part it says so.
@@ -30,8 +36,15 @@ impl AdminService {
     }
 
     /// The node takes part from now on. Called once.
-    pub fn open(&self, node: Arc<RaftNode>, state: Arc<SharedState>) {
-        assert!(self.parts.set(Parts { node, state }).is_ok(), "an admin service is opened once");
+    pub fn open(
+        &self,
+        node: Arc<RaftNode>,
+        state: Arc<SharedState>,
+        book: AddressBook,
+        members: Arc<MemberDesk>,
+    ) {
+        let parts = Parts { node, state, book, members };
+        assert!(self.parts.set(parts).is_ok(), "an admin service is opened once");
     }
 
     fn status(&self) -> StatusReply {
@@ -63,14 +76,11 @@ impl AdminService {
         reply.election_reason = status.election_reason.map_or_else(String::new, |reason| reason.to_string());
         reply.log_bytes = status.log_bytes;
         reply.reads_pending = status.reads_pending as u64;
+        reply.members = members(&status, &parts.book);
+        reply.changing = status.is_changing;
         reply.followers = status.peers.iter().map(follower).collect();
         reply
     }
-}
-
-/// What a node says to an order when it does not take part, or no longer.
-fn absent() -> OrderReply {
-    OrderReply { refusal: "the node does not take part".into(), not_leader: true, again: false }
 }
 
 fn follower(peer: &PeerStatus) -> Follower {
@@ -91,6 +101,13 @@ impl Admin for AdminService {
         reply.send(&AdminService::status(self));
     }
 
+    fn change_member(&self, request: ChangeMemberRequest, reply: Reply<OrderReply>) {
+        match self.parts.get() {
+            Some(parts) => parts.members.change(request, move |answer| reply.send(&answer)),
+            None => reply.send(&absent()),
+        }
+    }
+
     fn transfer_leader(&self, request: TransferLeaderRequest, reply: Reply<OrderReply>) {
         let to = NodeId(request.node);
         let Some(Ok(begun)) =
@@ -102,8 +119,7 @@ impl Admin for AdminService {
             Ok(()) => OrderReply::default(),
             Err(error) => OrderReply {
                 not_leader: matches!(error, TransferError::NotLeader { .. }),
-                refusal: error.to_string(),
-                again: false,
+                ..refusal(error.to_string())
             },
         });
     }

@@ -4,10 +4,12 @@
 mod admin;
 mod kv;
 mod kv_server_rpc;
+mod members;
 
 pub use admin::AdminService;
 pub use kv::KvService;
 pub use kv_server_rpc::KvServerService;
+pub use members::MemberDesk;
 
 /// The largest key and value a service lets in. What is applied is bounded again, by the state machine itself.
 #[derive(Clone, Copy, Debug)]

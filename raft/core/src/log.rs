@@ -94,6 +94,11 @@ impl Log {
         self.memberships.current()
     }
 
+    /// Grows whenever the membership in effect may be another.
+    pub(crate) fn membership_changes(&self) -> u64 {
+        self.memberships.changes()
+    }
+
     /// Where the membership in effect was appended; zero if a snapshot holds it.
     pub(crate) fn membership_index(&self) -> Index {
         self.memberships.current_index()

@@ -164,16 +164,23 @@ pub(crate) struct Memberships {
     base: Membership,
     /// Those of later entries, by rising index.
     later: VecDeque<(Index, Membership)>,
+    /// How often the one in effect may have changed.
+    changes: u64,
 }
 
 impl Memberships {
     pub(crate) fn new(base: Membership) -> Memberships {
-        Memberships { base, later: VecDeque::new() }
+        Memberships { base, later: VecDeque::new(), changes: 0 }
     }
 
     /// The one in effect.
     pub(crate) fn current(&self) -> &Membership {
         self.later.back().map_or(&self.base, |(_, membership)| membership)
+    }
+
+    /// Grows whenever the one in effect may be another.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Where the one in effect was appended; zero if that is no longer known because a snapshot holds it.
@@ -190,17 +197,21 @@ impl Memberships {
     /// An entry with a membership was appended.
     pub(crate) fn push(&mut self, index: Index, membership: Membership) {
         assert!(index > self.current_index(), "memberships come in the order of the log");
+        self.changes += 1;
         self.later.push_back((index, membership));
     }
 
     /// The entries from `from` on are cut off.
     pub(crate) fn truncate_from(&mut self, from: Index) {
-        while self.later.pop_back_if(|(index, _)| *index >= from).is_some() {}
+        while self.later.pop_back_if(|(index, _)| *index >= from).is_some() {
+            self.changes += 1;
+        }
     }
 
     /// A snapshot up to `through` holds `base`; what lies behind it stays.
     pub(crate) fn rebase(&mut self, through: Index, base: Membership) {
         while self.later.pop_front_if(|(index, _)| *index <= through).is_some() {}
+        self.changes += u64::from(self.base != base);
         self.base = base;
     }
 }

@@ -50,6 +50,7 @@ pub struct RawNode {
     /// What the last Ready said, so that only changes are said again.
     told_hard_state: HardState,
     told_soft_state: SoftState,
+    told_memberships: u64,
 }
 
 impl RawNode {
@@ -94,7 +95,8 @@ impl RawNode {
         raft.trim_restored();
         invariants::check(&raft);
         let told_soft_state = raft.soft_state();
-        RawNode { raft, told_hard_state: hard_state, told_soft_state }
+        let told_memberships = raft.state.log.membership_changes();
+        RawNode { raft, told_hard_state: hard_state, told_soft_state, told_memberships }
     }
 
     /// Does one thing, and checks it.
@@ -238,6 +240,7 @@ impl RawNode {
             || state.log.handed() < state.log.last_index()
             || state.hard_state() != self.told_hard_state
             || raft.soft_state() != self.told_soft_state
+            || state.log.membership_changes() != self.told_memberships
             || state.log.has_committed(raft.delivery_limit(), state.config.unapplied_bytes_max)
             || raft.has_appends()
             || raft.read_round_is_due()
@@ -251,6 +254,7 @@ impl RawNode {
             raft.begin_read_round();
         });
         let soft_state = self.soft_state_if_changed();
+        let membership = self.membership_if_changed();
         let persist = self.take_persist();
         let limit = self.raft.delivery_limit();
         let state = &mut self.raft.state;
@@ -262,6 +266,7 @@ impl RawNode {
             committed: state.log.take_committed(limit, state.config.unapplied_bytes_max),
             read_states: std::mem::take(&mut state.out.read_states),
             soft_state,
+            membership,
             send_snapshots: std::mem::take(&mut state.out.send_snapshots),
         }
     }
@@ -270,6 +275,13 @@ impl RawNode {
         let now = self.raft.soft_state();
         let before = std::mem::replace(&mut self.told_soft_state, now);
         (now != before).then_some(now)
+    }
+
+    fn membership_if_changed(&mut self) -> Option<Membership> {
+        let log = &self.raft.state.log;
+        let changes = log.membership_changes();
+        let before = std::mem::replace(&mut self.told_memberships, changes);
+        (changes != before).then(|| log.membership().clone())
     }
 
     fn take_persist(&mut self) -> Option<Persist> {

@@ -4,6 +4,7 @@
 //! they may be done is written at each field, and is the whole contract between the core and whoever drives it.
 
 use crate::entry::{Entry, HardState};
+use crate::membership::Membership;
 use crate::message::Message;
 use crate::snapshot::SnapshotMeta;
 use crate::status::RoleKind;
@@ -28,6 +29,8 @@ pub struct Ready {
     pub read_states: Vec<ReadState>,
     /// The role, the term or the leader has changed; nothing of it is to be stored.
     pub soft_state: Option<SoftState>,
+    /// Who takes part from now on, also when an entry that said otherwise was cut off.
+    pub membership: Option<Membership>,
     /// Peers that need the newest snapshot, and the term to send it in; each is answered by `snapshot_report`. One that
     /// is not answered for long is asked for again, and then replaces the transfer that may be under way.
     pub send_snapshots: Vec<(NodeId, Term)>,
@@ -43,6 +46,7 @@ impl Ready {
             && self.committed.is_empty()
             && self.read_states.is_empty()
             && self.soft_state.is_none()
+            && self.membership.is_none()
             && self.send_snapshots.is_empty()
     }
 }

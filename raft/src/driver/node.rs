@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use log::error;
-use raft_core::{Message, NodeId, RawNode, ReadState, Ready, SoftState, Term};
+use raft_core::{Membership, Message, NodeId, RawNode, ReadState, Ready, SoftState, Term};
 
 use crate::driver::{Applier, ApplyMsg, LogItem, WorkList};
 use crate::net::Inbox;
@@ -20,6 +20,9 @@ use crate::sync::locked;
 pub trait Transport: Send + Sync {
     /// Takes messages in the order the core said them. Called under the core lock: may only append.
     fn queue(&self, messages: Vec<Message>);
+    /// Takes who the peers are from now on. Called under the core lock: may only note it. Where peers are fixed there is
+    /// nothing to note.
+    fn queue_membership(&self, _membership: Membership) {}
     /// Encodes and sends what is queued. Called without any lock.
     fn flush(&self);
 }
@@ -155,6 +158,10 @@ impl RaftNode {
             self.log_work
                 .append(LogItem::Ready { persist: ready.persist, messages: ready.messages_after_persist });
             told.log_writer = true;
+        }
+        if let Some(membership) = ready.membership {
+            self.transport().queue_membership(membership);
+            told.transport = true;
         }
         if let Some(meta) = ready.restore {
             self.applier.append(ApplyMsg::Restore(meta));

@@ -85,6 +85,17 @@ impl Border {
     /// # Errors
     /// One sentence that says why the message is refused.
     pub fn admit(&self, message: &impl Enveloped) -> Result<NodeId, String> {
+        match self.admit_stranger(message)? {
+            from if self.members.contains(from) => Ok(from),
+            from => Err(format!("node {from} is not a peer of node {}", self.node_id)),
+        }
+    }
+
+    /// Checks the envelope of a message that one may send who is no member yet.
+    ///
+    /// # Errors
+    /// One sentence that says why the message is refused.
+    pub fn admit_stranger(&self, message: &impl Enveloped) -> Result<NodeId, String> {
         let Some(envelope) = message.envelope() else {
             return Err("the message has no envelope: it does not come from a node of this cluster".into());
         };
@@ -105,11 +116,10 @@ impl Border {
         if envelope.to != self.node_id.0 {
             return Err(format!("the message is for node {}, this is node {}", envelope.to, self.node_id));
         }
-        let from = NodeId(envelope.from);
-        if from == self.node_id || !self.members.contains(from) {
-            return Err(format!("node {from} is not a peer of node {}", self.node_id));
+        match NodeId(envelope.from) {
+            from if from == self.node_id => Err(format!("node {from} is this node itself")),
+            from => Ok(from),
         }
-        Ok(from)
     }
 
     /// Checks the envelope of an answer, which must come from `peer`.

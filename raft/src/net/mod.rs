@@ -9,7 +9,7 @@ mod peer_watch;
 mod raft_service;
 mod transport;
 
-pub use address_book::AddressBook;
+pub use address_book::{AddressBook, Home, encode_homes};
 pub use admission::{Admission, AdmissionError};
 pub use border::{Border, Enveloped, WIRE_VERSION};
 pub use convert::check_numbers;

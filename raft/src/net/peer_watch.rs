@@ -35,21 +35,22 @@ const CONFIRMS_MAX: u32 = 10;
 pub struct PeerWatch {
     reactor: Reactor,
     border: Border,
-    transport: Arc<PeerTransport>,
+    /// Which tells this watch of its peers, and so is not held in return.
+    transport: Weak<PeerTransport>,
     inbox: Weak<dyn Inbox>,
 }
 
 impl PeerWatch {
-    /// Watches all peers of `transport` until the reactor stops; `inbox` learns who is gone.
-    pub fn start(reactor: &Reactor, border: Border, transport: Arc<PeerTransport>, inbox: Weak<dyn Inbox>) {
-        let watch = Arc::new(PeerWatch { reactor: reactor.clone(), border, transport, inbox });
-        for peer in watch.transport.peers() {
-            watch.begin(peer);
-        }
+    /// Watches all peers of `transport`, also those to come, until the reactor stops; `inbox` learns who is gone.
+    pub fn start(reactor: &Reactor, border: Border, transport: &Arc<PeerTransport>, inbox: Weak<dyn Inbox>) {
+        let (reactor, peers) = (reactor.clone(), Arc::downgrade(transport));
+        let watch = Arc::new(PeerWatch { reactor, border, transport: peers, inbox });
+        transport.for_each_peer(move |peer| watch.begin(peer));
     }
 
     fn begin(self: &Arc<Self>, peer: NodeId) {
-        let Some(stub) = self.transport.stub(peer) else { return };
+        // Of a peer that is none any more nothing is to be learned.
+        let Some(stub) = self.transport.upgrade().and_then(|transport| transport.stub(peer)) else { return };
         let controller = RpcController::new();
         controller.set_timeout(WATCH_TIME);
         let args = WatchArgs { envelope: Some(self.border.envelope(peer)) };
@@ -74,7 +75,7 @@ impl PeerWatch {
     /// connections before its listener, so a fresh connection may be made just to be reset: then it is asked again.
     fn confirm(self: &Arc<Self>, peer: NodeId, attempts: u32) {
         let Some(address) = self.border.members().address(peer) else { return };
-        let channel = RpcChannel::new(&self.reactor, address, ChannelConfig::default());
+        let channel = RpcChannel::new(&self.reactor, &address, ChannelConfig::default());
         let controller = RpcController::new();
         controller.set_timeout(CONFIRM_TIME);
         let args = ProbeArgs { envelope: Some(self.border.envelope(peer)), incarnation: 0 };

@@ -172,7 +172,7 @@ impl RaftRpc for RaftService {
     }
 
     fn probe(&self, request: ProbeArgs, reply: Reply<ProbeReply>) {
-        match self.border.admit(&request) {
+        match self.border.admit_stranger(&request) {
             Ok(from) => reply.send(&self.admission.answer(from, request.incarnation)),
             Err(why) => self.refuse(reply, &why),
         }

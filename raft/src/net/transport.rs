@@ -5,14 +5,14 @@
 //! A message that cannot be sent is lost, which Raft expects of a network.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::Duration;
 
 use log::{info, trace};
 use proto::raft_rpc::{
     AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, RaftRpcStub, RequestVoteReply,
 };
-use raft_core::{Body, Message, NodeId, ReplyToken};
+use raft_core::{Body, Membership, Message, NodeId, ReplyToken};
 use rpc::{ChannelConfig, Reactor, Reply, RpcChannel, RpcController, RpcError, Status};
 use slab::Slab;
 
@@ -173,10 +173,20 @@ struct Peer {
     reachable: Mutex<bool>,
 }
 
+type Peers = BTreeMap<NodeId, Arc<Peer>>;
+
+/// Hears of each peer that is new.
+type NewPeer = Box<dyn Fn(NodeId) + Send + Sync>;
+
 /// The transport over RPC channels.
 pub struct PeerTransport {
+    reactor: Reactor,
     border: Arc<Border>,
-    peers: BTreeMap<NodeId, Arc<Peer>>,
+    /// Replaced whole when the members change; whoever sends holds the one of a moment ago.
+    peers: RwLock<Arc<Peers>>,
+    /// Who takes part, as the core said last and nobody has looked at yet; held while the peers are replaced.
+    news: Mutex<Option<Membership>>,
+    new_peer: OnceLock<NewPeer>,
     answers: Arc<Answers>,
     answered: Mutex<Vec<Message>>,
     /// The node, which holds this transport: not held in return.
@@ -191,27 +201,68 @@ impl PeerTransport {
         answers: Arc<Answers>,
         inbox: Weak<dyn Inbox>,
     ) -> PeerTransport {
-        let border = Arc::new(border);
-        let peers =
-            border.members().members().filter(|(id, _)| *id != border.node_id()).map(|(id, address)| {
-                let config = ChannelConfig { backoff_max: PEER_BACKOFF_MAX, ..ChannelConfig::default() };
-                let stub = RaftRpcStub::new(RpcChannel::new(reactor, address, config));
-                let (outbox, sending, reachable) = Default::default();
-                let border = Arc::clone(&border);
-                (id, Arc::new(Peer { id, border, stub, outbox, sending, reachable }))
-            });
-        let peers = peers.collect();
-        PeerTransport { border, peers, answers, answered: Mutex::default(), inbox }
+        let (border, reactor) = (Arc::new(border), reactor.clone());
+        let (peers, news, new_peer, answered) = Default::default();
+        let transport = PeerTransport { reactor, border, peers, news, new_peer, answers, answered, inbox };
+        transport.meet();
+        transport
     }
 
-    /// The stub that reaches `peer`, for what does not pass through the core: snapshot chunks and probes.
-    pub fn stub(&self, peer: NodeId) -> Option<&RaftRpcStub> {
-        self.peers.get(&peer).map(|peer| &peer.stub)
+    /// The stub that reaches `peer`, for what does not pass through the core: snapshot chunks, watches and probes.
+    pub fn stub(&self, peer: NodeId) -> Option<RaftRpcStub> {
+        self.peer_map().get(&peer).map(|peer| peer.stub.clone())
     }
 
     /// The peers' ids.
-    pub fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.peers.keys().copied()
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.peer_map().keys().copied().collect()
+    }
+
+    /// Calls `heard` for every peer that there is, and for each that comes later.
+    pub fn for_each_peer(&self, heard: impl Fn(NodeId) + Send + Sync + 'static) {
+        let _quiet = locked(&self.news);
+        self.peers().into_iter().for_each(&heard);
+        assert!(self.new_peer.set(Box::new(heard)).is_ok(), "one watches the peers");
+    }
+
+    fn peer_map(&self) -> Arc<Peers> {
+        Arc::clone(&self.peers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the peers those of the address book: who is there already keeps its channel, unless it has moved.
+    fn meet(&self) {
+        let before = self.peer_map();
+        let others =
+            self.border.members().members().into_iter().filter(|(id, _)| *id != self.border.node_id());
+        let peers: Peers = others
+            .map(|(id, address)| {
+                let known = before.get(&id).filter(|peer| peer.stub.channel().address() == &*address);
+                (id, known.cloned().unwrap_or_else(|| Arc::new(self.peer(id, &address))))
+            })
+            .collect();
+        let new: Vec<NodeId> = peers.keys().filter(|id| !before.contains_key(id)).copied().collect();
+        *self.peers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(peers);
+        // Channels that end tell those who wait for them: not under a lock that they might want.
+        drop(before);
+        if let Some(heard) = self.new_peer.get() {
+            new.into_iter().for_each(heard);
+        }
+    }
+
+    fn peer(&self, id: NodeId, address: &str) -> Peer {
+        let config = ChannelConfig { backoff_max: PEER_BACKOFF_MAX, ..ChannelConfig::default() };
+        let stub = RaftRpcStub::new(RpcChannel::new(&self.reactor, address, config));
+        let (outbox, sending, reachable) = Default::default();
+        Peer { id, border: Arc::clone(&self.border), stub, outbox, sending, reachable }
+    }
+
+    /// Follows what the core said last of the members, if anybody has not yet.
+    fn follow_membership(&self) {
+        let mut news = locked(&self.news);
+        if let Some(membership) = news.take() {
+            self.border.members().follow(&membership);
+            self.meet();
+        }
     }
 
     fn send(&self, peer: &Arc<Peer>, message: Message) {
@@ -299,13 +350,18 @@ impl Peer {
 
 impl Transport for PeerTransport {
     fn queue(&self, messages: Vec<Message>) {
+        let peers = self.peer_map();
         for message in messages {
             if !message.body.is_request() {
                 locked(&self.answered).push(message);
-            } else if let Some(peer) = self.peers.get(&message.to) {
+            } else if let Some(peer) = peers.get(&message.to) {
                 locked(&peer.outbox).push(message);
             }
         }
+    }
+
+    fn queue_membership(&self, membership: Membership) {
+        *locked(&self.news) = Some(membership);
     }
 
     fn flush(&self) {
@@ -313,7 +369,8 @@ impl Transport for PeerTransport {
         for message in answered {
             self.answers.send(&self.border, &message);
         }
-        for peer in self.peers.values() {
+        self.follow_membership();
+        for peer in self.peer_map().values() {
             self.flush_peer(peer);
         }
     }
@@ -326,12 +383,12 @@ impl ChunkSender for PeerTransport {
         mut request: InstallSnapshotRequest,
         done: Box<dyn FnOnce(Option<InstallSnapshotResponse>) + Send>,
     ) {
-        let Some(peer) = self.peers.get(&to) else { return done(None) };
+        let Some(peer) = self.peer_map().get(&to).cloned() else { return done(None) };
         request.leader_id = self.border.node_id().0;
         request.envelope = Some(self.border.envelope(to));
         let controller = RpcController::new();
         controller.set_timeout(PEER_TIMEOUT);
-        let from = Arc::clone(peer);
+        let from = Arc::clone(&peer);
         peer.stub.install_snapshot_async(&controller, &request, move |result| {
             let admitted = from
                 .heard(result, |border, peer, answer| border.admit_answer(peer, &answer).map(|()| answer));

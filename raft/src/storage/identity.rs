@@ -10,6 +10,7 @@
 //! peer 0 1122334455667788        (one line a peer: its incarnation as seen when the cluster began)
 //! peer 1 99aabbccddeeff00
 //! admitted                       (only once this node takes part)
+//! joined                         (only if it was added to a cluster, rather than began one)
 //! checksum 5d2f9a10              (CRC32 of everything above)
 //! ```
 //!
@@ -63,9 +64,18 @@ pub struct Identity {
     pub peers: Vec<(NodeId, u64)>,
     /// Whether the node takes part in its cluster.
     pub admitted: bool,
+    /// Whether it was added to a cluster that others had begun.
+    pub joined: bool,
 }
 
 impl Identity {
+    /// The voters its cluster began with, as far as this node must know them: none if it was added later and learns from
+    /// the log. None before it takes part.
+    pub fn founders(&self) -> Option<Vec<NodeId>> {
+        let all = self.peers.iter().map(|(peer, _)| *peer).chain([self.node_id]);
+        self.admitted.then(|| if self.joined { Vec::new() } else { all.collect() })
+    }
+
     /// The identity of the directory `path`, which is not changed; `None` if there is none.
     ///
     /// # Errors
@@ -187,8 +197,14 @@ impl DataDirectory {
                     .try_next_u64()
                     .map_err(|error| io_error(path, "draw an incarnation")(io::Error::other(error)))?;
                 let cluster_id = cluster_id.to_owned();
-                let identity =
-                    Identity { cluster_id, node_id, incarnation, peers: Vec::new(), admitted: false };
+                let identity = Identity {
+                    cluster_id,
+                    node_id,
+                    incarnation,
+                    peers: Vec::new(),
+                    admitted: false,
+                    joined: false,
+                };
                 store(path, &identity)?;
                 identity
             }
@@ -212,12 +228,23 @@ impl DataDirectory {
         !self.identity.admitted
     }
 
-    /// Records, durably, that the node takes part, and the incarnations of its peers at that moment.
+    /// Records, durably, that the node takes part in a cluster that begins, and the incarnations of its peers.
     ///
     /// # Errors
     /// When the file cannot be written; then nothing has changed.
     pub fn admit(&mut self, peers: &[(NodeId, u64)]) -> Result<(), IdentityError> {
-        let admitted = Identity { peers: peers.to_vec(), admitted: true, ..self.identity.clone() };
+        self.replace(Identity { peers: peers.to_vec(), admitted: true, ..self.identity.clone() })
+    }
+
+    /// Records, durably, that the node takes part in a cluster that it was added to.
+    ///
+    /// # Errors
+    /// When the file cannot be written; then nothing has changed.
+    pub fn join(&mut self) -> Result<(), IdentityError> {
+        self.replace(Identity { admitted: true, joined: true, ..self.identity.clone() })
+    }
+
+    fn replace(&mut self, admitted: Identity) -> Result<(), IdentityError> {
         store(&self.path, &admitted)?;
         self.identity = admitted;
         Ok(())
@@ -322,7 +349,7 @@ fn store(path: &Path, identity: &Identity) -> Result<(), IdentityError> {
 }
 
 fn render(identity: &Identity) -> String {
-    let Identity { cluster_id, node_id, incarnation, peers, admitted } = identity;
+    let Identity { cluster_id, node_id, incarnation, peers, admitted, joined } = identity;
     let mut text = format!(
         "{TITLE}\nformat {IDENTITY_FORMAT_VERSION}\ncluster {cluster_id}\nnode {node_id}\n\
          incarnation {incarnation:016x}\n"
@@ -332,6 +359,9 @@ fn render(identity: &Identity) -> String {
     }
     if *admitted {
         text.push_str("admitted\n");
+    }
+    if *joined {
+        text.push_str("joined\n");
     }
     text.push_str(&format!("checksum {:08x}\n", crc32fast::hash(text.as_bytes())));
     text
@@ -365,13 +395,16 @@ fn parse_lines<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Identity>
     let cluster_id = lines.next()?.strip_prefix("cluster ")?.to_owned();
     let node_id = NodeId(lines.next()?.strip_prefix("node ")?.parse().ok()?);
     let incarnation = u64::from_str_radix(lines.next()?.strip_prefix("incarnation ")?, 16).ok()?;
-    let mut identity = Identity { cluster_id, node_id, incarnation, peers: Vec::new(), admitted: false };
+    let mut identity =
+        Identity { cluster_id, node_id, incarnation, peers: Vec::new(), admitted: false, joined: false };
     for line in lines {
         if let Some(peer) = line.strip_prefix("peer ") {
             let (id, incarnation) = peer.split_once(' ')?;
             identity.peers.push((NodeId(id.parse().ok()?), u64::from_str_radix(incarnation, 16).ok()?));
         } else if line == "admitted" {
             identity.admitted = true;
+        } else if line == "joined" {
+            identity.joined = true;
         } else if line.starts_with("checksum ") {
             return Some(identity);
         } else {

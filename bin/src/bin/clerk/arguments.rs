@@ -15,6 +15,9 @@ Examples:
   clerk delete colour
   clerk status                               who leads, how far everybody is
   clerk status --explain                     … and why, what each follower waits for, how the disks do
+  clerk member list                          who takes part
+  clerk member add 3 10.0.0.4:8000           node 3, started with --join, learns …
+  clerk member promote 3                     … and votes when it has caught up
   clerk transfer-leader 2                    node 2 is to lead
   clerk --endpoints 10.0.0.1:8000,10.0.0.2:8000 get colour
   clerk bench --op put,get --clients 1,64 --seconds 6
@@ -111,6 +114,11 @@ pub(crate) enum Command {
         #[arg(long, env = "RAFT_KV_EXPLAIN", value_parser = FalseyValueParser::new())]
         explain: bool,
     },
+    /// Show the members of the cluster, or change them
+    Member {
+        #[command(subcommand)]
+        command: MemberCommand,
+    },
     /// Make NODE the leader; done when it leads
     TransferLeader {
         /// The node's number
@@ -119,6 +127,34 @@ pub(crate) enum Command {
     /// Measure operations per second and latencies
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchPlan),
+}
+
+/// What to do with the members.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Show every member: its number, its address, whether it votes
+    List {
+        /// Print a list of JSON objects instead of a table
+        #[arg(long, env = "RAFT_KV_JSON", value_parser = FalseyValueParser::new())]
+        json: bool,
+    },
+    /// Add NODE, which runs at ADDRESS, as a learner; of a member: it lives at ADDRESS from now on
+    Add {
+        /// The node's number, which was never used
+        node: u64,
+        /// HOST:PORT, as the others reach it
+        address: String,
+    },
+    /// Make the learner NODE a voter, as soon as it has caught up
+    Promote {
+        /// The node's number
+        node: u64,
+    },
+    /// Remove NODE, voter or learner
+    Remove {
+        /// The node's number
+        node: u64,
+    },
 }
 
 /// What one client of a benchmark does.

@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod interrupt;
 mod loop_command;
+mod member;
 mod order;
 mod single;
 mod status;
@@ -49,6 +50,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Get { key, raw } => single::get(target, key, *raw),
         Command::Delete { key } => single::delete(target, key),
         Command::Status { json, explain } => status::run(target, *json, *explain),
+        Command::Member { command } => member::run(target, command),
         Command::TransferLeader { node } => order::transfer_leader(target, *node),
         Command::Bench(plan) => bench::run(target, plan),
     }

@@ -1,4 +1,4 @@
-//! Orders to the leader: found by asking every node, given to it, and watched until the cluster is as was wanted.
+//! Orders to the leader: it is found by asking every node, told, and watched until the cluster is as was wanted.
 
 use std::{
     thread,
@@ -9,11 +9,7 @@ use proto::admin::{AdminStub, OrderReply, StatusReply, TransferLeaderRequest};
 use raft_kv::output;
 use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController, RpcError};
 
-use crate::{
-    arguments::Target,
-    failure::Failure,
-    status::{self, Answered},
-};
+use crate::{arguments::Target, failure::Failure, status, target::NodeTarget};
 
 /// The pause before the nodes are asked again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -23,51 +19,84 @@ const STOP_WITHIN: Duration = Duration::from_millis(200);
 
 /// `transfer-leader`: makes a node the leader.
 pub(crate) fn transfer_leader(target: &Target, node: u64) -> Result<(), Failure> {
+    let status = carry_out(
+        target,
+        |stub, controller| stub.transfer_leader(controller, &TransferLeaderRequest { node }),
+        |status| status.node == node,
+    )?;
+    Ok(output::line(&format!("node {node} leads term {}", status.term))?)
+}
+
+/// Gives the order to whoever leads, again where that may help, until the leader's status shows that it `is_done`, which
+/// is returned.
+pub(crate) fn carry_out(
+    target: &Target,
+    order: impl Fn(&AdminStub, &RpcController) -> Result<OrderReply, RpcError>,
+    is_done: impl Fn(&StatusReply) -> bool,
+) -> Result<StatusReply, Failure> {
     let deadline = Instant::now() + target.timeout();
-    let leads = |status: &StatusReply| status.node == node;
     let mut waits_for = "no node leads".to_owned();
-    while Instant::now() < deadline {
-        let answers = status::ask(&target.nodes()?, target.timeout())?;
-        let Some((leader, status)) = leader(&answers) else {
-            thread::sleep(PAUSE);
-            continue;
-        };
-        if leads(status) {
-            return Ok(output::line(&format!("node {node} leads term {}", status.term))?);
-        }
-        let request = TransferLeaderRequest { node };
-        match give(&leader.node.address, deadline, |stub, controller| {
-            stub.transfer_leader(controller, &request)
-        }) {
-            Ok(reply) if reply.refusal.is_empty() => waits_for = format!("node {node} has not taken over"),
-            Ok(reply) if reply.not_leader || reply.again => waits_for = reply.refusal,
-            Ok(reply) => {
-                return Err(Failure::Usage(format!("node {} refuses: {}", status.node, reply.refusal)));
+    let mut nodes = target.nodes()?;
+    let mut was_given = false;
+    loop {
+        if let Some((leader, status)) = leader(&nodes, target.timeout())? {
+            // Also what looks done is asked for once: the leader may know better.
+            if is_done(&status) && was_given {
+                return Ok(status);
             }
-            Err(error) => waits_for = error.to_string(),
+            match give(&leader, deadline, &order) {
+                Ok(reply) if reply.refusal.is_empty() => {
+                    was_given = true;
+                    waits_for = "it was begun and is not done".to_owned();
+                }
+                Ok(reply) if reply.not_leader || reply.again => waits_for = reply.refusal,
+                Ok(reply) => {
+                    return Err(Failure::Usage(format!("node {} refuses: {}", status.node, reply.refusal)));
+                }
+                Err(error) => waits_for = error.to_string(),
+            }
+            get_to_know(&mut nodes, &status);
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::Unavailable(format!(
+                "not done within {} ms: {waits_for}",
+                target.timeout_ms
+            )));
         }
         thread::sleep(PAUSE);
     }
-    Err(Failure::Unavailable(format!("not done within {} ms: {waits_for}", target.timeout_ms)))
 }
 
-/// Who leads, by the latest term, and what it said.
-fn leader(answers: &[Answered]) -> Option<(&Answered, &StatusReply)> {
-    let leader = status::leader(answers)?;
-    leader.reply.as_ref().ok().map(|status| (leader, status))
+/// Who leads, by the latest term, and what it says.
+pub(crate) fn leader(
+    nodes: &[NodeTarget],
+    timeout: Duration,
+) -> Result<Option<(String, StatusReply)>, Failure> {
+    let answers = status::ask(nodes, timeout)?;
+    let leader = status::leader(&answers);
+    Ok(leader.and_then(|leader| Some((leader.node.address.clone(), leader.reply.clone().ok()?))))
+}
+
+/// Members that neither the file nor the command line names.
+fn get_to_know(nodes: &mut Vec<NodeTarget>, status: &StatusReply) {
+    for member in &status.members {
+        if nodes.iter().all(|node| node.address != member.address) {
+            nodes.push(NodeTarget { id: Some(member.node), address: member.address.clone() });
+        }
+    }
 }
 
 /// One call of the admin service at `address`.
 fn give(
     address: &str,
     deadline: Instant,
-    call: impl FnOnce(&AdminStub, &RpcController) -> Result<OrderReply, RpcError>,
+    order: impl Fn(&AdminStub, &RpcController) -> Result<OrderReply, RpcError>,
 ) -> Result<OrderReply, RpcError> {
     let reactor = Reactor::start("clerk-order", ReactorConfig::default())?;
     let controller = RpcController::new();
     controller.set_timeout(deadline.saturating_duration_since(Instant::now()).max(PAUSE));
     let stub = AdminStub::new(RpcChannel::new(&reactor, address, ChannelConfig::default()));
-    let reply = call(&stub, &controller);
+    let reply = order(&stub, &controller);
     drop(stub);
     reactor.stop(STOP_WITHIN);
     reply

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use clap::Parser;
 
 /// The variables behind the flags; a parent keeps them from its children, whom it tells everything by flags.
-pub(crate) const VARIABLES: [&str; 4] = ["RAFT_KV_NODES", "RAFT_KV_FILE", "RAFT_KV_DATA_DIR", "RAFT_KV_NODE"];
+pub(crate) const VARIABLES: [&str; 5] =
+    ["RAFT_KV_NODES", "RAFT_KV_FILE", "RAFT_KV_DATA_DIR", "RAFT_KV_NODE", "RAFT_KV_JOIN"];
 
 const EXAMPLES: &str = "\
 Examples:
   raft-core-run -n 3 -f test.conf           three nodes on this machine; test.conf is written if it is not there
   raft-core-run -f test.conf                the nodes that test.conf names, with the data of the last time
   raft-core-run --node 1 -f cluster.conf    on a real host: node 1 of the cluster, in the foreground
+  raft-core-run --node 3 -f cluster.conf --join   a further node, named in the file, of a cluster that exists
   RUST_LOG=debug raft-core-run -n 1         one node, talkative
 
 The settings of the file are listed in conf/sample.conf. Logs go to stderr.
@@ -37,6 +39,10 @@ pub(crate) struct Arguments {
     /// Run node I of the cluster in the foreground instead of all of them
     #[arg(long, value_name = "I", env = "RAFT_KV_NODE")]
     pub(crate) node: Option<u64>,
+
+    /// At the first start of node I: wait until `clerk member add` adds it to a cluster that exists
+    #[arg(long, requires = "node", env = "RAFT_KV_JOIN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) join: bool,
 
     /// The launcher whose child this node is: the node ends when that process does
     #[arg(long, hide = true, requires = "node")]

@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
     let is_child = arguments.parent_pid.is_some();
     let order = Arc::new(StopOrder::default());
     stop_on_signals(&order, is_child)?;
-    let server = server_adapter::start(&config, id, folder)?;
+    let server = server_adapter::start(&config, id, folder, arguments.join)?;
     order.carry_out_with(server.stopper());
     if is_child {
         orphan::watch_standard_input(move || {

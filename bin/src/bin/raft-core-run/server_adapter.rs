@@ -16,9 +16,14 @@ pub(crate) struct RunningServer {
     server: Server,
 }
 
-/// Starts node `id` of the cluster on the data in `data_dir`.
-pub(crate) fn start(config: &Config, id: u64, data_dir: PathBuf) -> Result<RunningServer, Failure> {
-    match Server::start(&server_config(config, id, data_dir)?) {
+/// Starts node `id` of the cluster on the data in `data_dir`; a new one that `joins` waits to be added.
+pub(crate) fn start(
+    config: &Config,
+    id: u64,
+    data_dir: PathBuf,
+    joins: bool,
+) -> Result<RunningServer, Failure> {
+    match Server::start(&ServerConfig { joins, ..server_config(config, id, data_dir)? }) {
         Ok(server) => Ok(RunningServer { server }),
         Err(StartError::Config(text)) => Err(Failure::Usage(text)),
         Err(StartError::Rpc(error)) => Err(Failure::Runtime(listen_text(id, &error))),
@@ -91,7 +96,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Kept for documentation (RFC 5737): no machine has it.
         let config = Config::parse("node0ip=192.0.2.1\nnode0port=29016\n", "test.conf").unwrap();
-        let refused = start(&config, 0, folder.path().to_owned());
+        let refused = start(&config, 0, folder.path().to_owned(), false);
         let Err(Failure::Runtime(text)) = refused else { panic!("the node listens on a foreign address") };
         assert!(text.ends_with("for instance node0listen=0.0.0.0:29016"), "{text}");
     }

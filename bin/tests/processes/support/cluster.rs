@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -115,10 +116,32 @@ impl Cluster {
     }
 
     pub fn start_node(&mut self, id: usize) {
+        self.start_with(id, &[]);
+    }
+
+    fn start_with(&mut self, id: usize, more: &[&str]) {
         assert!(self.nodes[id].is_none(), "node {id} runs already");
         let mut command = raft_core_run();
-        command.args(["--node", &id.to_string(), "--file"]).arg(self.file());
+        command.args(["--node", &id.to_string(), "--file"]).arg(self.file()).args(more);
         self.nodes[id] = Some(Process::start(command, &self.folder.path().join(format!("node{id}.log"))));
+    }
+
+    /// Names a further node in the file and starts it, to be added. Returns its number.
+    pub fn join_node(&mut self) -> usize {
+        let id = self.nodes.len();
+        let mut file = fs::OpenOptions::new().append(true).open(self.file()).unwrap();
+        writeln!(file, "node{id}ip=127.0.0.1\nnode{id}port={}", free_ports(1)[0]).unwrap();
+        self.config = Config::load(&self.file()).unwrap();
+        let channel = RpcChannel::new(&self.reactor, &self.address(id), channel_config());
+        self.stubs.push(AdminStub::new(channel));
+        self.nodes.push(None);
+        self.start_joining(id);
+        id
+    }
+
+    /// Starts the node as one that is to be added.
+    pub fn start_joining(&mut self, id: usize) {
+        self.start_with(id, &["--join"]);
     }
 
     /// `kill -9`.

@@ -1,0 +1,209 @@
+//! Changes of the members, as an operator asks for them.
+//!
+//! The leader carries them out: it begins the change and answers; that it is through shows in the status. A node that is
+//! added is asked first who it is, so that the log records the incarnation of its data directory beside its address: from
+//! then on every node can tell it from another one under its number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::admin::change_member_request::Change;
+use proto::admin::{ChangeMemberRequest, Member, OrderReply};
+use proto::raft_rpc::{ProbeArgs, ProbeReply, RaftRpcStub};
+use raft::core::{ChangeError, Membership, NodeId, RoleKind, Status};
+use raft::driver::RaftNode;
+use raft::net::{AddressBook, Admission, Border, Home, encode_homes};
+use rpc::{ChannelConfig, Reactor, RpcChannel, RpcController, RpcError};
+
+/// How long a node that is to be added may take to say who it is.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+
+/// The longest address, in bytes: a DNS name and a port.
+const ADDRESS_BYTES_MAX: usize = 253 + 6;
+
+/// What an order is answered with.
+pub(crate) fn refusal(text: impl Into<String>) -> OrderReply {
+    OrderReply { refusal: text.into(), not_leader: false, again: false }
+}
+
+/// What a node says to an order when it does not take part, or no longer.
+pub(crate) fn absent() -> OrderReply {
+    OrderReply { not_leader: true, ..refusal("the node does not take part") }
+}
+
+/// Where the orders are carried out.
+pub struct MemberDesk {
+    node: Arc<RaftNode>,
+    reactor: Reactor,
+    border: Border,
+    admission: Arc<Admission>,
+}
+
+impl MemberDesk {
+    /// The desk of a node that takes part.
+    pub fn new(
+        node: Arc<RaftNode>,
+        reactor: Reactor,
+        border: Border,
+        admission: Arc<Admission>,
+    ) -> MemberDesk {
+        MemberDesk { node, reactor, border, admission }
+    }
+
+    /// Begins what is asked for and says so, or why not, to `answer`, now or when a node has been asked who it is.
+    pub fn change(
+        self: &Arc<Self>,
+        request: ChangeMemberRequest,
+        answer: impl FnOnce(OrderReply) + Send + 'static,
+    ) {
+        let node = NodeId(request.node);
+        match request.change() {
+            Change::Add => self.add(node, request.address, answer),
+            Change::Promote => answer(self.begin(|target, _| {
+                target.learners.retain(|learner| *learner != node);
+                target.voters.push(node);
+                target.voters.sort_unstable();
+                target.voters.dedup();
+            })),
+            Change::Remove => answer(self.begin(|target, homes| {
+                target.voters.retain(|voter| *voter != node);
+                target.learners.retain(|learner| *learner != node);
+                homes.remove(&node);
+            })),
+            Change::Unspecified => answer(refusal("the request does not say what is to be changed")),
+        }
+    }
+
+    fn add(
+        self: &Arc<Self>,
+        node: NodeId,
+        address: String,
+        answer: impl FnOnce(OrderReply) + Send + 'static,
+    ) {
+        let is_address = address.len() <= ADDRESS_BYTES_MAX
+            && address
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !is_address {
+            return answer(refusal(format!("\"{address}\" is no address: write HOST:PORT")));
+        }
+        match self.node.with_core(|core| core.soft_state().role) {
+            Ok(RoleKind::Leader) if node == self.border.node_id() => {
+                return answer(self.home(node, address, None));
+            }
+            Ok(RoleKind::Leader) => {}
+            Ok(_) => return answer(OrderReply { not_leader: true, ..refusal("not the leader") }),
+            Err(_) => return answer(absent()),
+        }
+        let channel = RpcChannel::new(&self.reactor, &address, ChannelConfig::default());
+        let controller = RpcController::new();
+        controller.set_timeout(PROBE_TIME);
+        let args = ProbeArgs { envelope: Some(self.border.envelope(node)), incarnation: 0 };
+        let (desk, kept) = (Arc::clone(self), channel.clone());
+        RaftRpcStub::new(channel).probe_async(&controller, &args, move |result| {
+            drop(kept);
+            answer(desk.add_probed(node, address, result));
+        });
+    }
+
+    fn add_probed(&self, node: NodeId, address: String, result: Result<ProbeReply, RpcError>) -> OrderReply {
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(error) => {
+                let text = format!(
+                    "node {node} does not answer at {address}: {error}. Is it running, with --join at its first start?"
+                );
+                return OrderReply { again: true, ..refusal(text) };
+            }
+        };
+        match self.border.admit_stranger(&reply) {
+            Ok(from) if from == node => {}
+            Ok(from) => return refusal(format!("at {address} lives node {from}, not node {node}")),
+            Err(why) => return refusal(format!("the node at {address} cannot be added: {why}")),
+        }
+        match self.admission.incarnation(node) {
+            Some(known) if known != reply.incarnation => refusal(format!(
+                "node {node} is a member with other data than the node at {address} has: a node that lost its data comes \
+                 back under a number that was never used"
+            )),
+            _ => self.home(node, address, Some(reply.incarnation)),
+        }
+    }
+
+    /// The node lives there; if it is not a member, it becomes a learner.
+    fn home(&self, node: NodeId, address: String, incarnation: Option<u64>) -> OrderReply {
+        self.begin(|target, homes| {
+            if !target.contains(node) {
+                target.learners.push(node);
+                target.learners.sort_unstable();
+            }
+            let incarnation = incarnation.or_else(|| homes.get(&node).and_then(|home| home.incarnation));
+            homes.insert(node, Home { address: address.into(), incarnation });
+        })
+    }
+
+    /// Begins the change that `edit` makes to the members and their homes.
+    fn begin(&self, edit: impl FnOnce(&mut Membership, &mut BTreeMap<NodeId, Home>)) -> OrderReply {
+        let Ok(before) = self.node.with_core(|core| core.membership().clone()) else { return absent() };
+        let (mut target, mut homes) = (before.clone(), self.homes(&before));
+        edit(&mut target, &mut homes);
+        match encode_homes(&homes) {
+            Ok(context) => target.context = context,
+            Err(why) => return refusal(why),
+        }
+        let begun = self.node.with_core(|core| match *core.membership() == before {
+            true => core.change_membership(target),
+            false => Err(ChangeError::Pending),
+        });
+        match begun {
+            Ok(Ok(_)) => OrderReply::default(),
+            Ok(Err(error)) => refused(&error),
+            Err(_) => absent(),
+        }
+    }
+
+    /// Where the members live, with all that is known of their data directories.
+    fn homes(&self, membership: &Membership) -> BTreeMap<NodeId, Home> {
+        let known = self.border.members().homes().into_iter().filter(|(node, _)| membership.contains(*node));
+        let home = |(node, home): (NodeId, Home)| {
+            (node, Home { incarnation: self.admission.incarnation(node), ..home })
+        };
+        known.map(home).collect()
+    }
+}
+
+fn refused(error: &ChangeError) -> OrderReply {
+    OrderReply {
+        not_leader: matches!(error, ChangeError::NotLeader { .. }),
+        again: matches!(
+            error,
+            ChangeError::TooEarly
+                | ChangeError::Pending
+                | ChangeError::Transferring { .. }
+                | ChangeError::NotCaughtUp { .. }
+        ),
+        refusal: error.to_string(),
+    }
+}
+
+/// The members for a status.
+pub(crate) fn members(status: &Status, book: &AddressBook) -> Vec<Member> {
+    let membership = &status.membership;
+    let role = |node: NodeId| match (
+        membership.voters.contains(&node),
+        membership.outgoing.contains(&node),
+        membership.is_joint(),
+    ) {
+        (true, false, true) => "becomes a voter",
+        (true, _, _) => "voter",
+        (false, true, _) => "leaves the voters",
+        (false, false, _) => "learner",
+    };
+    let member = |node: NodeId| Member {
+        node: node.0,
+        role: role(node).to_owned(),
+        address: book.address(node).map_or_else(String::new, |address| address.to_string()),
+    };
+    membership.nodes().into_iter().map(member).collect()
+}
