@@ -1,6 +1,6 @@
 //! The store as Raft's application: what the node tells it is put where it belongs.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -48,11 +48,12 @@ impl StoreApplication {
         StoreApplication { waiters, gate, hints, snapshots, queue, state, follows, stop, failure }
     }
 
-    /// Waits until this node does not lead, at most so long.
-    pub fn wait_until_it_follows(&self, timeout: Duration) {
+    /// Waits until this node does not lead, at most so long. Returns whether it does not.
+    pub fn follows_within(&self, timeout: Duration) -> bool {
         let state = locked(&self.state);
-        // Whether it does or not, the caller goes on; and what a dying thread left here is only a flag.
-        drop(self.follows.wait_timeout_while(state, timeout, |state| state.leads));
+        // Of a thread that died in here only the flag is looked at.
+        let waited = self.follows.wait_timeout_while(state, timeout, |state| state.leads);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.leads
     }
 
     /// Why the node failed, if it has.

@@ -49,8 +49,12 @@ const PEER_CALLS: usize = 1024;
 /// How long a connection beyond `connections_max` may take to show what it is for.
 const FIRST_CALL_TIME: Duration = Duration::from_secs(1);
 
-/// How long a leader that stops tries to hand over; where a successor answers, it stands within milliseconds.
-const HAND_OVER_TIME: Duration = Duration::from_millis(200);
+/// A leader that stops tries to hand over, and looks again after so long whether its choice is still there: all nodes of a
+/// cluster may be stopped at once. Where a successor answers, it stands within milliseconds.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(5);
+
+/// So many looks later it stops without a successor.
+const HAND_OVER_LOOKS: u32 = 40;
 
 /// How long the last replies may take to leave when the node stops.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -226,9 +230,11 @@ impl Server {
 
 /// A leader that stops chooses its successor while it still can, so that nobody need notice its end.
 fn hand_over(parts: &Parts) {
-    if let Ok(Some(successor)) = parts.node.with_core(|core| core.hand_over()) {
-        info!("this node stops and hands leadership to node {successor}");
-        parts.application.wait_until_it_follows(HAND_OVER_TIME);
+    for _ in 0..HAND_OVER_LOOKS {
+        let Ok(Some(_)) = parts.node.with_core(|core| core.hand_over()) else { return };
+        if parts.application.follows_within(HAND_OVER_LOOK) {
+            return;
+        }
     }
 }
 

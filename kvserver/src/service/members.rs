@@ -110,6 +110,9 @@ impl MemberDesk {
     fn add_probed(&self, node: NodeId, address: String, result: Result<ProbeReply, RpcError>) -> OrderReply {
         let reply = match result {
             Ok(reply) => reply,
+            Err(RpcError::Status { status: rpc::Status::BadRequest, text }) => {
+                return refusal(format!("the node at {address} cannot be added: {text}"));
+            }
             Err(error) => {
                 let text = format!(
                     "node {node} does not answer at {address}: {error}. Is it running, with --join at its first start?"

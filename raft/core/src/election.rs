@@ -107,6 +107,7 @@ impl Raft {
     /// after the other, in the order of their ids, so that two do not split the votes. PreVote keeps that harmless:
     /// whoever still hears the leader refuses, and a majority must not hear it.
     pub(crate) fn peer_gone(&mut self, peer: NodeId) {
+        self.successor_gone(peer);
         let Role::Follower(follower) = &mut self.role else { return };
         if follower.leader != Some(peer) {
             return;

@@ -40,6 +40,8 @@ pub(crate) struct Progress {
     inflights: Inflights,
     /// The leader's tick at which the follower was last heard.
     heard_tick: u64,
+    /// Its process was said to be gone, and it was not heard since.
+    is_gone: bool,
     /// The heartbeat interval in which the last probe left.
     probed_beat: u64,
     /// The heartbeat interval since which appends are unanswered though heartbeats are answered.
@@ -57,6 +59,7 @@ impl Progress {
             next_index,
             inflights: Inflights::new(config.inflight_messages_max, config.inflight_bytes_max),
             heard_tick: 0,
+            is_gone: false,
             probed_beat: 0,
             silent_since: None,
             check_due: false,
@@ -81,6 +84,16 @@ impl Progress {
 
     pub(crate) fn heard(&mut self, tick: u64) {
         self.heard_tick = tick;
+        self.is_gone = false;
+    }
+
+    /// The follower's process is said to be gone. That may be wrong: it counts only where another can be chosen instead.
+    pub(crate) fn gone(&mut self) {
+        self.is_gone = true;
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// Whether the follower was heard less than `ticks` ago.

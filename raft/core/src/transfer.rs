@@ -61,7 +61,8 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return None };
         let (voters, ticks_max) = (&self.state.membership().voters, self.state.config.election_ticks_max);
         let others = leader.peers.iter().filter(|peer| voters.contains(&peer.id));
-        let answering = others.filter(|peer| peer.progress.is_active(leader.ticks, ticks_max));
+        let answering = others
+            .filter(|peer| peer.progress.is_active(leader.ticks, ticks_max) && !peer.progress.is_gone());
         answering.max_by_key(|peer| peer.progress.match_index()).map(|peer| peer.id)
     }
 
@@ -74,6 +75,15 @@ impl Raft {
             let request = self.state.request(to, Body::TimeoutNow);
             self.state.send_now(request);
         }
+    }
+
+    /// The process of `peer` is gone: leadership cannot be handed to it.
+    pub(crate) fn successor_gone(&mut self, peer: NodeId) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(peer) = leader.peer(peer) {
+            peer.progress.gone();
+        }
+        leader.transfer.take_if(|transfer| transfer.to == peer);
     }
 
     /// A tick has passed: a transfer that takes longer than an election is given up.

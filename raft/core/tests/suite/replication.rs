@@ -375,7 +375,7 @@ fn each_bound_turns_a_whole_batch_away_and_says_which_it_was() {
     assert!(core.propose(command("x")).is_ok());
 
     config.unapplied_bytes_max = 1 << 30;
-    config.log_bytes_max = 1000;
+    (config.log_bytes_max, config.trailing_bytes_max) = (1000, 500);
     let mut core = node_with(config, raft_core::Restored::default());
     elect_and_commit(&mut core);
     assert_eq!(core.propose(commands(20)), busy(Limit::LogBytes));

@@ -14,7 +14,7 @@
 //! - `gone I J`, `unreachable I J`: node I notices that the process of J is gone, that the way to J is broken.
 //! - `join N`: a fresh node that knows of no members.
 //! - `change I V… [learners=L,L]`: node I is to change the members to these voters and learners; `members [I…]`.
-//! - `hand_over I J`: node I is to hand leadership to node J.
+//! - `hand_over I [J]`: node I is to hand leadership to node J, or to whom it chooses.
 //! - `snapshot I`: takes a local snapshot.
 //! - `chunk`, `install`, `transfer`, `repeat_transfer`, `fail` `[from=I] [to=I]`: of the snapshots under way a chunk
 //!   arrives, the whole file is durable, both, both and it will come once more, or the transfer breaks off. The sender
@@ -49,6 +49,10 @@ impl Runner for World {
             "join" => self.join(first),
             "change" => self.change(first, &nodes[1..], learners(command)?)?,
             "members" => self.members(&nodes)?,
+            "hand_over" if nodes.len() == 1 => match self.core(first)?.hand_over() {
+                Some(to) => self.out.push_str(&format!("{first} chooses {to}\n")),
+                None => self.out.push_str(&format!("{first} chooses nobody\n")),
+            },
             "hand_over" => {
                 let to = second(&nodes)?;
                 if let Err(refusal) = self.core(first)?.transfer_leadership(to) {
