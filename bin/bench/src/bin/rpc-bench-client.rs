@@ -21,6 +21,9 @@ use rpc_bench::tally::Tally;
 struct Arguments {
     #[command(flatten)]
     load: Load,
+    /// Each call in flight is that of a thread which waits for it, instead of a completion's.
+    #[arg(long)]
+    blocking: bool,
 }
 
 struct Run {
@@ -32,6 +35,25 @@ struct Run {
 impl Run {
     fn tally(&self) -> MutexGuard<'_, (Tally, u32)> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call. Returns whether its lane goes on.
+    fn count(&self, started: Instant, now: Instant, result: Result<Echo, RpcError>) -> bool {
+        let mut tally = self.tally();
+        let goes_on = match result {
+            Ok(echo) if echo.payload == self.request.payload => tally.0.answered(started, now),
+            Ok(_) | Err(_) => {
+                tally.0.failed();
+                false
+            }
+        };
+        if !goes_on {
+            tally.1 -= 1;
+            if tally.1 == 0 {
+                self.ended.notify_one();
+            }
+        }
+        goes_on
     }
 }
 
@@ -51,27 +73,26 @@ impl Lane {
 
     fn answered(self: Arc<Lane>, started: Instant, result: Result<Echo, RpcError>) {
         let now = Instant::now();
-        let mut tally = self.run.tally();
-        let goes_on = match result {
-            Ok(echo) if echo.payload == self.run.request.payload => tally.0.answered(started, now),
-            Ok(_) | Err(_) => {
-                tally.0.failed();
-                false
-            }
-        };
-        if goes_on {
-            drop(tally);
+        if self.run.count(started, now, result) {
             self.next(now);
-            return;
         }
-        tally.1 -= 1;
-        if tally.1 == 0 {
-            self.run.ended.notify_one();
+    }
+
+    /// The same, by a thread that waits.
+    fn run_blocking(&self) {
+        let mut started = Instant::now();
+        loop {
+            let result = self.stub.echo(&self.controller, &self.run.request);
+            let now = Instant::now();
+            if !self.run.count(started, now, result) {
+                return;
+            }
+            started = now;
         }
     }
 }
 
-fn measure(load: &Load) -> anyhow::Result<String> {
+fn measure(Arguments { load, blocking }: &Arguments) -> anyhow::Result<String> {
     let reactor = Reactor::start("client", ReactorConfig::default())?;
     let run = Arc::new(Run {
         request: Echo { payload: load.payload().into() },
@@ -88,7 +109,12 @@ fn measure(load: &Load) -> anyhow::Result<String> {
         corked(|| {
             for _ in 0..load.inflight {
                 let (run, stub) = (Arc::clone(&run), BenchStub::new(channel.clone()));
-                Arc::new(Lane { run, stub, controller: RpcController::new() }).next(Instant::now());
+                let lane = Arc::new(Lane { run, stub, controller: RpcController::new() });
+                if *blocking {
+                    std::thread::spawn(move || lane.run_blocking());
+                } else {
+                    lane.next(Instant::now());
+                }
             }
         });
     }
@@ -103,7 +129,7 @@ fn measure(load: &Load) -> anyhow::Result<String> {
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse().load) {
+    match measure(&Arguments::parse()) {
         Ok(line) => {
             println!("{line}");
             ExitCode::SUCCESS

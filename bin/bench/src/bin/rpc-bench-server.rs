@@ -1,18 +1,14 @@
 //! An echo server on this framework, as a user would write one: generated service, public API, defaults on.
 //!
-//! Its first line says where it listens. It ends on SIGTERM or Ctrl-C.
+//! Its first line says where it listens. SIGTERM or Ctrl-C ends it as they end any program: nothing is left to be done.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
+#![expect(clippy::print_stdout, reason = "a program")]
 
-use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Parser;
 use rpc::{CallMetrics, MiddlewareStack, ProviderConfig, Reactor, ReactorConfig, Reply, RpcProvider};
 use rpc_bench::echo::{Bench, BenchDispatcher, Echo};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 /// Answers each call with its own payload.
 #[derive(Parser)]
@@ -31,8 +27,7 @@ impl Bench for EchoService {
     }
 }
 
-fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+fn main() -> anyhow::Result<()> {
     let reactor = Reactor::start("reactor-0", ReactorConfig::default())?;
     let config = ProviderConfig {
         middleware: MiddlewareStack::default().with(Arc::new(CallMetrics::default())),
@@ -40,15 +35,7 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let provider = RpcProvider::new(&reactor, config);
     provider.notify_service(Arc::new(BenchDispatcher::new(Arc::new(EchoService))))?;
-    println!("listening on {}", provider.listen(&arguments.addr)?);
-    signals.forever().next();
-    provider.stop();
-    reactor.stop(Duration::from_secs(1));
+    println!("listening on {}", provider.listen(&Arguments::parse().addr)?);
+    provider.run();
     Ok(())
-}
-
-fn main() -> ExitCode {
-    let Err(error) = serve(&Arguments::parse()) else { return ExitCode::SUCCESS };
-    eprintln!("rpc-bench-server: {error:#}");
-    ExitCode::FAILURE
 }

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use comfy_table::Table;
 use rpc_bench::tally::Report;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Clock ticks per second in `/proc`, the same on every Linux this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -32,9 +33,42 @@ struct Arguments {
     /// Only these shapes: a, b, c, d, or with large payloads B, C, D.
     #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,B,C,D")]
     shapes: Vec<char>,
-    /// Only these: floor, ours, tarpc, tonic.
+    /// Only these: floor, ours, tarpc, tonic; for shape a ping-pong, too.
     #[arg(long, value_delimiter = ',', default_value = "floor,ours,tarpc,tonic")]
     peers: Vec<String>,
+    /// On which processors the two sides run.
+    #[arg(long, value_enum, default_value_t = Placement::Apart)]
+    placement: Placement,
+}
+
+/// On which processors the two sides run. It decides more than anything else about calls one at a time: between two
+/// processors each message wakes one that sleeps. Left to the system, it differs from run to run.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Placement {
+    /// Each on one of its own.
+    Apart,
+    /// Both on the same one.
+    Together,
+    /// As the system likes.
+    Free,
+}
+
+impl Placement {
+    /// Has this thread, and the process that it starts next, run where one side does.
+    fn enter(self, allowed: &CpuSet, is_client: bool) -> anyhow::Result<()> {
+        let mut processors = (0..CpuSet::MAX_CPU).filter(|number| allowed.is_set(*number));
+        let mut wanted = CpuSet::new();
+        match self {
+            Placement::Free => wanted = *allowed,
+            Placement::Apart if is_client => {
+                wanted.set(processors.nth(1).context("two processors are needed to run apart")?);
+            }
+            Placement::Apart | Placement::Together => {
+                wanted.set(processors.next().context("a program runs on a processor")?);
+            }
+        }
+        Ok(sched_setaffinity(None, &wanted)?)
+    }
 }
 
 /// Connections, calls in flight on each, payload bytes.
@@ -103,14 +137,17 @@ struct Measured {
     server_cpu: f64,
 }
 
-/// Where the programs lie.
+/// Where the programs lie, and where they run.
 struct Programs {
     ours: PathBuf,
     peers: PathBuf,
+    placement: Placement,
+    /// The processors that there are.
+    allowed: CpuSet,
 }
 
 impl Programs {
-    fn build() -> anyhow::Result<Programs> {
+    fn build(placement: Placement) -> anyhow::Result<Programs> {
         let ours = std::env::current_exe()?.parent().context("a program lies in a folder")?.to_owned();
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target = ours.parent().context("profiles lie in a target folder")?.join("peers");
@@ -129,7 +166,7 @@ impl Programs {
             }
             ensure!(command.status()?.success(), "cargo {} failed", arguments.join(" "));
         }
-        Ok(Programs { ours, peers: target.join("release") })
+        Ok(Programs { ours, peers: target.join("release"), placement, allowed: sched_getaffinity(None)? })
     }
 
     fn command(&self, peer: &str, side: &str) -> Command {
@@ -142,12 +179,14 @@ impl Programs {
     }
 
     fn measure(&self, peer: &str, shape: &Shape, seconds: f64) -> anyhow::Result<Measured> {
+        self.placement.enter(&self.allowed, false)?;
         let server = Server::start(self.command(peer, "server"))?;
         let before = server.cpu_seconds()?;
         let mut client = self.command(peer, "client");
         client.args(["--addr", &server.address, "--conns", &shape.conns.to_string()]);
         client.args(["--inflight", &shape.inflight.to_string(), "--payload", &shape.payload.to_string()]);
         client.args(["--seconds", &seconds.to_string(), "--warmup", "1"]);
+        self.placement.enter(&self.allowed, true)?;
         let output = client.stderr(Stdio::inherit()).output()?;
         ensure!(output.status.success(), "the client of {peer} failed");
         let text = String::from_utf8(output.stdout)?;
@@ -207,7 +246,7 @@ fn rows(table: &mut Table, shape: &Shape, peers: &[String], runs: &BTreeMap<Stri
 }
 
 fn compare(arguments: &Arguments) -> anyhow::Result<()> {
-    let programs = Programs::build()?;
+    let programs = Programs::build(arguments.placement)?;
     let mut table = Table::new();
     table.set_header(["shape", "who", "calls/s", "p50 µs", "p99 µs", "server s/M", "× floor", "× tarpc"]);
     for shape in SHAPES.iter().filter(|shape| arguments.shapes.contains(&shape.letter)) {

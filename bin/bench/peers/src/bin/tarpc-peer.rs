@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
 use futures::StreamExt;
 use rpc_bench::load::Load;
-use rpc_bench_peers::lanes;
+use rpc_bench_peers::{lanes, sides};
 use serde::{Deserialize, Serialize};
 use tarpc::server::{BaseChannel, Channel};
 use tarpc::tokio_serde::formats::Bincode;
@@ -64,24 +63,6 @@ impl Bench for EchoService {
     }
 }
 
-#[derive(Parser)]
-#[command(name = "tarpc-peer")]
-struct Arguments {
-    #[command(subcommand)]
-    side: Side,
-}
-
-#[derive(Subcommand)]
-enum Side {
-    /// Echoes until it is killed.
-    Server {
-        #[arg(long, default_value = "127.0.0.1:0")]
-        addr: String,
-    },
-    /// A closed loop.
-    Client(Load),
-}
-
 async fn serve(addr: &str) -> anyhow::Result<()> {
     let mut listener = serde_transport::tcp::listen(addr, Bincode::default).await?;
     println!("listening on {}", listener.local_addr());
@@ -127,8 +108,5 @@ async fn call(load: &Load) -> anyhow::Result<String> {
 
 fn main() -> anyhow::Result<()> {
     let runtime = lanes::runtime()?;
-    match Arguments::parse().side {
-        Side::Server { addr } => runtime.block_on(serve(&addr)),
-        Side::Client(load) => runtime.block_on(call(&load)).map(|line| println!("{line}")),
-    }
+    sides::run(|addr| runtime.block_on(serve(addr)), |load| runtime.block_on(call(load)))
 }

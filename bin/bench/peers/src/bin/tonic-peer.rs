@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
 use rpc_bench::load::Load;
-use rpc_bench_peers::lanes;
+use rpc_bench_peers::{lanes, sides};
 use tokio::net::TcpListener;
 use tonic::transport::{Endpoint, Server, server::TcpIncoming};
 use tonic::{Request, Response, Status};
@@ -15,24 +14,6 @@ mod echo {
 use echo::Echo;
 use echo::bench_client::BenchClient;
 use echo::bench_server::{Bench, BenchServer};
-
-#[derive(Parser)]
-#[command(name = "tonic-peer")]
-struct Arguments {
-    #[command(subcommand)]
-    side: Side,
-}
-
-#[derive(Subcommand)]
-enum Side {
-    /// Echoes until it is killed.
-    Server {
-        #[arg(long, default_value = "127.0.0.1:0")]
-        addr: String,
-    },
-    /// A closed loop.
-    Client(Load),
-}
 
 struct EchoService;
 
@@ -79,8 +60,5 @@ async fn call(load: &Load) -> anyhow::Result<String> {
 
 fn main() -> anyhow::Result<()> {
     let runtime = lanes::runtime()?;
-    match Arguments::parse().side {
-        Side::Server { addr } => runtime.block_on(serve(&addr)),
-        Side::Client(load) => runtime.block_on(call(&load)).map(|line| println!("{line}")),
-    }
+    sides::run(|addr| runtime.block_on(serve(addr)), |load| runtime.block_on(call(load)))
 }
