@@ -343,7 +343,8 @@ impl ContentChange {
     fn apply(&self, to: &mut Vec<u8>) {
         match self {
             ContentChange::Write { offset, bytes } => write_at(to, *offset, bytes),
-            ContentChange::Zeros { bytes } => to.resize(*bytes, 0),
+            // A new file: fresh zeros come without being written.
+            ContentChange::Zeros { bytes } => *to = vec![0; *bytes],
             ContentChange::Truncate { bytes } => to.truncate(*bytes),
         }
     }
