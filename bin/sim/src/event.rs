@@ -100,47 +100,32 @@ pub(crate) enum Relief {
     Disk { node: usize },
 }
 
-struct Scheduled {
-    at: u64,
-    number: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Scheduled) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
 /// The queue. Events of the same moment happen in the order they were scheduled in.
 #[derive(Default)]
 pub(crate) struct Events {
-    heap: BinaryHeap<Reverse<Box<Scheduled>>>,
+    /// When what happens, by its number and its place among `events`: what is sorted is small.
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Vec<Option<Event>>,
+    /// Places among `events` that are free.
+    free: Vec<usize>,
     number: u64,
 }
 
 impl Events {
     pub(crate) fn schedule(&mut self, at: u64, event: Event) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
         self.number += 1;
-        self.heap.push(Reverse(Box::new(Scheduled { at, number: self.number, event })));
+        self.heap.push(Reverse((at, self.number, place)));
     }
 
     /// The next event and its time.
     pub(crate) fn pop(&mut self) -> Option<(u64, Event)> {
-        self.heap.pop().map(|Reverse(scheduled)| (scheduled.at, scheduled.event))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        Some((at, self.events[place].take()?))
     }
 }

@@ -148,6 +148,8 @@ pub struct Counters {
     faults: [u64; FAULTS.len()],
     /// Operations that ended, in whatever way.
     pub operations: u64,
+    /// The most clients with an operation under way at the same time; over several runs, the fewest of these.
+    pub clients_at_once: u64,
     /// Writes of which it is not known whether they ran.
     pub unknown: u64,
     /// Operations that surely did not run.
@@ -186,6 +188,10 @@ impl Counters {
         for (sum, more) in self.faults.iter_mut().zip(other.faults) {
             *sum += more;
         }
+        self.clients_at_once = match self.clients_at_once {
+            0 => other.clients_at_once,
+            known => known.min(other.clients_at_once),
+        };
         self.operations += other.operations;
         self.unknown += other.unknown;
         self.failed += other.failed;
@@ -204,10 +210,11 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "simulated-s={} operations={} unknown={} failed={} leaders={} entries={} snapshots-received={} lives={} \
+            "simulated-s={} operations={} clients-at-once={} unknown={} failed={} leaders={} entries={} snapshots-received={} lives={} \
              lulls={} refused-starts={} events={}",
             self.simulated_us / 1_000_000,
             self.operations,
+            self.clients_at_once,
             self.unknown,
             self.failed,
             self.leaders,

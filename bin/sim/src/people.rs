@@ -54,6 +54,9 @@ impl Simulation<'_> {
         person.begun += 1;
         person.under_way += 1;
         person.machine.on_start(operation, number, now);
+        let at_once =
+            self.clients[..self.plan.clients].iter().filter(|client| client.under_way > 0).count() as u64;
+        self.counters.clients_at_once = self.counters.clients_at_once.max(at_once);
         self.act(client)
     }
 

@@ -49,8 +49,11 @@ fn a_traced_seed_gives_the_same_bytes_twice_and_each_line_between_the_first_and_
 
 #[test]
 fn several_seeds_are_named_first_and_last() {
-    let out = sim(&["--seeds", "7..9", "--workload", "reads"]);
+    let arguments = ["--seeds", "7..9", "--workload", "reads"];
+    let (out, again) = (sim(&arguments), sim(&arguments));
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
+    assert_eq!(out, again, "nothing depends on the time of day");
+    assert!(out.stderr.is_empty(), "{}", text(&out.stderr));
     let out = text(&out.stdout);
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!((lines.len(), lines[0]), (2, "seeds 7..9"), "{out}");
