@@ -79,8 +79,10 @@ impl PollLoop {
             }
             self.channels.push(Arc::downgrade(&core));
         }
-        // Its calls may have been due before it was known here: everything is looked through once.
-        self.shared.arm(self.turn.nanos);
+        // Its calls may have been due before it was known here.
+        let next = core.expire(self.turn.nanos, &mut self.turn.answered);
+        self.shared.arm(next);
+        self.run_answered(&core);
         if let Some(address) = connector::numeric_address(core.address()) {
             self.open(Opening { core, due: NEVER, others: vec![address] }, None);
         } else if let Err(error) = connector::resolve_aside(&core) {
