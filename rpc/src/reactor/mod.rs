@@ -14,6 +14,7 @@ pub(crate) mod mailbox;
 pub(crate) mod net;
 pub(crate) mod outbox;
 pub(crate) mod poll_loop;
+mod queue;
 mod socket_side;
 mod spare;
 mod stopping;

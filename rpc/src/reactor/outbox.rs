@@ -18,6 +18,7 @@ use super::cork;
 use super::lock::{lock, try_lock};
 use super::mailbox::Command;
 use super::net::Stream;
+use super::queue::{LegacyTurn, Queue};
 use super::socket_side::{SocketSide, Written};
 use super::spare;
 use crate::primitives::Mutex;
@@ -75,52 +76,6 @@ pub(crate) struct Outbox {
     is_congested: AtomicBool,
     queue: Mutex<Queue>,
     socket: Mutex<SocketSide>,
-}
-
-/// What is waiting, and what threads must know of each other. A leaf lock.
-#[derive(Default)]
-struct Queue {
-    /// Frames that leave before `bytes`, each large one in a buffer of its own.
-    sealed: VecDeque<Vec<u8>>,
-    bytes: Vec<u8>,
-    /// How many of them left together the last time.
-    usual_bytes: usize,
-    /// Bytes ever appended.
-    appended: u64,
-    /// Bytes ever taken by the kernel; never more than `appended`.
-    written: u64,
-    /// A write is going on: more than `written` may have left.
-    writing: bool,
-    /// The kernel takes nothing until a writable event.
-    stalled: bool,
-    /// The socket side holds bytes of an incomplete write.
-    leftover: bool,
-    /// Writable events seen: a write that met a full socket stalls only if none came meanwhile.
-    writable_events: u64,
-    closed: bool,
-    /// The corked scope that will flush this connection; 0 for none.
-    corked_by: u64,
-    /// Calls answered; only a server's connections count.
-    answered: u64,
-    /// Places of answered calls that the reactor's thread may give away again; never more than there are places.
-    released: Vec<u32>,
-    legacy: LegacyTurn,
-    /// The reactor does not read until the congestion is over, and wants to be told.
-    awaits_drain: bool,
-    /// The reactor knows that the kernel takes nothing, and watches how long.
-    stall_is_known: bool,
-}
-
-/// Whose turn it is on a connection of an origin client, which may have one call outstanding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum LegacyTurn {
-    /// No call is outstanding.
-    #[default]
-    Idle,
-    /// A call is; the reactor has nothing more of this connection to read.
-    Busy,
-    /// A call is, and the reactor wants to be told when it is answered.
-    Awaited,
 }
 
 impl Outbox {
@@ -403,35 +358,5 @@ impl Outbox {
     /// The outstanding call of the origin client is answered. Returns whether the reactor waits for this.
     pub(crate) fn legacy_end(&self) -> bool {
         std::mem::take(&mut lock(&self.queue).legacy) == LegacyTurn::Awaited
-    }
-}
-
-impl Queue {
-    fn count_answer(&mut self, ticket: Option<Ticket>) {
-        self.answered += 1;
-        self.released.extend(ticket.map(|ticket| ticket.place));
-    }
-
-    fn append(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
-        if self.bytes.capacity() == 0 {
-            self.bytes = spare::take(self.usual_bytes);
-        }
-        let before = self.bytes.len();
-        put(&mut self.bytes);
-        self.appended += (self.bytes.len() - before) as u64;
-    }
-
-    fn unsent(&self) -> u64 {
-        self.appended - self.written
-    }
-
-    /// Whether nothing waits that the socket side does not hold.
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.sealed.is_empty()
-    }
-
-    /// Bytes that the socket side does not hold yet.
-    fn waiting_bytes(&self) -> u64 {
-        (self.sealed.iter().map(Vec::len).sum::<usize>() + self.bytes.len()) as u64
     }
 }

@@ -1,0 +1,83 @@
+//! What waits to leave on one connection, and what its threads must know of each other: the part of an
+//! [`Outbox`](super::outbox::Outbox) under its leaf lock.
+
+use std::collections::VecDeque;
+
+use super::spare;
+use crate::server::in_flight::Ticket;
+
+/// See the module's text.
+#[derive(Default)]
+pub(super) struct Queue {
+    /// Frames that leave before `bytes`, each large one in a buffer of its own.
+    pub(super) sealed: VecDeque<Vec<u8>>,
+    pub(super) bytes: Vec<u8>,
+    /// How many of them left together the last time.
+    pub(super) usual_bytes: usize,
+    /// Bytes ever appended.
+    pub(super) appended: u64,
+    /// Bytes ever taken by the kernel; never more than `appended`.
+    pub(super) written: u64,
+    /// A write is going on: more than `written` may have left.
+    pub(super) writing: bool,
+    /// The kernel takes nothing until a writable event.
+    pub(super) stalled: bool,
+    /// The socket side holds bytes of an incomplete write.
+    pub(super) leftover: bool,
+    /// Writable events seen: a write that met a full socket stalls only if none came meanwhile.
+    pub(super) writable_events: u64,
+    pub(super) closed: bool,
+    /// The corked scope that will flush this connection; 0 for none.
+    pub(super) corked_by: u64,
+    /// Calls answered; only a server's connections count.
+    pub(super) answered: u64,
+    /// Places of answered calls that the reactor's thread may give away again; never more than there are places.
+    pub(super) released: Vec<u32>,
+    pub(super) legacy: LegacyTurn,
+    /// The reactor does not read until the congestion is over, and wants to be told.
+    pub(super) awaits_drain: bool,
+    /// The reactor knows that the kernel takes nothing, and watches how long.
+    pub(super) stall_is_known: bool,
+}
+
+/// Whose turn it is on a connection of an origin client, which may have one call outstanding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum LegacyTurn {
+    /// No call is outstanding.
+    #[default]
+    Idle,
+    /// A call is; the reactor has nothing more of this connection to read.
+    Busy,
+    /// A call is, and the reactor wants to be told when it is answered.
+    Awaited,
+}
+
+impl Queue {
+    pub(super) fn count_answer(&mut self, ticket: Option<Ticket>) {
+        self.answered += 1;
+        self.released.extend(ticket.map(|ticket| ticket.place));
+    }
+
+    pub(super) fn append(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare::take(self.usual_bytes);
+        }
+        let before = self.bytes.len();
+        put(&mut self.bytes);
+        self.appended += (self.bytes.len() - before) as u64;
+    }
+
+    pub(super) fn unsent(&self) -> u64 {
+        self.appended - self.written
+    }
+
+    /// Whether nothing waits that the socket side does not hold.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.sealed.is_empty()
+    }
+
+    /// Bytes that the socket side does not hold yet.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        (self.sealed.iter().map(Vec::len).sum::<usize>() + self.bytes.len()) as u64
+    }
+}
