@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::channel::Method;
 pub(crate) use super::pending_call::Answered;
-use super::pending_call::{Caller, Completion, Pending};
+use super::pending_call::{Caller, Completion, NOT_APPENDED, Pending};
 use super::retry::Budget;
 use super::state::Watch;
 use crate::config::ChannelConfig;
@@ -269,13 +269,13 @@ impl Core {
             let mut frame = Vec::new();
             put_legacy_call(&mut frame, names, body, body_bytes);
             state.legacy.waiting.push_back((call_id, frame));
-            Ok(u64::MAX)
+            Ok(NOT_APPENDED)
         };
-        let end_offset = match appended {
-            Ok(end_offset) => end_offset,
+        let frame = match appended {
+            Ok(frame) => frame,
             Err(error) => return Err(Box::new((caller, self.not_appended(error)))),
         };
-        if self.config.legacy && end_offset != u64::MAX {
+        if self.config.legacy && frame != NOT_APPENDED {
             state.legacy.outstanding = Some(call_id);
         }
         let due = now.saturating_add(timeout);
@@ -283,7 +283,7 @@ impl Core {
             state.heard_at = state.heard_at.max(now);
         }
         let epoch = outbox.epoch;
-        state.pending.insert(Pending { call_id, due, timeout, end_offset, epoch, caller });
+        state.pending.insert(Pending { call_id, due, timeout, frame, epoch, caller });
         let look_at = due.min(now.saturating_add(self.keep_alive));
         Ok(Started { call_id, look_at, outbox, must_connect })
     }
@@ -352,30 +352,35 @@ impl Core {
     pub(crate) fn cancel(&self, call_id: u64) {
         let mut state = lock(&self.state);
         let Some(pending) = self.take(&mut state, call_id) else { return };
+        let may_have_run = self.give_up(&mut state, &pending);
         let outbox = state.outbox_of(pending.epoch).cloned();
-        let may_have_run = pending.end_offset <= outbox.as_ref().map_or(0, |outbox| outbox.may_have_left());
-        let must_cut = self.give_up_turn(&mut state, &pending);
         drop(state);
-        if let Some(outbox) = outbox {
-            if must_cut {
-                outbox.cut();
-            } else if !self.config.legacy {
-                // If it cannot be told, the server will have worked in vain.
-                let _ = outbox.append(|buffer| put_cancel(buffer, call_id));
-                outbox.finish();
-            }
+        if let Some(outbox) = outbox
+            && may_have_run
+            && !self.config.legacy
+        {
+            // If it cannot be told, the server will have worked in vain.
+            let _ = outbox.append(|buffer| put_cancel(buffer, call_id));
+            outbox.finish();
         }
         pending.caller.answer(self, Err(RpcError::Cancelled { may_have_run }));
     }
 
-    /// On a channel to an origin server: a call is given up. Returns whether it was the outstanding one, whose reply,
-    /// having no number, would be taken for the next call's: the connection must end.
-    pub(super) fn give_up_turn(&self, state: &mut State, pending: &Pending) -> bool {
-        if !self.config.legacy {
+    /// A call that was taken out of the table is given up. Returns whether the server may have seen it or will: what has not
+    /// begun to leave is taken back.
+    pub(super) fn give_up(&self, state: &mut State, pending: &Pending) -> bool {
+        if self.config.legacy {
+            state.legacy.waiting.retain(|(call_id, _)| *call_id != pending.call_id);
+        }
+        let Some(outbox) = state.outbox_of(pending.epoch) else { return false };
+        if pending.frame == NOT_APPENDED {
             return false;
         }
-        state.legacy.waiting.retain(|(call_id, _)| *call_id != pending.call_id);
-        pending.end_offset != u64::MAX
+        if self.config.legacy {
+            // Its reply has no number and would be taken for the next call's.
+            outbox.cut();
+        }
+        !outbox.take_back(&pending.frame)
     }
 
     /// Sends what a corked scope holds back.
@@ -402,13 +407,17 @@ impl Core {
 
     /// The channel ends, and its calls with it.
     pub(super) fn drain_stopped(&self, state: &mut State, answered: &mut Vec<Answered>) {
-        let left_of = |outbox: &Arc<Outbox>| (outbox.epoch, outbox.may_have_left());
+        // NB: cut first. Nothing more leaves of what the calls are told has not.
+        let left_of = |outbox: &Arc<Outbox>| {
+            outbox.cut();
+            (outbox.epoch, outbox.may_have_left())
+        };
         let left: Vec<_> = state.outboxes().map(left_of).collect();
         state.link = Link::Closed;
         state.retired.clear();
         self.drain(state, answered, |pending| {
             let may_have_run =
-                left.iter().any(|(epoch, left)| *epoch == pending.epoch && pending.end_offset <= *left);
+                left.iter().any(|(epoch, left)| *epoch == pending.epoch && pending.frame.end <= *left);
             RpcError::Stopped { may_have_run }
         });
     }

@@ -77,7 +77,7 @@ impl Core {
     ) {
         let mut state = lock(&self.state);
         let is_current = matches!(&state.link, Link::Ready(current) if Arc::ptr_eq(current, outbox));
-        let failed = |pending: &Pending| self.closed(cause, pending.end_offset <= written);
+        let failed = |pending: &Pending| self.closed(cause, pending.frame.end <= written);
         if !is_current {
             // The channel has given this connection up: its state is another one's.
             state.retired.retain(|retired| !Arc::ptr_eq(retired, outbox));
@@ -92,7 +92,7 @@ impl Core {
         state.failures = state.failures.max(1);
         let cause = if state.probe.take().is_some() { "the server gave no sign of life" } else { cause };
         self.drain_of(&mut state, outbox.epoch, answered, |pending| {
-            self.closed(cause, pending.end_offset <= written)
+            self.closed(cause, pending.frame.end <= written)
         });
         drop(state);
         self.note_change();
@@ -124,11 +124,10 @@ impl Core {
         let mut must_cut = false;
         for call_id in late {
             let Some(pending) = self.take(&mut state, call_id) else { continue };
-            must_cut |= self.give_up_turn(&mut state, &pending);
+            let may_have_run = self.give_up(&mut state, &pending);
             is_silent |= state.heard_at.saturating_add(pending.timeout / 2) <= now;
             let timeout = Duration::from_nanos(pending.timeout);
-            let left = state.outbox_of(pending.epoch).map_or(0, |outbox| outbox.may_have_left());
-            let error = RpcError::DeadlineExceeded { timeout, may_have_run: pending.end_offset <= left };
+            let error = RpcError::DeadlineExceeded { timeout, may_have_run };
             answered.push(Answered { caller: pending.caller, outcome: Err(error) });
         }
         Core::end_retired(&mut state);
@@ -195,7 +194,7 @@ impl Core {
             None if is_silent && !self.config.legacy && matches!(state.link, Link::Ready(_)) => {
                 let call_id = self.unused_call_id(state);
                 // What cannot be appended is beyond asking: the connection ends, or is cut when the question is due.
-                let end = outbox.append(|buffer| put_ping(buffer, call_id)).unwrap_or(left);
+                let end = outbox.append(|buffer| put_ping(buffer, call_id)).map_or(left, |ping| ping.end);
                 state.probe = Some(Probe { due, left: end });
             }
             None => {}

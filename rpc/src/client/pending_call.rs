@@ -3,6 +3,7 @@
 //! An answer is given exactly once: the entry is taken out of its table under the channel's lock, and its completion is
 //! consumed by running it, after the lock is released.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -83,15 +84,18 @@ impl Completion {
     }
 }
 
+/// No bytes that will ever leave.
+pub(crate) const NOT_APPENDED: Range<u64> = u64::MAX..u64::MAX;
+
 /// A call in flight.
 pub(crate) struct Pending {
     pub(crate) call_id: u64,
     pub(crate) due: Nanos,
     /// The time it was given, for the text of its error.
     pub(crate) timeout: Nanos,
-    /// Bytes appended to the connection when the call's last one was: it has left once so many have. `u64::MAX` while it
-    /// has not been appended (a legacy channel's calls wait for their turn).
-    pub(crate) end_offset: u64,
+    /// Which of all bytes appended to the connection are the call's: it has left once so many have. [`NOT_APPENDED`] while
+    /// it waits for its turn on a legacy channel.
+    pub(crate) frame: Range<u64>,
     /// The connection it went to.
     pub(crate) epoch: u64,
     pub(crate) caller: Caller,

@@ -171,10 +171,10 @@ impl Core {
                 answered.push(Answered { caller: pending.caller, outcome: Ok(reply) });
             }
             if let Some((call_id, frame)) = state.legacy.waiting.pop_front()
-                && let Ok(end_offset) = outbox.append(|buffer| buffer.extend_from_slice(&frame))
+                && let Ok(bytes) = outbox.append(|buffer| buffer.extend_from_slice(&frame))
             {
                 if let Some(pending) = self.find(&mut state, call_id) {
-                    pending.end_offset = end_offset;
+                    pending.frame = bytes;
                 }
                 state.legacy.outstanding = Some(call_id);
             }

@@ -10,6 +10,7 @@ pub mod encoder;
 pub mod frames;
 pub mod header;
 mod large_body;
+pub(crate) mod recall;
 pub mod reply_decoder;
 pub mod status;
 pub mod varint;

@@ -9,6 +9,7 @@
 //! that a server's connection has reached its high-water mark: it is not read from until half of that is left.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use mio::Token;
@@ -18,11 +19,12 @@ use super::cork;
 use super::lock::{lock, try_lock};
 use super::mailbox::Command;
 use super::net::Stream;
-use super::queue::{LegacyTurn, Queue};
+use super::queue::{LegacyTurn, Queue, bytes_at};
 use super::socket_side::{SocketSide, Written};
 use super::spare;
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicBool, Ordering};
+use crate::protocol::recall::recall;
 use crate::server::in_flight::{Stages, Ticket};
 use crate::server::provider::ProviderCore;
 use crate::server::streams::Streams;
@@ -50,6 +52,9 @@ pub(crate) enum AppendError {
     /// The peer does not take what is queued already.
     Full,
 }
+
+/// Which of all bytes ever appended to a connection these are.
+pub(crate) type Appended = Result<Range<u64>, AppendError>;
 
 /// What a server's connection belongs to.
 pub(crate) struct ServerOwner {
@@ -93,13 +98,19 @@ impl Outbox {
 
     /// Gives the outbox its connected socket. What was queued leaves with the next flush.
     pub(crate) fn attach(&self, stream: Arc<Stream>) {
-        lock(&self.socket).stream = Some(stream);
-        lock(&self.queue).stalled = false;
+        let mut side = lock(&self.socket);
+        side.stream = Some(stream);
+        let mut queue = lock(&self.queue);
+        queue.stalled = false;
+        if queue.closed {
+            // It was cut while it was being made.
+            side.shut_down();
+        }
     }
 
     /// Appends what `put` writes and arranges its flush: at the end of the thread's corked scope, or by
-    /// [`Outbox::finish`] outside of one. Returns the total of bytes appended to the connection so far.
-    pub(crate) fn append(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Result<u64, AppendError> {
+    /// [`Outbox::finish`] outside of one. Returns which of all bytes ever appended to the connection these are.
+    pub(crate) fn append(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Appended {
         self.append_as(None, put)
     }
 
@@ -108,7 +119,7 @@ impl Outbox {
         self: &Arc<Self>,
         ticket: Option<Ticket>,
         put: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<u64, AppendError> {
+    ) -> Appended {
         self.append_as(Some(ticket), put)
     }
 
@@ -118,7 +129,7 @@ impl Outbox {
         self: &Arc<Self>,
         answers: Option<Option<Ticket>>,
         put: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<u64, AppendError> {
+    ) -> Appended {
         let mut frame = spare::take(LARGE_FRAME_BYTES_MIN);
         put(&mut frame);
         self.append_with(answers, self.limits.max, |queue| {
@@ -144,15 +155,12 @@ impl Outbox {
         self: &Arc<Self>,
         answers: Option<Option<Ticket>>,
         put: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<u64, AppendError> {
+    ) -> Appended {
         self.append_with(answers, self.limits.max, |queue| queue.append(put))
     }
 
     /// Appends the word that a call's answer, which has been counted, was beyond the bound.
-    pub(crate) fn append_last_word(
-        self: &Arc<Self>,
-        put: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<u64, AppendError> {
+    pub(crate) fn append_last_word(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Appended {
         self.append_with(None, self.limits.max + LAST_WORDS_BYTES_MAX, |queue| queue.append(put))
     }
 
@@ -161,7 +169,7 @@ impl Outbox {
         answers: Option<Option<Ticket>>,
         unsent_bytes_max: u64,
         put: impl FnOnce(&mut Queue),
-    ) -> Result<u64, AppendError> {
+    ) -> Appended {
         let cork = cork::current();
         let (result, touched_first) = {
             let mut queue = lock(&self.queue);
@@ -173,11 +181,12 @@ impl Outbox {
             } else if queue.unsent() > unsent_bytes_max {
                 Err(AppendError::Full)
             } else {
+                let start = queue.appended;
                 put(&mut queue);
                 if queue.unsent() > self.limits.high_water {
                     self.is_congested.store(true, Ordering::Relaxed);
                 }
-                Ok(queue.appended)
+                Ok(start..queue.appended)
             };
             let touched_first = cork != 0 && queue.corked_by != cork;
             if touched_first {
@@ -316,8 +325,29 @@ impl Outbox {
 
     /// Bytes that may have left so far: what the kernel has taken, and what it is being given right now.
     pub(crate) fn may_have_left(&self) -> u64 {
-        let queue = lock(&self.queue);
-        if queue.writing { queue.appended - queue.waiting_bytes() } else { queue.written }
+        lock(&self.queue).may_have_left()
+    }
+
+    /// Takes back a call whose frame was appended as these bytes, if none of them has left: in its place its own
+    /// cancellation will leave. Returns whether the peer can never see the call.
+    pub(crate) fn take_back(&self, frame: &Range<u64>) -> bool {
+        let mut side = try_lock(&self.socket);
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return queue.may_have_left() < frame.end;
+        }
+        let Some(place) = frame.start.checked_sub(queue.written) else { return false };
+        let held_by_side = queue.unsent() - queue.waiting_bytes();
+        let Queue { sealed, bytes, .. } = &mut *queue;
+        let found = match (place.checked_sub(held_by_side), side.as_deref_mut()) {
+            (Some(place), _) => bytes_at(sealed, bytes, place),
+            (None, Some(SocketSide { sealed, sending, sent, .. })) => {
+                bytes_at(sealed, sending, place + *sent as u64)
+            }
+            // It is being written.
+            (None, None) => None,
+        };
+        found.is_some_and(recall)
     }
 
     /// What may wait to leave.

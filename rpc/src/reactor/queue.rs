@@ -80,4 +80,25 @@ impl Queue {
     pub(super) fn waiting_bytes(&self) -> u64 {
         (self.sealed.iter().map(Vec::len).sum::<usize>() + self.bytes.len()) as u64
     }
+
+    /// Bytes that may have left so far: what the kernel has taken, and what it is being given right now.
+    pub(super) fn may_have_left(&self) -> u64 {
+        if self.writing { self.appended - self.waiting_bytes() } else { self.written }
+    }
+}
+
+/// The bytes from a place on, up to the end of the buffer that holds it.
+pub(super) fn bytes_at<'a>(
+    sealed: &'a mut VecDeque<Vec<u8>>,
+    last: &'a mut Vec<u8>,
+    place: u64,
+) -> Option<&'a mut [u8]> {
+    let mut place = usize::try_from(place).ok()?;
+    for buffer in sealed.iter_mut().chain([last]) {
+        if place < buffer.len() {
+            return Some(&mut buffer[place..]);
+        }
+        place -= buffer.len();
+    }
+    None
 }

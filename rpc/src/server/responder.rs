@@ -13,7 +13,7 @@ use crate::protocol::call_names::CallNames;
 use crate::protocol::encoder::{Body, put_failure, put_reply};
 use crate::protocol::status::Status;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox, ServerOwner};
+use crate::reactor::outbox::{AppendError, Appended, LARGE_FRAME_BYTES_MIN, Outbox, ServerOwner};
 
 /// What an origin client is told when there is nothing else to say: a zero tag, which its parser refuses.
 const LEGACY_UNSAYABLE: u8 = 0;
@@ -139,7 +139,7 @@ fn append_framed(
     call_id: u64,
     answer: Result<&dyn Body, (Status, &str)>,
     reply_bytes_max: usize,
-) -> Result<u64, AppendError> {
+) -> Appended {
     let fail = |status: Status, text: &str| {
         outbox.append_answer(ticket, |buffer| put_failure(buffer, call_id, status, text))
     };
@@ -175,7 +175,7 @@ fn append_bare(
     (outbox, ticket): (&Arc<Outbox>, Option<Ticket>),
     answer: Result<&dyn Body, (Status, &str)>,
     reply_bytes_max: usize,
-) -> Result<u64, AppendError> {
+) -> Appended {
     match answer {
         Ok(body) if (1..=reply_bytes_max).contains(&body.body_len()) => {
             outbox.append_answer(ticket, |buffer| body.put(buffer))

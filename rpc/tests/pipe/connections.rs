@@ -1,0 +1,145 @@
+//! How connections come to be and end.
+
+use super::common::raw::request;
+use super::common::*;
+use super::*;
+use rpc::ChannelState;
+use rpc::protocol::encoder::put_legacy_call;
+
+#[test]
+fn a_connection_is_made_by_the_first_call_and_serves_all() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    pair.world.settle();
+    assert_eq!((channel.state(), pair.world.attempts(server_address())), (ChannelState::Idle, 0));
+    let calls: Vec<_> = (0..100).map(|_| pair.begin(&channel, &ECHO, ms(10))).collect();
+    assert_eq!(channel.state(), ChannelState::Connecting);
+    pair.world.settle();
+    assert_eq!(channel.state(), ChannelState::Ready);
+    assert!(calls.iter().all(|call| call.answer().1.is_ok()));
+    assert_eq!(pair.world.attempts(server_address()), 1);
+}
+
+#[test]
+fn a_name_is_looked_up_and_its_addresses_are_tried_in_turn() {
+    let pair = Pair::new();
+    let channel = RpcChannel::new(&pair.client, "store:80", ChannelConfig::default());
+    let unknown = pair.begin(&channel, &ECHO, ms(100));
+    pair.world.settle();
+    assert!(matches!(unknown.answer().1, Err(RpcError::Resolve { address, .. }) if address == "store:80"));
+    let refusing: SocketAddr = "[fd00::1]:80".parse().unwrap();
+    let silent: SocketAddr = "10.0.0.3:80".parse().unwrap();
+    pair.world.cut(silent);
+    pair.world.set_name("store:80", &[refusing, silent, server_address()]);
+    pair.world.advance(ms(100));
+    let call = pair.begin(&channel, &ECHO, ms(10_000));
+    pair.world.advance(ms(5_000));
+    assert_eq!(call.answer(), (ms(2_100), Ok(Text::new("x"))), "the time of one attempt");
+    assert_eq!([refusing, silent].map(|address| pair.world.attempts(address)), [1, 1]);
+}
+
+#[test]
+fn an_unused_connection_is_closed_by_its_client_at_its_time() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    pair.begin(&channel, &ECHO, ms(100));
+    pair.world.settle();
+    pair.world.advance(Duration::from_secs(300) - NANOSECOND);
+    assert_eq!(channel.state(), ChannelState::Ready);
+    pair.world.advance(NANOSECOND);
+    assert_eq!(channel.state(), ChannelState::Idle);
+    assert!(channel.call::<_, Text>(&ECHO, &RpcController::new(), &Text::new("x")).is_ok());
+    assert_eq!(pair.world.attempts(server_address()), 2);
+}
+
+#[test]
+fn an_unused_connection_is_told_to_leave_by_its_server_and_then_closed() {
+    let pair = Pair::new();
+    let peer = pair.world.connect(server_address());
+    peer.send(&request("Echo", 1, b"x"));
+    let origin = pair.world.connect(server_address());
+    let mut call_of_origin = Vec::new();
+    put_legacy_call(
+        &mut call_of_origin,
+        rpc::protocol::encoder::Names::Plain("test", "Echo"),
+        &Text::new("x"),
+        3,
+    );
+    origin.send(&call_of_origin);
+    pair.world.settle();
+    assert!(!peer.receive().is_empty());
+    let idle = Duration::from_secs(600);
+    pair.world.advance(idle - NANOSECOND);
+    assert_eq!(peer.receive(), []);
+    pair.world.advance(NANOSECOND);
+    assert!(peer.receive().ends_with(&[0x30, 1]), "going away");
+    pair.world.advance(idle - NANOSECOND);
+    assert!(!peer.has_ended());
+    pair.world.advance(NANOSECOND);
+    assert!(peer.has_ended());
+    origin.receive();
+    pair.world.advance(Duration::from_secs(86_400));
+    origin.send(&call_of_origin);
+    pair.world.settle();
+    assert_eq!(origin.receive().len(), 3, "the origin's connections are kept");
+}
+
+#[test]
+fn a_half_closed_peer_gets_the_replies_that_come_in_time() {
+    let pair = Pair::new();
+    let peers = [(); 2].map(|()| pair.world.connect(server_address()));
+    for peer in &peers {
+        peer.send(&request("Keep", 1, b"x"));
+        peer.end();
+        pair.world.settle();
+    }
+    pair.world.advance(ms(9_000));
+    let (text, reply) = pair.service.kept.lock().unwrap().remove(0);
+    reply.send(&text);
+    pair.world.advance(ms(999));
+    assert!(!peers[0].receive().is_empty() && peers[0].has_ended());
+    assert!(!peers[1].has_ended());
+    pair.world.advance(ms(6));
+    assert!(peers[1].has_ended(), "half_closed_timeout is over");
+    assert_eq!(peers[1].receive(), []);
+}
+
+#[test]
+fn a_broken_connection_ends_its_calls_and_says_whether_they_may_have_run() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    pair.begin(&channel, &ECHO, ms(10));
+    pair.world.settle();
+    let has_left = pair.begin(&channel, &KEEP, ms(1000));
+    pair.world.settle();
+    pair.world.set_pipe_bytes_max(8);
+    let has_not = pair.begin(&channel, &KEEP, ms(1000));
+    pair.world.reset(server_address());
+    pair.world.settle();
+    for (call, expected) in [(has_left, true), (has_not, false)] {
+        let error = call.answer().1.unwrap_err();
+        assert!(matches!(error, RpcError::Closed { .. }), "{error:?}");
+        assert_eq!(error.may_have_run(), expected, "{error:?}");
+    }
+    assert_eq!(channel.state(), ChannelState::Idle, "the connection had proven good");
+}
+
+#[test]
+fn a_peer_that_takes_no_replies_is_cut_at_its_time_and_the_others_are_served() {
+    let pair = Pair::new();
+    let peer = pair.world.connect(server_address());
+    for call_id in 1..=4 {
+        peer.send(&request("Bytes", call_id, b"60000"));
+    }
+    pair.world.settle();
+    let channel = pair.channel();
+    pair.world.advance(Duration::from_secs(30) - NANOSECOND);
+    assert!(pair.begin(&channel, &ECHO, ms(10)).answers.lock().unwrap().is_empty());
+    pair.world.settle();
+    assert!(!peer.has_ended());
+    pair.world.advance(NANOSECOND);
+    peer.receive();
+    pair.world.settle();
+    assert!(peer.has_ended());
+    assert!(channel.call::<_, Text>(&ECHO, &RpcController::new(), &Text::new("x")).is_ok());
+}

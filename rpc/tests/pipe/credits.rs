@@ -1,0 +1,107 @@
+//! The credit of streams: who does not read holds up the writer of that stream, and nobody else.
+
+use super::common::*;
+use super::flows::*;
+use super::*;
+use rpc::{StreamItem, StreamReader};
+
+/// Messages that a window of 64 KiB has room for, with what each costs beside its bytes.
+const WINDOW_MESSAGES: u32 = 65_536_u32.div_ceil(MESSAGE_BYTES as u32 + 3 + 32);
+
+fn flowing(seed: u64) -> (Pair, Arc<Flows>) {
+    let pair = Pair::with(seed, ProviderConfig::default());
+    let flows = Arc::new(Flows::default());
+    pair.provider.notify_service(flows.clone()).unwrap();
+    (pair, flows)
+}
+
+#[test]
+fn a_slow_reader_holds_up_its_own_stream_only_and_no_memory() {
+    let (pair, flows) = flowing(1);
+    let channel = pair.channel();
+    let controller = RpcController::new();
+    let up_to = Text::new("5000");
+    let mut unread: StreamReader<Text> = channel.call_server_stream(&COUNT, &controller, &up_to);
+    let mut read: StreamReader<Text> = channel.call_server_stream(&COUNT, &controller, &up_to);
+    let sent = |call: usize| *flows.sent.lock().unwrap()[call].lock().unwrap();
+    for number in 0..5000 {
+        assert_eq!(number_of(&read.next().unwrap().unwrap()), number);
+        assert!(sent(0) <= WINDOW_MESSAGES && sent(1) <= number + 1 + WINDOW_MESSAGES);
+    }
+    assert_eq!(read.next(), Ok(None));
+    assert_eq!(sent(0), WINDOW_MESSAGES);
+    assert!(pair.begin(&channel, &ECHO, ms(10)).answers.lock().unwrap().is_empty());
+    assert!(channel.call::<_, Text>(&ECHO, &controller, &Text::new("others")).is_ok());
+    for number in 0..5000 {
+        assert_eq!(number_of(&unread.next().unwrap().unwrap()), number);
+    }
+    assert_eq!(unread.next(), Ok(None));
+    assert_eq!(pair.world.now(), Duration::ZERO);
+}
+
+#[test]
+fn a_server_that_does_not_read_holds_up_that_writer_only() {
+    let (pair, _flows) = flowing(2);
+    let channel = pair.channel();
+    let controller = RpcController::new();
+    // Nobody reads the replies, so the requests stop too, two windows and one message later.
+    let (mut stuck, replies) = channel.call_both_ways::<Text, Text>(&REPEAT, &controller);
+    let mut sent = 0;
+    loop {
+        let before = sent;
+        send_from(&mut sent, 100_000, &mut stuck).unwrap();
+        pair.world.settle();
+        if sent == before {
+            break;
+        }
+    }
+    assert!(sent > WINDOW_MESSAGES && sent <= 2 * WINDOW_MESSAGES + 1, "{sent} messages");
+    let (mut flowing, reply) = channel.call_client_stream::<Text, Text>(&TALLY, &controller);
+    for number in 0..3000 {
+        flowing.send(&message(number)).unwrap();
+    }
+    flowing.end();
+    assert_eq!(reply.wait(), Ok(Text::new("3000")));
+    drop((stuck, replies));
+}
+
+#[test]
+fn whatever_the_pieces_a_stream_arrives_whole_and_in_order() {
+    for seed in 0..30 {
+        let (pair, _flows) = flowing(seed);
+        pair.world.set_piece_bytes_max(1 + seed as usize * 50);
+        pair.world.set_pipe_bytes_max(200 + seed as usize * 100);
+        let channel = pair.channel();
+        let (mut requests, mut replies) =
+            channel.call_both_ways::<Text, Text>(&REPEAT, &RpcController::new());
+        let (mut sent, mut seen) = (0, 0);
+        while seen < 150 {
+            send_from(&mut sent, 150, &mut requests).unwrap();
+            pair.world.step();
+            while let StreamItem::Message(message) = replies.try_next().unwrap() {
+                assert_eq!(number_of(&message), seen);
+                seen += 1;
+            }
+        }
+        requests.end();
+        assert_eq!(replies.next(), Ok(None));
+    }
+}
+
+#[test]
+fn a_stream_with_a_deadline_ends_at_it_on_both_sides() {
+    let (pair, flows) = flowing(3);
+    let channel = pair.channel();
+    let controller = RpcController::new();
+    controller.set_timeout(ms(50));
+    let mut replies: StreamReader<Text> = channel.call_server_stream(&COUNT, &controller, &Text::new("1000"));
+    pair.world.advance(ms(50) - NANOSECOND);
+    assert_eq!(*flows.sent.lock().unwrap()[0].lock().unwrap(), WINDOW_MESSAGES);
+    pair.world.advance(NANOSECOND);
+    let error = loop {
+        if let Err(error) = replies.try_next() {
+            break error;
+        }
+    };
+    assert_eq!(error, RpcError::DeadlineExceeded { timeout: ms(50), may_have_run: true });
+}

@@ -1,0 +1,130 @@
+//! Deadlines of both sides, to the nanosecond of the script.
+
+use std::sync::atomic::Ordering;
+
+use super::common::raw::request;
+use super::common::*;
+use super::*;
+use rpc::protocol::encoder::{Names, put_call};
+use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
+use rpc::{Peer, Status};
+
+/// A call of the test service with a deadline, as bytes.
+fn frame(method: &str, call_id: u64, timeout_ms: u64) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    put_call(&mut buffer, Names::Plain("test", method), call_id, timeout_ms, &Text::default(), 0);
+    buffer
+}
+
+fn replies(peer: &Peer) -> Vec<ReplyFrame> {
+    let mut decoder = ReplyDecoder::new(1 << 20);
+    decoder.feed(&peer.receive());
+    std::iter::from_fn(|| decoder.next_frame().unwrap()).collect()
+}
+
+#[test]
+fn a_caller_is_told_at_its_deadline_not_before_and_not_after() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    let calls: Vec<_> =
+        [40, 10, 1000, 25, 1].map(|timeout| (ms(timeout), pair.begin(&channel, &KEEP, ms(timeout)))).into();
+    pair.world.settle();
+    pair.world.advance(MILLISECOND - NANOSECOND);
+    assert!(calls.iter().all(|(_, call)| !call.is_answered()));
+    pair.world.advance(ms(1000));
+    for (timeout, call) in calls {
+        let (when, answer) = call.answer();
+        assert_eq!(when, timeout);
+        assert_eq!(answer, Err(RpcError::DeadlineExceeded { timeout, may_have_run: true }));
+    }
+}
+
+#[test]
+fn a_call_that_could_not_leave_in_time_has_not_run_and_never_will() {
+    let pair = Pair::new();
+    pair.world.cut(server_address());
+    let channel = pair.channel();
+    let call = pair.begin(&channel, &ECHO, ms(7));
+    pair.world.advance(ms(7));
+    assert_eq!(
+        call.answer(),
+        (ms(7), Err(RpcError::DeadlineExceeded { timeout: ms(7), may_have_run: false }))
+    );
+    // The connection that it waited for is made, and other calls leave on it.
+    pair.world.mend(server_address());
+    assert!(channel.call::<_, Text>(&ECHO, &RpcController::new(), &Text::new("x")).is_ok());
+    assert_eq!(pair.service.calls.load(Ordering::SeqCst), 1, "the promise is kept");
+}
+
+#[test]
+fn a_server_ends_late_calls_itself_each_at_its_time() {
+    let pair = Pair::new();
+    let peer = pair.world.connect(server_address());
+    for (call_id, timeout_ms) in [(1, 30), (2, 10), (3, 20), (4, 0)] {
+        peer.send(&frame("Keep", call_id, timeout_ms));
+    }
+    pair.world.settle();
+    for (call_id, after) in [(2, 10), (3, 10), (1, 10), (4, 4970)] {
+        pair.world.advance(ms(after) - NANOSECOND);
+        assert_eq!(replies(&peer), []);
+        pair.world.advance(NANOSECOND);
+        let ended: Vec<_> = replies(&peer).iter().map(|it| (it.head.call_id, it.head.status)).collect();
+        assert_eq!(ended, [(call_id, u64::from(Status::DeadlineExceeded.code()))]);
+    }
+    assert_eq!(pair.world.now(), ms(5000), "the last one had the server's default");
+    pair.answer_kept();
+    pair.world.settle();
+    assert_eq!(replies(&peer), [], "they have had their replies");
+}
+
+#[test]
+fn a_handler_is_told_what_is_left_and_its_calls_get_no_more() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    let call = pair.begin(&channel, &KEEP, ms(100));
+    pair.world.settle();
+    let context = pair.service.kept.lock().unwrap()[0].1.context().clone();
+    assert_eq!(context.remaining(), ms(100));
+    pair.world.advance(ms(60));
+    assert_eq!(context.remaining(), ms(40));
+    let nested = context.scope(|| pair.begin(&channel, &KEEP, ms(1000)));
+    pair.world.settle();
+    let told = pair.service.kept.lock().unwrap()[1].1.context().timeout;
+    assert_eq!(told, ms(40));
+    pair.world.advance(ms(40));
+    assert_eq!((call.answer().0, nested.answer().0), (ms(100), ms(100)));
+    let refused = context.scope(|| pair.begin(&channel, &ECHO, ms(1000)));
+    assert!(matches!(refused.answer().1, Err(RpcError::DeadlineExceeded { may_have_run: false, .. })));
+}
+
+#[test]
+fn a_slow_cable_costs_the_call_its_time_and_the_late_reply_nobody() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    pair.begin(&channel, &ECHO, ms(100));
+    pair.world.settle();
+    pair.world.cut(server_address());
+    let late = pair.begin(&channel, &ECHO, ms(30));
+    pair.world.advance(ms(30));
+    assert!(matches!(late.answer(), (at, Err(RpcError::DeadlineExceeded { .. })) if at == ms(30)));
+    let next = pair.begin(&channel, &ECHO, ms(500));
+    pair.world.mend(server_address());
+    pair.world.settle();
+    assert_eq!(next.answer(), (ms(30), Ok(Text::new("x"))));
+    assert!(late.is_answered() && late.answers.lock().unwrap().len() == 1);
+    assert_eq!(pair.service.calls.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_frame_that_does_not_become_whole_ends_its_connection_at_its_time() {
+    let pair = Pair::new();
+    let peer = pair.world.connect(server_address());
+    let whole = request("Echo", 1, &[7; 100]);
+    peer.send(&whole[..50]);
+    pair.world.advance(ms(9_999));
+    assert!(!peer.has_ended());
+    // A byte a second is no progress.
+    peer.send(&whole[50..51]);
+    pair.world.advance(MILLISECOND);
+    assert!(peer.has_ended());
+}

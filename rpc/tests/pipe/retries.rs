@@ -1,0 +1,81 @@
+//! Calls that are sent again: when, how often, and not more than the budget allows.
+
+use std::sync::atomic::Ordering;
+
+use super::common::*;
+use super::*;
+use rpc::{RetryConfig, RetryPolicy};
+
+fn retrying(policy: RetryPolicy, budget_max: u32) -> ChannelConfig {
+    let retry = RetryConfig { policy, budget_max, ..RetryConfig::default() };
+    ChannelConfig { retry, ..ChannelConfig::default() }
+}
+
+#[test]
+fn pauses_between_attempts_double_up_to_their_maximum() {
+    for seed in 0..30 {
+        let pair = Pair::with(seed, ProviderConfig::default());
+        let (pause_min, pause_max) = (ms(8), ms(100));
+        let policy = RetryPolicy { attempts_max: 8, pause_min, pause_max };
+        let channel = pair.channel_with(retrying(policy, 100));
+        let call = pair.begin(&channel, &WAIT, ms(60_000));
+        let (mut seen, mut times) = (0, Vec::new());
+        while !call.is_answered() {
+            pair.world.advance(MILLISECOND);
+            let calls = pair.service.calls.load(Ordering::SeqCst);
+            if calls > seen {
+                (seen, times) = (calls, [times, vec![pair.world.now()]].concat());
+            }
+        }
+        assert_eq!(seen, 8);
+        for (number, pair) in times.windows(2).enumerate() {
+            let whole = ms(8 << number).min(pause_max);
+            let pause = pair[1] - pair[0];
+            assert!(pause + MILLISECOND >= whole / 2 && pause <= whole + MILLISECOND, "{number}: {pause:?}");
+        }
+    }
+}
+
+#[test]
+fn a_dead_cluster_sees_little_more_than_its_usual_load() {
+    let pair = Pair::new();
+    let channel = pair.channel_with(retrying(RetryPolicy::attempts(10), 20));
+    for _ in 0..1000 {
+        pair.begin(&channel, &WAIT, ms(2_000));
+        pair.world.advance(ms(10));
+    }
+    pair.world.advance(ms(5_000));
+    let calls = pair.service.calls.load(Ordering::SeqCst);
+    assert!((1180..=1220).contains(&calls), "{calls} attempts of 1000 calls, budget_percent is 20");
+}
+
+#[test]
+fn no_attempt_is_made_after_the_deadline() {
+    let pair = Pair::new();
+    let policy = RetryPolicy { attempts_max: 1000, pause_min: ms(10), pause_max: ms(10) };
+    let channel = pair.channel_with(retrying(policy, 1000));
+    let call = pair.begin(&channel, &WAIT, ms(100));
+    pair.world.advance(ms(100));
+    let (when, answer) = call.answer();
+    assert!(when <= ms(100) && when >= ms(90), "{when:?}");
+    assert!(answer.is_err());
+    let calls = pair.service.calls.load(Ordering::SeqCst);
+    pair.world.advance(ms(1000));
+    assert_eq!(pair.service.calls.load(Ordering::SeqCst), calls);
+}
+
+#[test]
+fn a_call_that_may_have_run_is_repeated_only_if_its_method_is_idempotent() {
+    for (method, answered) in [(KEEP, false), (KEEP.idempotent(), true)] {
+        let pair = Pair::new();
+        let channel = pair.channel_with(retrying(RetryPolicy::attempts(3), 10));
+        let call = pair.begin(&channel, &method, ms(1000));
+        pair.world.settle();
+        pair.world.reset(server_address());
+        pair.world.advance(ms(500));
+        pair.answer_kept();
+        pair.world.settle();
+        assert_eq!(call.answer().1.is_ok(), answered, "{:?}", call.answer());
+        assert_eq!(pair.service.calls.load(Ordering::SeqCst), 1 + usize::from(answered));
+    }
+}

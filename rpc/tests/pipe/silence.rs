@@ -1,0 +1,103 @@
+//! Peers that have vanished: found within a bound while they owe something, left alone while they do not.
+
+use super::common::*;
+use super::*;
+use rpc::ChannelState;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_server_that_vanishes_while_it_owes_a_reply_is_found_within_its_bound() {
+    for seed in 0..20 {
+        let pair = Pair::with(seed, ProviderConfig::default());
+        let channel = pair.channel();
+        pair.begin(&channel, &ECHO, ms(100));
+        pair.world.advance(ms(3_000));
+        let call = pair.begin(&channel, &KEEP, HOUR);
+        pair.world.settle();
+        pair.world.cut(server_address());
+        // 10 s of silence since the call was begun, and a second for the answer to the ping.
+        pair.world.advance(ms(11_000) - NANOSECOND);
+        assert!(!call.is_answered());
+        pair.world.advance(NANOSECOND);
+        let (when, answer) = call.answer();
+        assert_eq!(when, ms(14_000));
+        let error = answer.unwrap_err();
+        assert!(error.to_string().contains("no sign of life") && error.may_have_run(), "{error}");
+        pair.world.mend(server_address());
+        assert!(channel.call::<_, Text>(&ECHO, &RpcController::new(), &Text::new("x")).is_ok());
+        assert_eq!(pair.world.attempts(server_address()), 2);
+    }
+}
+
+#[test]
+fn a_server_that_is_slow_but_alive_is_asked_and_kept() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    let call = pair.begin(&channel, &KEEP, HOUR);
+    pair.world.advance(HOUR - MILLISECOND);
+    pair.answer_kept();
+    pair.world.settle();
+    assert_eq!(call.answer(), (HOUR - MILLISECOND, Ok(Text::new("x"))));
+    assert_eq!(pair.world.attempts(server_address()), 1);
+}
+
+#[test]
+fn a_call_that_is_late_has_a_silent_server_asked_at_once() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    pair.begin(&channel, &ECHO, ms(100));
+    pair.world.settle();
+    pair.world.cut(server_address());
+    let [late, long] = [ms(200), HOUR].map(|timeout| pair.begin(&channel, &KEEP, timeout));
+    pair.world.advance(HOUR);
+    assert_eq!(late.answer().0, ms(200));
+    assert_eq!(long.answer().0, ms(1_200), "not only after keep_alive");
+}
+
+#[test]
+fn who_owes_nothing_is_not_asked() {
+    let pair = Pair::new();
+    let config = ChannelConfig { idle_timeout: HOUR * 2, ..ChannelConfig::default() };
+    let listener = pair.world.listen("10.0.0.9:80".parse().unwrap());
+    let channel = RpcChannel::new(&pair.client, "10.0.0.9:80", config);
+    channel.send_one_way(&ECHO, &Text::new("x")).unwrap();
+    pair.world.settle();
+    let peer = listener.accept().unwrap();
+    assert!(!peer.receive().is_empty());
+    pair.world.advance(HOUR);
+    assert_eq!(peer.receive(), [], "no ping");
+    assert_eq!(channel.state(), ChannelState::Ready);
+}
+
+#[test]
+fn an_origin_server_is_never_pinged_and_its_connection_never_closed_for_silence() {
+    let pair = Pair::new();
+    let listener = pair.world.listen("10.0.0.9:80".parse().unwrap());
+    let config = ChannelConfig { legacy: true, ..ChannelConfig::default() };
+    let channel = RpcChannel::new(&pair.client, "10.0.0.9:80", config);
+    let call = pair.begin(&channel, &ECHO, HOUR * 3);
+    pair.world.settle();
+    let peer = listener.accept().unwrap();
+    assert!(!peer.receive().is_empty());
+    pair.world.advance(HOUR);
+    assert_eq!(peer.receive(), []);
+    peer.send(&[0x0a, 1, b'y']);
+    pair.world.settle();
+    assert_eq!(call.answer(), (HOUR, Ok(Text::new("y"))));
+    pair.world.advance(HOUR * 24);
+    assert!(!peer.has_ended());
+    assert_eq!(channel.state(), ChannelState::Ready);
+}
+
+#[test]
+fn a_client_that_vanishes_costs_the_server_nothing_but_a_connection_until_it_is_idle() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    pair.begin(&channel, &KEEP, ms(2_000));
+    pair.world.settle();
+    let context = pair.service.kept.lock().unwrap()[0].1.context().clone();
+    pair.world.cut(server_address());
+    pair.world.advance(ms(2_000));
+    assert!(context.is_cancelled(), "its time is over, whoever is there");
+}
