@@ -123,4 +123,4 @@ pub use server::streams::{dispatch_both_ways, dispatch_client_stream, dispatch_s
 pub use server::thread_pool::{ThreadPool, ThreadPoolConfig};
 pub use simulation::{Peer, PeerListener, Simulation};
 pub use stream::reader::{StreamItem, StreamReader};
-pub use stream::writer::{ReplyStream, StreamWriter};
+pub use stream::writer::{Replies, ReplyStream, Requests, StreamWriter};

@@ -4,16 +4,16 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::raw::*;
 use common::*;
-use rpc::protocol::encoder::{Names, put_call, put_cancel};
-use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
+use rpc::protocol::encoder::put_cancel;
+use rpc::protocol::reply_decoder::ReplyFrame;
 use rpc::{Call, CallContext, Method, Responder, RpcChannel, RpcController, RpcError, Service, Status};
 
 fn kept_by(ends: &Ends) -> Receiver<()> {
@@ -36,28 +36,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn frame(method: &str, call_id: u64, timeout_ms: u64) -> Vec<u8> {
-    let mut buffer = Vec::new();
-    let body = Text::new("x");
-    let body_bytes = prost::Message::encoded_len(&body);
-    put_call(&mut buffer, Names::Plain("test", method), call_id, timeout_ms, &body, body_bytes);
-    buffer
-}
-
-/// Reads until `count` replies have come.
-fn read_replies(stream: &mut TcpStream, count: usize) -> Vec<ReplyFrame> {
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    let mut decoder = ReplyDecoder::new(1 << 20);
-    let mut replies = Vec::new();
-    let mut buffer = [0; 4096];
-    while replies.len() < count {
-        let bytes = stream.read(&mut buffer).unwrap();
-        assert_ne!(bytes, 0, "closed after {} of {count} replies", replies.len());
-        decoder.feed(&buffer[..bytes]);
-        while let Some(reply) = decoder.next_frame().unwrap() {
-            replies.push(reply);
-        }
-    }
-    replies
+    request_within(timeout_ms, ("test", method), call_id, b"x")
 }
 
 fn status(reply: &ReplyFrame) -> Status {
@@ -106,7 +85,7 @@ fn dropping_a_begun_call_cancels_it_and_no_other() {
 fn a_handler_sees_that_its_caller_has_gone() {
     let ends = Ends::new();
     let kept = kept_by(&ends);
-    let stream = TcpStream::connect(ends.address).unwrap();
+    let stream = connect(ends.address);
     (&stream).write_all(&frame("Keep", 1, 60_000)).unwrap();
     kept.recv_timeout(LONG).unwrap();
     let context = context_of(&ends);
@@ -126,7 +105,7 @@ fn a_handler_sees_that_its_caller_has_gone() {
 fn a_cancelled_call_gets_one_reply_and_so_does_a_late_one() {
     let ends = Ends::new();
     let kept = kept_by(&ends);
-    let mut stream = TcpStream::connect(ends.address).unwrap();
+    let mut stream = connect(ends.address);
     let mut cancel = Vec::new();
     [1, 2, 2, 77].iter().for_each(|call_id| put_cancel(&mut cancel, *call_id));
     let calls = [frame("Keep", 1, 60_000), frame("Keep", 2, 60_000), frame("Keep", 3, 60_000)].concat();
@@ -146,7 +125,7 @@ fn a_cancelled_call_gets_one_reply_and_so_does_a_late_one() {
 fn the_server_ends_late_calls_in_the_order_they_are_due() {
     let ends = Ends::new();
     let kept = kept_by(&ends);
-    let mut stream = TcpStream::connect(ends.address).unwrap();
+    let mut stream = connect(ends.address);
     let begun = Instant::now();
     for (call_id, timeout_ms) in [(1, 60_000), (2, 60), (3, 20), (4, 40)] {
         stream.write_all(&frame("Keep", call_id, timeout_ms)).unwrap();

@@ -57,8 +57,25 @@ impl Streams {
     }
 }
 
+/// A call that has become a stream.
+struct Opened {
+    state: Arc<StreamState>,
+    carrier: Carrier,
+    responder: Responder,
+}
+
+impl Opened {
+    fn requests<A: Message + Default>(&self) -> StreamReader<A> {
+        StreamReader::new(self.state.clone(), self.carrier.clone(), None)
+    }
+
+    fn replies<M: Message>(self) -> ReplyStream<M> {
+        ReplyStream::of_handler(self.state, self.carrier, self.responder)
+    }
+}
+
 /// Makes a stream of a call, if its caller can read one.
-fn open(call: &Call<'_>, responder: Responder) -> Option<(Arc<StreamState>, Carrier, Responder)> {
+fn open(call: &Call<'_>, responder: Responder) -> Option<Opened> {
     if !responder.wants_framed_reply() {
         responder.fail(Status::PermissionDenied, "a stream needs a caller that is told of its end");
         return None;
@@ -68,7 +85,7 @@ fn open(call: &Call<'_>, responder: Responder) -> Option<(Arc<StreamState>, Carr
     let state = streams.open(responder.call_id(), call.credit_bytes);
     let message_bytes_max = provider.config.reply_bytes_max;
     let carrier = Carrier { call_id: responder.call_id(), message_bytes_max, outbox: outbox.clone() };
-    Some((state, carrier, responder))
+    Some(Opened { state, carrier, responder })
 }
 
 /// Decodes a call's arguments for a method that answers with a stream. Generated dispatchers use this.
@@ -82,9 +99,9 @@ pub fn dispatch_server_stream<A, M>(
 {
     match A::decode(call.args.clone()) {
         Ok(request) => {
-            if let Some((state, carrier, responder)) = open(&call, responder) {
-                state.end(Ok(()));
-                method(request, ReplyStream::new(state, carrier, responder));
+            if let Some(opened) = open(&call, responder) {
+                opened.state.end(Ok(()));
+                method(request, opened.replies());
             }
         }
         Err(error) => responder.fail(Status::BadRequest, &format!("the arguments cannot be read: {error}")),
@@ -92,30 +109,23 @@ pub fn dispatch_server_stream<A, M>(
 }
 
 /// Begins a method whose requests are a stream. Generated dispatchers use this.
-pub fn dispatch_client_stream<A, M>(
+pub fn dispatch_client_stream<A: Message + Default, M: Message>(
     call: Call<'_>,
     responder: Responder,
     method: impl FnOnce(StreamReader<A>, Reply<M>),
-) where
-    A: Message + Default,
-    M: Message,
-{
-    if let Some((state, carrier, responder)) = open(&call, responder) {
-        method(StreamReader::new(state, carrier, None), Reply::new(responder));
+) {
+    if let Some(opened) = open(&call, responder) {
+        method(opened.requests(), Reply::new(opened.responder));
     }
 }
 
 /// Begins a method whose requests and replies are streams. Generated dispatchers use this.
-pub fn dispatch_both_ways<A, M>(
+pub fn dispatch_both_ways<A: Message + Default, M: Message>(
     call: Call<'_>,
     responder: Responder,
     method: impl FnOnce(StreamReader<A>, ReplyStream<M>),
-) where
-    A: Message + Default,
-    M: Message,
-{
-    if let Some((state, carrier, responder)) = open(&call, responder) {
-        let requests = StreamReader::new(state.clone(), carrier.clone(), None);
-        method(requests, ReplyStream::new(state, carrier, responder));
+) {
+    if let Some(opened) = open(&call, responder) {
+        method(opened.requests(), opened.replies());
     }
 }

@@ -14,14 +14,54 @@ use crate::reactor::clock;
 use crate::server::responder::Responder;
 use crate::server::service::CallContext;
 
-/// What both have in common.
-struct Writer {
+/// Sends the messages of one direction of a stream: a client its requests, or, as a [`ReplyStream`], a handler its replies.
+/// To be ended by `end`, or by a handler's `fail`: dropping it before breaks the stream off, so that a writer that gives up
+/// is not taken for one that has said all. A client's drop cancels the call, a handler's answers `INTERNAL`.
+#[must_use = "dropping it breaks the stream off"]
+pub struct StreamWriter<M, E = Requests> {
     state: Arc<StreamState>,
     carrier: Carrier,
+    end: E,
+    message: PhantomData<fn(M)>,
 }
 
-impl Writer {
-    fn send<M: Message>(&self, message: &M) -> Result<(), RpcError> {
+/// Answers a call with a stream of replies.
+pub type ReplyStream<M> = StreamWriter<M, Replies>;
+
+/// What a client's [`StreamWriter`] ends in.
+pub struct Requests {
+    caller: Arc<Core>,
+    call_id: u64,
+    has_ended: bool,
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.caller.cancel(self.call_id);
+        }
+    }
+}
+
+/// What a handler's [`ReplyStream`] ends in.
+pub struct Replies {
+    responder: Responder,
+}
+
+impl<M: Message, E> StreamWriter<M, E> {
+    fn with_end(state: Arc<StreamState>, carrier: Carrier, end: E) -> Self {
+        StreamWriter { state, carrier, end, message: PhantomData }
+    }
+
+    /// Sends a message, waiting while the reader has no room for it.
+    ///
+    /// # Errors
+    /// Why nothing can be sent any more, or [`RpcError::TooLarge`] for this message. [`RpcError::StreamEnded`]: the call has
+    /// been answered.
+    ///
+    /// # Panics
+    /// On a reactor's thread, where handlers run and which must not wait: there is [`StreamWriter::try_send`].
+    pub fn send(&mut self, message: &M) -> Result<(), RpcError> {
         assert!(!clock::is_reactor_thread(), "waiting on a reactor's thread would stop it: use try_send");
         let body_bytes = message.encoded_len();
         self.carrier.check(body_bytes)?;
@@ -34,7 +74,11 @@ impl Writer {
         self.carrier.send(message, body_bytes)
     }
 
-    fn try_send<M: Message>(&self, message: &M) -> Result<bool, RpcError> {
+    /// Sends a message if the reader has room for it, which is the answer.
+    ///
+    /// # Errors
+    /// As [`StreamWriter::send`].
+    pub fn try_send(&mut self, message: &M) -> Result<bool, RpcError> {
         let body_bytes = message.encoded_len();
         self.carrier.check(body_bytes)?;
         if !self.state.spend(body_bytes)? {
@@ -43,122 +87,51 @@ impl Writer {
         self.carrier.send(message, body_bytes).map(|()| true)
     }
 
-    fn on_ready(&self, observer: impl Fn() + Send + Sync + 'static) {
+    /// Has `observer` told when [`StreamWriter::try_send`] may be worth another try, and at once; as
+    /// [`StreamReader::on_ready`](crate::StreamReader::on_ready).
+    pub fn on_ready(&self, observer: impl Fn() + Send + Sync + 'static) {
         let reactor = self.carrier.outbox.reactor.clone();
         self.state.observe(Arc::new(move || reactor.shielded("a stream's observer", &observer)));
     }
 }
 
-/// Sends a client's stream of requests. To be ended by [`StreamWriter::end`]: dropping it before cancels the call, so that
-/// a caller that breaks off is not taken for one that has said all.
-#[must_use = "dropping it cancels the call"]
-pub struct StreamWriter<M> {
-    writer: Writer,
-    caller: Arc<Core>,
-    has_ended: bool,
-    message: PhantomData<fn(M)>,
-}
-
 impl<M: Message> StreamWriter<M> {
     pub(crate) fn new(state: Arc<StreamState>, carrier: Carrier, caller: Arc<Core>) -> StreamWriter<M> {
-        StreamWriter { writer: Writer { state, carrier }, caller, has_ended: false, message: PhantomData }
-    }
-
-    /// Sends a message, waiting while the server has no room for it.
-    ///
-    /// # Errors
-    /// Why nothing can be sent any more, or [`RpcError::TooLarge`] for this message. [`RpcError::StreamEnded`]: the server
-    /// has answered.
-    ///
-    /// # Panics
-    /// On a reactor's thread, which must not wait: there is [`StreamWriter::try_send`].
-    pub fn send(&mut self, message: &M) -> Result<(), RpcError> {
-        self.writer.send(message)
-    }
-
-    /// Sends a message if the server has room for it, which is the answer.
-    ///
-    /// # Errors
-    /// As [`StreamWriter::send`].
-    pub fn try_send(&mut self, message: &M) -> Result<bool, RpcError> {
-        self.writer.try_send(message)
-    }
-
-    /// Has `observer` told when [`StreamWriter::try_send`] may be worth another try, and at once; as
-    /// [`StreamReader::on_ready`](crate::StreamReader::on_ready).
-    pub fn on_ready(&self, observer: impl Fn() + Send + Sync + 'static) {
-        self.writer.on_ready(observer);
+        let end = Requests { caller, call_id: carrier.call_id, has_ended: false };
+        StreamWriter::with_end(state, carrier, end)
     }
 
     /// Says that all messages have been sent.
     pub fn end(mut self) {
-        self.has_ended = true;
-        self.writer.state.close_sending();
-        self.writer.carrier.end();
+        self.end.has_ended = true;
+        self.state.close_sending();
+        self.carrier.end();
     }
-}
-
-impl<M> Drop for StreamWriter<M> {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.caller.cancel(self.writer.carrier.call_id);
-        }
-    }
-}
-
-/// Answers a call with a stream of replies. To be ended by [`ReplyStream::end`] or [`ReplyStream::fail`]; dropping it
-/// answers `INTERNAL`.
-#[must_use = "dropping it answers INTERNAL"]
-pub struct ReplyStream<M> {
-    writer: Writer,
-    responder: Responder,
-    message: PhantomData<fn(M)>,
 }
 
 impl<M: Message> ReplyStream<M> {
-    pub(crate) fn new(state: Arc<StreamState>, carrier: Carrier, responder: Responder) -> ReplyStream<M> {
-        ReplyStream { writer: Writer { state, carrier }, responder, message: PhantomData }
-    }
-
-    /// Sends a message, waiting while the client has no room for it.
-    ///
-    /// # Errors
-    /// Why nothing can be sent any more, or [`RpcError::TooLarge`] for this message.
-    ///
-    /// # Panics
-    /// On a reactor's thread, where handlers run and which must not wait: there is [`ReplyStream::try_send`].
-    pub fn send(&mut self, message: &M) -> Result<(), RpcError> {
-        self.writer.send(message)
-    }
-
-    /// Sends a message if the client has room for it, which is the answer.
-    ///
-    /// # Errors
-    /// As [`ReplyStream::send`].
-    pub fn try_send(&mut self, message: &M) -> Result<bool, RpcError> {
-        self.writer.try_send(message)
-    }
-
-    /// Has `observer` told when [`ReplyStream::try_send`] may be worth another try, and at once; as
-    /// [`StreamReader::on_ready`](crate::StreamReader::on_ready).
-    pub fn on_ready(&self, observer: impl Fn() + Send + Sync + 'static) {
-        self.writer.on_ready(observer);
+    pub(crate) fn of_handler(
+        state: Arc<StreamState>,
+        carrier: Carrier,
+        responder: Responder,
+    ) -> ReplyStream<M> {
+        StreamWriter::with_end(state, carrier, Replies { responder })
     }
 
     /// Says that all messages have been sent: the call has succeeded.
     pub fn end(self) {
-        self.writer.state.close_sending();
-        self.responder.send(&());
+        self.state.close_sending();
+        self.end.responder.send(&());
     }
 
     /// Breaks off. Messages sent before are read before this is seen.
     pub fn fail(self, status: Status, text: &str) {
-        self.writer.state.close_sending();
-        self.responder.fail(status, text);
+        self.state.close_sending();
+        self.end.responder.fail(status, text);
     }
 
     /// Who asks, and for how long.
     pub fn context(&self) -> &CallContext {
-        self.responder.context()
+        self.end.responder.context()
     }
 }

@@ -17,12 +17,22 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A call of the test service, or of the one named.
-pub fn request_to(service: &str, method: &str, call_id: u64, text: &[u8]) -> Vec<u8> {
+/// A call that has so many milliseconds.
+pub fn request_within(
+    timeout_ms: u64,
+    (service, method): (&str, &str),
+    call_id: u64,
+    text: &[u8],
+) -> Vec<u8> {
     let mut buffer = Vec::new();
     let body = Text::new(text);
-    put_call(&mut buffer, Names::Plain(service, method), call_id, 60_000, &body, body.encoded_len());
+    put_call(&mut buffer, Names::Plain(service, method), call_id, timeout_ms, &body, body.encoded_len());
     buffer
+}
+
+/// A call of the test service, or of the one named.
+pub fn request_to(service: &str, method: &str, call_id: u64, text: &[u8]) -> Vec<u8> {
+    request_within(60_000, (service, method), call_id, text)
 }
 
 pub fn request(method: &str, call_id: u64, text: &[u8]) -> Vec<u8> {

@@ -2,18 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use super::common::raw::request;
+use super::common::raw::{request, request_within};
 use super::common::*;
 use super::*;
-use rpc::protocol::encoder::{Names, put_call};
 use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
 use rpc::{Peer, Status};
 
-/// A call of the test service with a deadline, as bytes.
 fn frame(method: &str, call_id: u64, timeout_ms: u64) -> Vec<u8> {
-    let mut buffer = Vec::new();
-    put_call(&mut buffer, Names::Plain("test", method), call_id, timeout_ms, &Text::default(), 0);
-    buffer
+    request_within(timeout_ms, ("test", method), call_id, b"x")
 }
 
 fn replies(peer: &Peer) -> Vec<ReplyFrame> {
