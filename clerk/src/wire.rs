@@ -79,10 +79,11 @@ pub(crate) fn error_verdict(error: RpcError) -> Verdict {
         RpcError::Stopped { .. } => Verdict::Stopped { may_have_run },
         RpcError::TooLarge { .. } => refused(Refusal::TooLarge, text),
         RpcError::BadReply { .. } => refused(Refusal::Protocol, text),
-        RpcError::Status { status, .. } => match status {
+        RpcError::Status { status, text: reason } => match status {
             Status::NoSuchService | Status::NoSuchMethod | Status::BadRequest => {
                 refused(Refusal::Protocol, text)
             }
+            Status::TooLarge => refused(Refusal::TooLarge, format!("key and value are too large: {reason}")),
             Status::Unauthenticated | Status::PermissionDenied => refused(Refusal::Denied, text),
             Status::Overloaded => Verdict::Busy { may_have_run, text },
             Status::DeadlineExceeded => Verdict::NoReply { may_have_run },
@@ -154,6 +155,14 @@ mod tests {
         let put = kv::PutReply { outcome: outcome(kv::Code::NotFound), version: 0 };
         let verdict = put_verdict(Ok(put));
         assert!(matches!(verdict, Verdict::Refused { reason: Refusal::Protocol, may_have_run: true, .. }));
+    }
+
+    #[test]
+    fn a_request_over_the_servers_limit_is_too_large_and_says_both_numbers() {
+        let text = "arguments of 20 bytes, the maximum is 10".to_owned();
+        let verdict = put_verdict(Err(RpcError::Status { status: Status::TooLarge, text }));
+        let text = "key and value are too large: arguments of 20 bytes, the maximum is 10".to_owned();
+        assert_eq!(verdict, Verdict::Refused { reason: Refusal::TooLarge, text, may_have_run: false });
     }
 
     #[test]

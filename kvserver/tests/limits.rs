@@ -34,7 +34,7 @@ fn what_is_over_a_limit_is_refused_with_both_numbers_and_the_connection_lives() 
     }
     for (key, value) in [(1, 13 * MIB), (1, 40 * MIB), (20 * MIB, 1)] {
         let error = put(key, value).unwrap_err();
-        let RpcError::Status { status: Status::BadRequest, text } = &error else { panic!("{error}") };
+        let RpcError::Status { status: Status::TooLarge, text } = &error else { panic!("{error}") };
         let numbers = text.split(|letter: char| !letter.is_ascii_digit());
         let numbers: Vec<usize> = numbers.filter_map(|number| number.parse().ok()).collect();
         let is_sent = |number: &usize| (key + value..key + value + 100).contains(number);

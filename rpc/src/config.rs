@@ -36,7 +36,7 @@ impl Default for ReactorConfig {
 /// Settings of an [`RpcProvider`](crate::RpcProvider).
 #[derive(Debug, Clone)]
 pub struct ProviderConfig {
-    /// Largest arguments of a call, in bytes; default 64 MiB. A call with larger ones is answered `BAD_REQUEST`, naming both
+    /// Largest arguments of a call, in bytes; default 64 MiB. A call with larger ones is answered `TOO_LARGE`, naming both
     /// numbers, and they are skipped as they come.
     pub args_bytes_max: usize,
     /// Largest arguments that are skipped, in bytes; default 256 MiB. A still larger frame ends its connection.

@@ -206,7 +206,7 @@ fn arguments_beyond_the_limit_are_refused_with_both_numbers_and_their_connection
     let (begin, rest) = large.split_at(100);
     stream.write_all(begin).unwrap();
     let refused = &read_replies(&mut stream, 1)[0];
-    assert_eq!((refused.head.call_id, refused.head.status), (1, u64::from(Status::BadRequest.code())));
+    assert_eq!((refused.head.call_id, refused.head.status), (1, u64::from(Status::TooLarge.code())));
     assert_eq!(refused.head.error_text, "arguments of 200004 bytes, the maximum is 1000");
     stream.write_all(rest).unwrap();
     stream.write_all(&request("Echo", 2, b"the next")).unwrap();
@@ -218,7 +218,7 @@ fn arguments_beyond_the_limit_are_refused_with_both_numbers_and_their_connection
     let channel = ends.channel();
     let error = call(&channel, &ECHO, [0; 2000]).unwrap_err();
     let text = "arguments of 2003 bytes, the maximum is 1000".to_owned();
-    assert_eq!(error, RpcError::Status { status: Status::BadRequest, text });
+    assert_eq!(error, RpcError::Status { status: Status::TooLarge, text });
     assert!(!error.may_have_run());
 }
 

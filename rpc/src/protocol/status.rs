@@ -28,10 +28,12 @@ pub enum Status {
     Internal,
     /// The server is stopping; the call was not executed.
     ShuttingDown,
+    /// The arguments are larger than the server takes; the call was not executed. The text has both numbers.
+    TooLarge,
 }
 
 /// In the order of their numbers.
-const ALL: [Status; 11] = [
+const ALL: [Status; 12] = [
     Status::Ok,
     Status::NoSuchService,
     Status::NoSuchMethod,
@@ -43,6 +45,7 @@ const ALL: [Status; 11] = [
     Status::PermissionDenied,
     Status::Internal,
     Status::ShuttingDown,
+    Status::TooLarge,
 ];
 
 impl Status {
@@ -79,6 +82,7 @@ impl fmt::Display for Status {
             Status::PermissionDenied => "PERMISSION_DENIED",
             Status::Internal => "INTERNAL",
             Status::ShuttingDown => "SHUTTING_DOWN",
+            Status::TooLarge => "TOO_LARGE",
         })
     }
 }
@@ -93,7 +97,7 @@ mod tests {
             assert_eq!(status.code() as usize, index);
             assert_eq!(Status::from_code(index as u64), status);
         }
-        assert_eq!(Status::from_code(11), Status::Internal);
+        assert_eq!(Status::from_code(12), Status::Internal);
         assert_eq!(Status::from_code(u64::MAX), Status::Internal);
     }
 }

@@ -22,7 +22,7 @@ use crate::reactor::poll_loop::Turn;
 pub(super) fn not_kept(bytes: u64, config: &ProviderConfig) -> (Status, String) {
     if bytes > config.args_bytes_max as u64 {
         let max = config.args_bytes_max;
-        return (Status::BadRequest, format!("arguments of {bytes} bytes, the maximum is {max}"));
+        return (Status::TooLarge, format!("arguments of {bytes} bytes, the maximum is {max}"));
     }
     let max = config.unfinished_bytes_max;
     (Status::Overloaded, format!("no room for arguments of {bytes} bytes: unfinished_bytes_max is {max}"))
