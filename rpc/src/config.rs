@@ -67,6 +67,9 @@ pub struct ProviderConfig {
     pub unsent_bytes_max: usize,
     /// Beyond so many of them nothing more is read from the peer, until half of it is left; default 1 MiB.
     pub unsent_bytes_high_water: usize,
+    /// Reply bytes of all connections that the peers have not taken yet; default 1 GiB. Beyond it new calls are answered
+    /// `OVERLOADED`, except those of the reserve's services.
+    pub unsent_bytes_total_max: usize,
     /// How long a peer may take none of the replies that wait for it, before it is cut; default 30 s.
     pub stalled_timeout: Duration,
     /// Time-out told to a handler when the caller named none; default 5 s.
@@ -99,6 +102,7 @@ impl Default for ProviderConfig {
             calls_in_flight_max: 262_144,
             unsent_bytes_max: 128 << 20,
             unsent_bytes_high_water: 1 << 20,
+            unsent_bytes_total_max: 1 << 30,
             stalled_timeout: Duration::from_secs(30),
             default_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(1),

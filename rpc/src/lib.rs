@@ -116,7 +116,7 @@ pub use protocol::status::Status;
 pub use reactor::cork::{DIRECT_FLUSH_CONNECTIONS_MAX, corked};
 pub use reactor::deadlines::TimerId;
 pub use reactor::{EndOfTurn, Reactor};
-pub use server::provider::RpcProvider;
+pub use server::provider::{ProviderGauges, RpcProvider};
 pub use server::responder::{Reply, Responder};
 pub use server::service::{Call, CallContext, Service, dispatch, no_such_method};
 pub use server::streams::{dispatch_both_ways, dispatch_client_stream, dispatch_server_stream};

@@ -214,6 +214,7 @@ impl Outbox {
         loop {
             if queue.closed || queue.stalled || !queue.leftover && queue.is_empty() {
                 let news = self.news(&mut queue);
+                self.note_unsent(&mut queue);
                 // NB: in this order. Who appends after the queue is free finds the socket side free, too.
                 drop(side);
                 drop(queue);
@@ -249,6 +250,17 @@ impl Outbox {
                     side.shut_down();
                 }
             }
+        }
+    }
+
+    /// Tells the provider how much is left, if that has changed: most often nothing is, as before.
+    fn note_unsent(&self, queue: &mut Queue) {
+        let left = if queue.closed { 0 } else { queue.unsent() };
+        let known = std::mem::replace(&mut queue.unsent_known, left);
+        if known != left
+            && let Some(owner) = &self.server
+        {
+            owner.provider.note_unsent(known, left);
         }
     }
 
@@ -318,6 +330,7 @@ impl Outbox {
         side.shut_down();
         *side = SocketSide::default();
         queue.closed = true;
+        self.note_unsent(&mut queue);
         queue.bytes = Vec::new();
         queue.sealed = VecDeque::new();
         queue.written

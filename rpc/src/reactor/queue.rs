@@ -18,6 +18,8 @@ pub(super) struct Queue {
     pub(super) appended: u64,
     /// Bytes ever taken by the kernel; never more than `appended`.
     pub(super) written: u64,
+    /// What the provider knows to be left, in bytes.
+    pub(super) unsent_known: u64,
     /// A write is going on: more than `written` may have left.
     pub(super) writing: bool,
     /// The kernel takes nothing until a writable event.

@@ -253,16 +253,19 @@ impl ServerSide {
         if self.standing == Standing::Unproven {
             if !self.is_reserved(service) {
                 self.must_end = Some(MustEnd::NoPlace);
-                return Some(format!(
-                    "the server has {} connections, connections_max",
-                    config.connections_max
-                ));
+                let max = config.connections_max;
+                return Some(format!("the server has {max} connections, connections_max"));
             }
             self.standing = Standing::Reserved;
             self.first_call_due = NEVER;
         }
         let config = &self.provider.config;
-        let is_within = beyond == 0 || beyond <= config.reserve.calls as u64 && self.is_reserved(service);
+        let is_reserved = self.is_reserved(service);
+        if self.provider.is_unread() && !is_reserved {
+            let max = config.unsent_bytes_total_max;
+            return Some(format!("too many replies are not taken, unsent_bytes_total_max is {max}"));
+        }
+        let is_within = beyond == 0 || beyond <= config.reserve.calls as u64 && is_reserved;
         let max = config.calls_in_flight_max;
         (!is_within).then(|| format!("the server has too many calls in flight, calls_in_flight_max is {max}"))
     }
@@ -367,7 +370,7 @@ impl ServerSide {
             ticket: None,
         };
         let responder = Responder::new(head.call_id, context);
-        if (beyond > 0 || self.standing == Standing::Unproven)
+        if (beyond > 0 || self.provider.is_unread() || self.standing == Standing::Unproven)
             && let Some(text) = self.lack(head.service(), beyond)
         {
             return responder.fail(Status::Overloaded, &text);

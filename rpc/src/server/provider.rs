@@ -59,6 +59,8 @@ pub(crate) struct ProviderCore {
     reserved: AtomicUsize,
     /// Memory held for requests that have come in part; written by the reactor's thread only.
     unfinished_bytes: AtomicU64,
+    /// Replies of all connections that wait for their peers to take them, in bytes.
+    unsent_bytes: AtomicU64,
     pub(crate) warnings: Warnings,
     /// Calls begun; written by the reactor's thread only.
     begun: AtomicU64,
@@ -93,6 +95,7 @@ impl RpcProvider {
             connections: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
             unfinished_bytes: AtomicU64::new(0),
+            unsent_bytes: AtomicU64::new(0),
             warnings: Warnings::default(),
             begun: AtomicU64::new(0),
             answered: AtomicU64::new(0),
@@ -180,6 +183,33 @@ impl RpcProvider {
     }
 }
 
+impl RpcProvider {
+    /// How much of the provider's limits is taken up now. From any thread.
+    pub fn gauges(&self) -> ProviderGauges {
+        let core = &self.core;
+        let answered = core.answered.load(Ordering::Relaxed);
+        ProviderGauges {
+            connections: core.connections(),
+            calls_in_flight: core.begun.load(Ordering::Relaxed).saturating_sub(answered),
+            unfinished_bytes: core.unfinished_bytes.load(Ordering::Relaxed),
+            unsent_bytes: core.unsent_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// How much of a provider's limits is taken up at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderGauges {
+    /// Of [`ProviderConfig::connections_max`] and the reserve's.
+    pub connections: usize,
+    /// Of [`ProviderConfig::calls_in_flight_max`].
+    pub calls_in_flight: u64,
+    /// Of [`ProviderConfig::unfinished_bytes_max`].
+    pub unfinished_bytes: u64,
+    /// Of [`ProviderConfig::unsent_bytes_total_max`]: what was left after the latest write to each connection.
+    pub unsent_bytes: u64,
+}
+
 impl Drop for RpcProvider {
     fn drop(&mut self) {
         self.stop();
@@ -257,6 +287,17 @@ impl ProviderCore {
         let total = self.unfinished_bytes.load(Ordering::Relaxed) + now - before;
         self.unfinished_bytes.store(total, Ordering::Relaxed);
         total
+    }
+
+    /// A connection has `now` bytes that its peer has not taken, where it had `before`.
+    pub(crate) fn note_unsent(&self, before: u64, now: u64) {
+        // Relaxed, here and below: a number only. Wrapping makes a difference below zero what it is.
+        self.unsent_bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Whether the peers together leave too much untaken.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unsent_bytes.load(Ordering::Relaxed) > self.config.unsent_bytes_total_max as u64
     }
 
     /// Counts a call. Returns by how many the calls in flight are beyond their limit.

@@ -125,6 +125,33 @@ fn a_broken_connection_ends_its_calls_and_says_whether_they_may_have_run() {
 }
 
 #[test]
+fn when_peers_leave_too_much_untaken_all_together_new_calls_are_refused_until_they_take_it() {
+    let config = ProviderConfig { unsent_bytes_total_max: 100_000, ..ProviderConfig::default() };
+    let pair = Pair::with(1, config);
+    pair.world.set_pipe_bytes_max(1_000);
+    let channel = pair.channel();
+    let peers = [(); 2].map(|()| pair.world.connect(server_address()));
+    let call = || channel.call::<_, Text>(&ECHO, &RpcController::new(), &Text::new("x"));
+    peers[0].send(&request("Bytes", 1, b"60000"));
+    pair.world.settle();
+    assert_eq!(pair.provider.gauges().unsent_bytes, 60_000 + 4 + 9 - 1_000, "what the pipe does not hold");
+    assert!(call().is_ok());
+    peers[1].send(&request("Bytes", 1, b"60000"));
+    pair.world.settle();
+    let text = "too many replies are not taken, unsent_bytes_total_max is 100000".to_owned();
+    assert_eq!(call(), Err(RpcError::Status { status: rpc::Status::Overloaded, text }));
+    while pair.provider.gauges().unsent_bytes > 100_000 {
+        peers[0].receive();
+        pair.world.settle();
+    }
+    assert!(call().is_ok());
+    drop(peers);
+    pair.world.settle();
+    let gauges = pair.provider.gauges();
+    assert_eq!((gauges.unsent_bytes, gauges.connections, gauges.calls_in_flight), (0, 1, 0));
+}
+
+#[test]
 fn a_peer_that_takes_no_replies_is_cut_at_its_time_and_the_others_are_served() {
     let pair = Pair::new();
     let peer = pair.world.connect(server_address());
