@@ -29,7 +29,7 @@ pub enum RpcError {
     Closed {
         /// The server's, as it was given.
         address: String,
-        /// In the words of the system.
+        /// Where it failed, reading or writing, in the words of the system; or who ended it, and why.
         cause: String,
         /// Whether the whole request had left.
         may_have_run: bool,

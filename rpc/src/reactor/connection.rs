@@ -119,7 +119,7 @@ impl Connection {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Keep,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return After::Close(error.to_string()),
+                Err(error) => return After::Close(format!("reading: {error}")),
             };
             bytes_left = bytes_left.saturating_sub(count.max(turn.scratch.len() / READS_PER_SCRATCH_MAX));
             if let Err(cause) = self.take(count, turn) {

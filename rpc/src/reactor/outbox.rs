@@ -245,7 +245,8 @@ impl Outbox {
                     queue.leftover = true;
                     queue.stalled = queue.writable_events == writable_events;
                 }
-                Written::Failed => {
+                Written::Failed(error) => {
+                    queue.write_error = Some(error);
                     queue.closed = true;
                     side.shut_down();
                 }
@@ -323,8 +324,9 @@ impl Outbox {
         lock(&self.socket).shut_down();
     }
 
-    /// The reactor has taken the connection down. Returns how many of the bytes appended the kernel took.
-    pub(crate) fn close(&self) -> u64 {
+    /// The reactor has taken the connection down. Returns how many of the bytes appended the kernel took, and why it took no
+    /// more if that is what has ended it.
+    pub(crate) fn close(&self) -> (u64, Option<String>) {
         let mut side = lock(&self.socket);
         let mut queue = lock(&self.queue);
         side.shut_down();
@@ -333,7 +335,7 @@ impl Outbox {
         self.note_unsent(&mut queue);
         queue.bytes = Vec::new();
         queue.sealed = VecDeque::new();
-        queue.written
+        (queue.written, queue.write_error.take())
     }
 
     /// Bytes that may have left so far: what the kernel has taken, and what it is being given right now.

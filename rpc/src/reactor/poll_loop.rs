@@ -285,7 +285,10 @@ impl PollLoop {
             outbox.flush();
         }
         // NB: an attempt's outbox is the next attempt's, too; it has no socket yet.
-        let written = if matches!(side, Side::Opening(_)) { 0 } else { outbox.close() };
+        let (written, write_error) =
+            if matches!(side, Side::Opening(_)) { (0, None) } else { outbox.close() };
+        let write_error = write_error.map(|error| format!("writing: {error}"));
+        let cause = write_error.as_deref().unwrap_or(cause);
         self.poller.close(stream);
         match side {
             Side::Server(mut side) => {

@@ -29,6 +29,8 @@ pub(super) struct Queue {
     /// Writable events seen: a write that met a full socket stalls only if none came meanwhile.
     pub(super) writable_events: u64,
     pub(super) closed: bool,
+    /// Why a write has failed.
+    pub(super) write_error: Option<String>,
     /// The corked scope that will flush this connection; 0 for none.
     pub(super) corked_by: u64,
     /// Calls answered; only a server's connections count.

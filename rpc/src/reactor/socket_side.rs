@@ -25,7 +25,8 @@ pub(super) struct SocketSide {
 pub(super) enum Written {
     All,
     Blocked,
-    Failed,
+    /// In the words of the system.
+    Failed(String),
 }
 
 impl SocketSide {
@@ -40,14 +41,14 @@ impl SocketSide {
                 self.write_sealed(&stream)
             };
             match result {
-                Ok(0) => return (Written::Failed, taken),
+                Ok(0) => return (Written::Failed("nothing was taken".to_owned()), taken),
                 Ok(count) => {
                     taken += count as u64;
                     self.advance(count);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return (Written::Blocked, taken),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return (Written::Failed, taken),
+                Err(error) => return (Written::Failed(error.to_string()), taken),
             }
         }
         (Written::All, taken)

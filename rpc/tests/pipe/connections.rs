@@ -116,12 +116,25 @@ fn a_broken_connection_ends_its_calls_and_says_whether_they_may_have_run() {
     let has_not = pair.begin(&channel, &KEEP, ms(1000));
     pair.world.reset(server_address());
     pair.world.settle();
-    for (call, expected) in [(has_left, true), (has_not, false)] {
-        let error = call.answer().1.unwrap_err();
-        assert!(matches!(error, RpcError::Closed { .. }), "{error:?}");
-        assert_eq!(error.may_have_run(), expected, "{error:?}");
+    for (call, may_have_run) in [(has_left, true), (has_not, false)] {
+        let (address, cause) = (SERVER.to_owned(), "reading: connection reset".to_owned());
+        assert_eq!(call.answer().1, Err(RpcError::Closed { address, cause, may_have_run }));
     }
     assert_eq!(channel.state(), ChannelState::Idle, "the connection had proven good");
+}
+
+#[test]
+fn a_write_that_fails_is_the_cause_that_is_told() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    pair.begin(&channel, &ECHO, ms(10));
+    pair.world.settle();
+    pair.world.reset(server_address());
+    // The reactor has not heard of it yet.
+    let call = pair.begin(&channel, &KEEP, ms(1000));
+    pair.world.settle();
+    let (address, cause) = (SERVER.to_owned(), "writing: broken pipe".to_owned());
+    assert_eq!(call.answer().1, Err(RpcError::Closed { address, cause, may_have_run: false }));
 }
 
 #[test]
