@@ -143,6 +143,9 @@ impl ProviderConfig {
 pub struct ChannelConfig {
     /// The server is a program of the origin: one call at a time, bare replies; default false.
     pub legacy: bool,
+    /// Connections at a time; default 1. A call goes to the one with the fewest calls in flight; a further one is made when
+    /// each has some. The other limits are those of one connection.
+    pub connections_max: usize,
     /// How long one connection attempt may take; default 2 s.
     pub connect_timeout: Duration,
     /// First pause after a failed attempt; default 10 ms. It doubles with each further failure, with jitter.
@@ -186,6 +189,7 @@ impl Default for ChannelConfig {
     fn default() -> Self {
         ChannelConfig {
             legacy: false,
+            connections_max: 1,
             connect_timeout: Duration::from_secs(2),
             backoff_min: Duration::from_millis(10),
             backoff_max: Duration::from_secs(1),

@@ -7,6 +7,7 @@ use prost::Message;
 
 use super::core::Core;
 use super::pending_call::{BlockedCaller, Completion, Outcome};
+use super::pool::Pool;
 use super::state::ChannelState;
 use crate::config::ChannelConfig;
 use crate::controller::RpcController;
@@ -59,31 +60,21 @@ impl Method {
     }
 }
 
-/// A connection to one server, shared by all its clones; when the last one is dropped it is closed.
+/// A connection to one server, or a few ([`ChannelConfig::connections_max`]), shared by all its clones; when the last one is
+/// dropped it is closed.
 ///
 /// It connects at the first call. If the connection breaks, every call in flight is answered once, and the next call
 /// connects again. After a failed attempt calls fail at once with the cause until a pause is over, which doubles with each
 /// failure up to a maximum, with jitter. Calls made while connecting are queued, within the limits.
 #[derive(Clone)]
 pub struct RpcChannel {
-    handle: Arc<Handle>,
-}
-
-struct Handle {
-    core: Arc<Core>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.core.close();
-    }
+    pool: Arc<Pool>,
 }
 
 impl RpcChannel {
     /// A channel to `address`, `HOST:PORT`, whose connection `reactor` makes. Nothing is done before the first call.
     pub fn new(reactor: &Reactor, address: &str, config: ChannelConfig) -> RpcChannel {
-        let core = Arc::new(Core::new(reactor.shared().clone(), address, config));
-        RpcChannel { handle: Arc::new(Handle { core }) }
+        RpcChannel { pool: Arc::new(Pool::new(reactor.shared(), address, config)) }
     }
 
     /// Calls and waits for the reply.
@@ -105,7 +96,7 @@ impl RpcChannel {
         if controller.is_cancelled() {
             return note(controller, Err(RpcError::Cancelled { may_have_run: false }));
         }
-        let core = &self.handle.core;
+        let core = self.core();
         let caller = BlockedCaller::of_this_thread();
         let completion = Completion::Blocked(caller.clone());
         core.start_repeatable(method, controller, args, completion, true);
@@ -128,7 +119,7 @@ impl RpcChannel {
         if controller.is_cancelled() {
             return done(note(controller, Err(RpcError::Cancelled { may_have_run: false })));
         }
-        let core = &self.handle.core;
+        let core = self.core();
         let for_outcome = controller.clone();
         let callback = move |outcome: Outcome| done(note(&for_outcome, decode(outcome)));
         let completion = Completion::Callback(Box::new(callback));
@@ -142,7 +133,7 @@ impl RpcChannel {
         M: Message,
         R: Message + Default,
     {
-        let core = &self.handle.core;
+        let core = self.core();
         let caller = Arc::new(BlockedCaller::default());
         let completion = Completion::Blocked(caller.clone());
         let call_id = if controller.is_cancelled() {
@@ -163,29 +154,31 @@ impl RpcChannel {
         }
     }
 
+    /// The connection for one more call.
     pub(super) fn core(&self) -> &Arc<Core> {
-        &self.handle.core
+        self.pool.for_call()
     }
 
-    /// How the connection stands now.
+    /// How the connection stands now; of several, the best.
     pub fn state(&self) -> ChannelState {
-        self.handle.core.channel_state()
+        self.pool.state()
     }
 
     /// Has `observer` told of the connection's state now and at every change, on the reactor's thread; it must not block.
-    /// It takes the place of an earlier one.
+    /// Of several connections it is told of each, without a word which. It takes the place of an earlier one.
     pub fn on_state_change(&self, observer: impl Fn(&ChannelState) + Send + Sync + 'static) {
-        self.handle.core.observe(Arc::new(observer));
+        let observer = Arc::new(observer);
+        self.pool.all().for_each(|core| core.observe(observer.clone()));
     }
 
     /// The server's address, as it was given.
     pub fn address(&self) -> &str {
-        self.handle.core.address()
+        self.pool.first().address()
     }
 
     /// Closes the channel for all its clones: calls in flight are answered [`RpcError::Stopped`], later ones refused so.
     pub fn close(&self) {
-        self.handle.core.close();
+        self.pool.all().for_each(|core| core.close());
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod core;
 mod link;
 mod one_way;
 pub(crate) mod pending_call;
+mod pool;
 pub(crate) mod replies;
 pub(crate) mod retry;
 pub(crate) mod state;

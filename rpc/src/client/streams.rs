@@ -26,6 +26,7 @@ const UNLIMITED: Duration = Duration::from_millis(u32::MAX as u64);
 
 /// What [`RpcChannel::begin_stream`] has made.
 struct Begun {
+    core: Arc<Core>,
     state: Arc<StreamState>,
     carrier: Carrier,
 }
@@ -43,9 +44,9 @@ impl RpcChannel {
         M: Message,
         R: Message + Default,
     {
-        let window = self.core().config.stream_window_bytes as u64;
-        let Begun { state, carrier } = self.begin_stream(method, controller, args, window, None);
-        StreamReader::new(state, carrier, Some(self.core().clone()))
+        let window = self.window();
+        let Begun { core, state, carrier } = self.begin_stream(method, controller, args, window, None);
+        StreamReader::new(state, carrier, Some(core))
     }
 
     /// Calls a method whose requests are a stream; otherwise like [`RpcChannel::call_server_stream`].
@@ -60,8 +61,7 @@ impl RpcChannel {
     {
         let caller = Arc::new(BlockedCaller::default());
         let then = Completion::Blocked(caller.clone());
-        let Begun { state, carrier } = self.begin_stream(method, controller, &(), 0, Some(then));
-        let core = self.core();
+        let Begun { core, state, carrier } = self.begin_stream(method, controller, &(), 0, Some(then));
         let pending = PendingReply {
             core: core.clone(),
             call_id: Some(carrier.call_id),
@@ -69,7 +69,7 @@ impl RpcChannel {
             controller: controller.clone(),
             reply: PhantomData,
         };
-        (StreamWriter::new(state, carrier, core.clone()), pending)
+        (StreamWriter::new(state, carrier, core), pending)
     }
 
     /// Calls a method whose requests and replies are streams; otherwise like [`RpcChannel::call_server_stream`].
@@ -82,11 +82,10 @@ impl RpcChannel {
         M: Message,
         R: Message + Default,
     {
-        let window = self.core().config.stream_window_bytes as u64;
-        let Begun { state, carrier } = self.begin_stream(method, controller, &(), window, None);
-        let core = self.core();
+        let window = self.window();
+        let Begun { core, state, carrier } = self.begin_stream(method, controller, &(), window, None);
         let reader = StreamReader::new(state.clone(), carrier.clone(), Some(core.clone()));
-        (StreamWriter::new(state, carrier, core.clone()), reader)
+        (StreamWriter::new(state, carrier, core), reader)
     }
 
     fn begin_stream(
@@ -114,7 +113,12 @@ impl RpcChannel {
         let (call_id, outbox) = started.unwrap_or_else(|| (0, core.closed_outbox()));
         controller.note_call(core, call_id);
         let carrier = Carrier { outbox, call_id, message_bytes_max: core.config.args_bytes_max };
-        Begun { state, carrier }
+        Begun { core: core.clone(), state, carrier }
+    }
+
+    /// What a server may send of a stream at first, in bytes.
+    fn window(&self) -> u64 {
+        self.core().config.stream_window_bytes as u64
     }
 }
 

@@ -13,6 +13,7 @@ mod deadlines;
 mod flows;
 mod going_away;
 mod model;
+mod pool;
 mod reconnecting;
 mod retries;
 mod silence;
