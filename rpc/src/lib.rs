@@ -82,7 +82,9 @@
 //!
 //! `protocol` is sans-IO; `reactor` owns sockets and time; `server` and `client` give the frames their meaning. Arrows go
 //! from the latter two to the former two, and from the reactor to the sides of a connection. `middleware` is asked by both
-//! sides, `inherit` is what a handler's calls get from its own, `stream` what a call with many messages has on either side. This crate knows no Raft.
+//! sides, `inherit` is what a handler's calls get from its own, `stream` what a call with many messages has on either side.
+//! `simulation` takes the system's place ([`Simulation`]) for tests of clients and servers in one thread, without sockets and
+//! sleeps. This crate knows no Raft.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("this workspace builds on Linux only: its reactor, log and launcher use Linux system calls");
