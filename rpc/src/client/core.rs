@@ -366,23 +366,6 @@ impl Core {
         pending.caller.answer(self, Err(RpcError::Cancelled { may_have_run }));
     }
 
-    /// A call that was taken out of the table is given up. Returns whether the server may have seen it or will: what has not
-    /// begun to leave is taken back.
-    pub(super) fn give_up(&self, state: &mut State, pending: &Pending) -> bool {
-        if self.config.legacy {
-            state.legacy.waiting.retain(|(call_id, _)| *call_id != pending.call_id);
-        }
-        let Some(outbox) = state.outbox_of(pending.epoch) else { return false };
-        if pending.frame == NOT_APPENDED {
-            return false;
-        }
-        if self.config.legacy {
-            // Its reply has no number and would be taken for the next call's.
-            outbox.cut();
-        }
-        !outbox.take_back(&pending.frame)
-    }
-
     /// Sends what a corked scope holds back.
     pub(super) fn flush(&self) {
         let outbox = match &lock(&self.state).link {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Link, Probe, State};
-use super::pending_call::{Answered, Pending};
+use super::pending_call::{Answered, NOT_APPENDED, Pending};
 use crate::error::RpcError;
 use crate::protocol::encoder::put_ping;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
@@ -152,6 +152,23 @@ impl Core {
             outbox.finish();
         }
         next
+    }
+
+    /// A call that was taken out of the table is given up. Returns whether the server may have seen it or will: what has not
+    /// begun to leave is taken back.
+    pub(super) fn give_up(&self, state: &mut State, pending: &Pending) -> bool {
+        if self.config.legacy {
+            state.legacy.waiting.retain(|(call_id, _)| *call_id != pending.call_id);
+        }
+        let Some(outbox) = state.outbox_of(pending.epoch) else { return false };
+        if pending.frame == NOT_APPENDED {
+            return false;
+        }
+        if self.config.legacy {
+            // Its reply has no number and would be taken for the next call's.
+            outbox.cut();
+        }
+        !outbox.take_back(&pending.frame)
     }
 
     /// What silence means: a server that owes replies is to be asked for a sign of life, and a connection that nobody
