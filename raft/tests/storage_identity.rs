@@ -73,6 +73,14 @@ fn a_directory_that_others_can_read_becomes_private_if_it_is_ours() {
 }
 
 #[test]
+fn a_directory_that_cannot_become_private_is_refused_and_nothing_is_written_into_it() {
+    // Others can look into it, and of its kind nobody can change the mode.
+    let refused = open(Path::new("/proc/self")).unwrap_err();
+    assert!(matches!(&refused, IdentityError::Io { action, .. } if action.contains("0700")), "{refused}");
+    assert!(refused.to_string().starts_with("data directory /proc/self: cannot make it its owner's alone"));
+}
+
+#[test]
 fn a_directory_of_another_cluster_node_or_version_is_refused() {
     let path = tempfile::tempdir().unwrap();
     open(path.path()).unwrap();

@@ -25,7 +25,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use log::warn;
@@ -187,29 +187,23 @@ impl DataDirectory {
         if cluster_id.is_empty() || cluster_id.len() > CLUSTER_ID_BYTES_MAX || !is_line {
             return Err(IdentityError::BadClusterId { cluster_id: cluster_id.to_owned() });
         }
-        create_directory(path).map_err(io_error(path, "create it"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE_MODE)
+            .create(path)
+            .map_err(io_error(path, "create it"))?;
         let lock = lock(path, File::try_lock)?;
-        let identity = match Identity::read(path)? {
+        let found = Identity::read(path)?;
+        match &found {
             Some(identity) => check(path, identity, cluster_id, node_id)?,
-            None => {
-                refuse_files_of_ours(path)?;
-                let incarnation = SysRng
-                    .try_next_u64()
-                    .map_err(|error| io_error(path, "draw an incarnation")(io::Error::other(error)))?;
-                let cluster_id = cluster_id.to_owned();
-                let identity = Identity {
-                    cluster_id,
-                    node_id,
-                    incarnation,
-                    peers: Vec::new(),
-                    admitted: false,
-                    joined: false,
-                };
-                store(path, &identity)?;
-                identity
-            }
-        };
+            None => refuse_files_of_ours(path)?,
+        }
+        // Somebody else's directory is left as it is, and nothing is written into one that others can look into.
         make_private(path, &lock)?;
+        let identity = match found {
+            Some(identity) => identity,
+            None => begin(path, cluster_id, node_id)?,
+        };
         Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
     }
 
@@ -251,16 +245,36 @@ impl DataDirectory {
     }
 }
 
-/// Makes the directory for its owner alone, and its name durable. Missing parents are made too.
-fn create_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+/// Makes a new directory this node's.
+fn begin(path: &Path, cluster_id: &str, node_id: NodeId) -> Result<Identity, IdentityError> {
+    sync_names(path).map_err(io_error(path, "make its name durable"))?;
+    let incarnation = SysRng
+        .try_next_u64()
+        .map_err(|error| io_error(path, "draw an incarnation")(io::Error::other(error)))?;
+    let cluster_id = cluster_id.to_owned();
+    let (peers, admitted, joined) = (Vec::new(), false, false);
+    let identity = Identity { cluster_id, node_id, incarnation, peers, admitted, joined };
+    store(path, &identity)?;
+    Ok(identity)
+}
+
+/// Makes every name on the way to the directory durable, up to the root of its file system: whoever has made it may have
+/// made some of its parents too, and with one of them all that is ever promised here would be lost.
+fn sync_names(path: &Path) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let device = path.metadata()?.dev();
+    for parent in path.ancestors().skip(1) {
+        let parent = match File::open(parent) {
+            // What one cannot even read has been there before.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            opened => opened?,
+        };
+        if parent.metadata()?.dev() != device {
+            return Ok(());
+        }
+        parent.sync_all()?;
     }
-    DirBuilder::new().recursive(true).mode(PRIVATE_MODE).create(path)?;
-    match path.canonicalize()?.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Keeps nodes off the directory `path` as long as the file that is returned is open, so that it can be looked at while
@@ -314,21 +328,16 @@ fn refuse_files_of_ours(path: &Path) -> Result<(), IdentityError> {
     Ok(())
 }
 
-fn check(
-    path: &Path,
-    identity: Identity,
-    cluster_id: &str,
-    node_id: NodeId,
-) -> Result<Identity, IdentityError> {
+fn check(path: &Path, identity: &Identity, cluster_id: &str, node_id: NodeId) -> Result<(), IdentityError> {
     let directory = path.to_path_buf();
     if identity.cluster_id != cluster_id {
-        let (found, wanted) = (identity.cluster_id, cluster_id.to_owned());
+        let (found, wanted) = (identity.cluster_id.clone(), cluster_id.to_owned());
         return Err(IdentityError::OtherCluster { directory, found, wanted });
     }
     if identity.node_id != node_id {
         return Err(IdentityError::OtherNode { directory, found: identity.node_id, wanted: node_id });
     }
-    Ok(identity)
+    Ok(())
 }
 
 fn store(path: &Path, identity: &Identity) -> Result<(), IdentityError> {
