@@ -3,7 +3,8 @@
 //! A [`Config`] that exists is sound: relations between settings hold and nodes are numbered without a gap. It may
 //! name no node at all, because a launcher fills such a file; whoever needs nodes asks [`Config::node`].
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::address::NodeAddress;
@@ -13,6 +14,9 @@ use crate::settings::SETTINGS;
 
 /// The cluster id of a file that does not name one.
 pub(crate) const CLUSTER_ID_DEFAULT: &str = "raft-kv";
+
+/// The largest file that is read, bytes; one with every setting and a page of comments has some thousand.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The whole configuration of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +58,24 @@ pub struct Limits {
     pub apply_queue_batches: u64,
 }
 
+/// The text of the file at `place`, which messages call `path`. By mistake it may be any file.
+pub(crate) fn read_text(place: &Path, path: &Path) -> Result<String, ConfError> {
+    let mut bytes = Vec::new();
+    let read = File::open(place).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|reason| ConfError::Read { file: path.to_owned(), reason })?;
+    let name = path.display().to_string();
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let what = format!("it is larger than {FILE_BYTES_MAX} bytes, which no configuration is");
+        return Err(ConfError::Whole { file: name, what });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        let what = "this is not UTF-8 text; save the file as UTF-8".into();
+        ConfError::Line { file: name, line, what }
+    })
+}
+
 impl Default for Config {
     fn default() -> Config {
         let mut config = Config {
@@ -77,18 +99,7 @@ impl Default for Config {
 impl Config {
     /// Reads and checks the file. A file that does not exist is an error, see [`ConfError::is_not_found`].
     pub fn load(path: &Path) -> Result<Config, ConfError> {
-        let bytes = fs::read(path).map_err(|reason| ConfError::Read { file: path.to_owned(), reason })?;
-        let name = path.display().to_string();
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-            ConfError::Line {
-                file: name.clone(),
-                line,
-                what: "this is not UTF-8 text; save the file as UTF-8".into(),
-            }
-        })?;
-        Config::parse(&text, &name)
+        Config::parse(&read_text(path, path)?, &path.display().to_string())
     }
 
     /// Checks a text as if it stood in the file `name`, which is used in messages only.

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::address::NodeAddress;
-use crate::config::Config;
+use crate::config::{Config, read_text};
 use crate::error::ConfError;
 
 /// How long another program may take to write the file; it needs milliseconds.
@@ -32,10 +32,10 @@ pub fn write_nodes(path: &Path, nodes: &[NodeAddress], cluster_id: &str) -> Resu
     let write_error = |reason| ConfError::Write { file: path.to_owned(), reason };
     let target = end_of_links(path).map_err(write_error)?;
     let draft = Draft::lock(&target).map_err(write_error)?;
-    let old = match fs::read_to_string(&target) {
+    let old = match read_text(&target, path) {
         Ok(text) => Some(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(reason) => return Err(ConfError::Read { file: path.to_owned(), reason }),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(error),
     };
     let name = path.display().to_string();
     let config = Config::parse(old.as_deref().unwrap_or_default(), &name)?;

@@ -276,6 +276,19 @@ fn a_link_to_a_file_that_is_not_there_yet_is_kept_and_the_file_is_made() {
 }
 
 #[test]
+fn a_file_that_has_no_end_is_refused_and_not_read_to_it() {
+    let endless = Path::new("/dev/zero");
+    for error in
+        [Config::load(endless).unwrap_err(), write_nodes(endless, &[loopback(0, 1)], "c").unwrap_err()]
+    {
+        assert_eq!(
+            error.to_string(),
+            "/dev/zero: it is larger than 1048576 bytes, which no configuration is"
+        );
+    }
+}
+
+#[test]
 fn a_link_is_followed_and_the_permissions_are_kept() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let folder = tempfile::tempdir().unwrap();
