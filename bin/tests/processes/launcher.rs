@@ -2,7 +2,6 @@
 //! however it ends.
 
 use std::fs;
-use std::io::{PipeReader, Write, pipe};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::cluster::{free_ports, take_turn};
-use crate::support::process::{Process, children_of, is_alive, raft_core_run, send, threads_are_stopped};
+use crate::support::process::{Process, children_of, full_pipe, is_alive, raft_core_run, send, send_at_once};
 use crate::support::wait::{LONG, eventually, until};
 
 /// A launcher in a folder of its own.
@@ -152,22 +151,13 @@ fn a_signal_to_all_processes_at_once_is_one_order_to_stop() {
     assert!(!launched.process.log().contains("did not stop in order"), "{}", launched.process.log());
 }
 
-/// Sends signals to a process in a way that it receives them all at the same time, as from `timeout`, which signals its
-/// child and then the child's group.
-fn send_at_once(process: &Process, signals: [Signal; 2]) {
-    process.signal(Signal::STOP);
-    until("the process sleeps", LONG, || threads_are_stopped(process.pid()));
-    signals.into_iter().for_each(|signal| process.signal(signal));
-    process.signal(Signal::CONT);
-}
-
 #[test]
 fn two_signals_at_the_same_time_are_one_order_to_stop() {
     let _turn = take_turn();
     let mut launched = Launched::start(&["-n", "3"]);
     launched.wait_for_leader(1);
     let children = launched.children(3);
-    send_at_once(&launched.process, [Signal::TERM, Signal::HUP]);
+    send_at_once(launched.process.pid(), [Signal::TERM, Signal::HUP]);
     let status = launched.process.ended(LONG);
     assert!(status.success(), "{status}: {}", launched.process.log());
     assert_gone(&children);
@@ -200,14 +190,6 @@ fn several_launchers_started_at_once_make_one_cluster_and_the_late_ones_say_so()
     assert_eq!(children_of(first.pid()).len(), 3);
     first.signal(Signal::TERM);
     assert!(first.ended(LONG).success(), "{}", first.log());
-}
-
-/// A pipe that is full and that nobody reads: whoever writes to it waits until the reader is dropped.
-fn full_pipe() -> (PipeReader, std::io::PipeWriter) {
-    let (reader, writer) = pipe().unwrap();
-    let mut filler = writer.try_clone().unwrap();
-    std::thread::spawn(move || while filler.write_all(&[b'x'; 512]).is_ok() {});
-    (reader, writer)
 }
 
 #[test]

@@ -25,5 +25,6 @@ mod main_job;
 mod members;
 mod origin_client;
 mod snapshot_catch_up;
+mod stop_orders;
 mod values;
 mod wal_dumped;

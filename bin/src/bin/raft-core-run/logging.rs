@@ -4,17 +4,18 @@ use std::io::{IsTerminal, Write};
 
 use env_logger::{Builder, Env, Target, WriteStyle};
 
+use crate::failure::Failure;
 use crate::outlet::Outlet;
 
-/// Starts logging; `who` is `launcher` or `node 2` and stands in brackets before every line. Without an outlet, the
-/// lines go to standard error at once.
-pub(crate) fn start(who: String, outlet: Option<Outlet>) {
+/// Starts logging; `who` is `launcher` or `node 2` and stands in brackets before every line. What is returned must be
+/// flushed before the process ends.
+pub(crate) fn start(who: &str) -> Result<Outlet, Failure> {
+    let outlet = Outlet::start(who)?;
     let mut builder = Builder::new();
-    if let Some(outlet) = outlet {
-        builder.target(Target::Pipe(Box::new(outlet)));
-        let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        builder.write_style(if is_coloured { WriteStyle::Always } else { WriteStyle::Never });
-    }
+    builder.target(Target::Pipe(Box::new(outlet.clone())));
+    let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    builder.write_style(if is_coloured { WriteStyle::Always } else { WriteStyle::Never });
+    let who = who.to_owned();
     builder
         .parse_env(Env::default().default_filter_or("info"))
         .format(move |buffer, record| {
@@ -24,4 +25,5 @@ pub(crate) fn start(who: String, outlet: Option<Outlet>) {
             writeln!(buffer, "[{who}] {time} {style}{level:<5}{style:#} {}", record.args())
         })
         .init();
+    Ok(outlet)
 }

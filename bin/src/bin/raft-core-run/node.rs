@@ -10,6 +10,7 @@ use crate::Outcome;
 use crate::arguments::Arguments;
 use crate::child::STARTED;
 use crate::failure::Failure;
+use crate::outlet::Outlet;
 use crate::{cluster_file, data_dir, logging, orphan, resources, server_adapter};
 
 /// Runs node `id` until a signal stops it, its launcher is gone, or it cannot go on.
@@ -17,7 +18,13 @@ pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
     if let Some(parent_pid) = arguments.parent_pid {
         orphan::die_with_parent(parent_pid)?;
     }
-    logging::start(format!("node {id}"), None);
+    let outlet = logging::start(&format!("node {id}"))?;
+    let outcome = serve(arguments, id, &outlet);
+    outlet.flush();
+    outcome
+}
+
+fn serve(arguments: &Arguments, id: u64, outlet: &Outlet) -> Outcome {
     resources::raise_descriptor_limit();
     let mut config = cluster_file::open(&arguments.file, arguments.nodes, id)?;
     let (allowed, nodes) = (config.limits.connections_max, config.nodes.len() as u64);
@@ -27,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
     // Before the start, which may take a while: a signal is an order from the first moment on.
     let is_child = arguments.parent_pid.is_some();
     let order = Arc::new(StopOrder::default());
-    stop_on_signals(&order, is_child)?;
+    stop_on_signals(&order, is_child, outlet.clone())?;
     let server = server_adapter::start(&config, id, folder, arguments.join)?;
     order.carry_out_with(server.stopper());
     if is_child {
@@ -76,7 +83,7 @@ impl StopOrder {
     }
 }
 
-fn stop_on_signals(order: &Arc<StopOrder>, is_child: bool) -> Outcome {
+fn stop_on_signals(order: &Arc<StopOrder>, is_child: bool, outlet: Outlet) -> Outcome {
     let order = Arc::clone(order);
     let mut orders = StopOrders::default();
     let forwarded = stop_signals::forward(&STOP_SIGNALS, move |signal| {
@@ -94,6 +101,7 @@ fn stop_on_signals(order: &Arc<StopOrder>, is_child: bool) -> Outcome {
             // then signals its children, which is no second order.
             Order::StopNow if !is_child => {
                 log::warn!("{name}: asked a second time, ending at once");
+                outlet.flush();
                 std::process::exit(1);
             }
             Order::StopNow | Order::Repeated => {}

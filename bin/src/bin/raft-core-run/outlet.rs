@@ -1,8 +1,8 @@
-//! The launcher's standard error: written by a thread of its own, so that nobody else ever waits for a reader.
+//! Standard error: written by a thread of its own, so that nobody else ever waits for a reader.
 //!
-//! A terminal that is held or a pipe that nobody empties would otherwise stop whoever logs: the main thread, which then
-//! obeys no signal, or the readers of the children's logs, and with them the nodes. Lines that find no room
-//! are dropped and counted; the count is told as soon as somebody reads again.
+//! A terminal that is held or a pipe that nobody empties would otherwise stop whoever logs: the launcher's main thread,
+//! which then obeys no signal, the readers of its children's logs, a node in the middle of an election. Lines that
+//! find no room are dropped and counted; the count is told as soon as somebody reads again.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,11 +15,16 @@ use crate::failure::Failure;
 /// How many bytes wait for a reader; what comes on top is dropped.
 const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// How long the last lines wait for a reader.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
 /// A handle to what is written; clones write to the same place.
 #[derive(Clone)]
 pub(crate) struct Outlet(Arc<Shared>);
 
 struct Shared {
+    /// Who speaks, where the outlet itself has something to say.
+    who: String,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -33,13 +38,14 @@ struct Waiting {
 }
 
 impl Outlet {
-    /// Starts the thread `stderr`, which ends with the process.
-    pub(crate) fn start() -> Result<Outlet, Failure> {
-        Outlet::to(io::stderr())
+    /// Starts the thread `stderr`, which ends with the process; `who` speaks.
+    pub(crate) fn start(who: &str) -> Result<Outlet, Failure> {
+        Outlet::to(who, io::stderr())
     }
 
-    fn to(target: impl Write + Send + 'static) -> Result<Outlet, Failure> {
-        let shared = Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new() });
+    fn to(who: &str, target: impl Write + Send + 'static) -> Result<Outlet, Failure> {
+        let who = who.to_owned();
+        let shared = Arc::new(Shared { who, waiting: Mutex::default(), changed: Condvar::new() });
         let body = {
             let shared = Arc::clone(&shared);
             move || shared.write_for_ever(target)
@@ -63,8 +69,12 @@ impl Outlet {
         self.0.changed.notify_all();
     }
 
-    /// Waits until all is written, but no longer than this: the reader may be gone.
-    pub(crate) fn flush(&self, within: Duration) {
+    /// Waits until all is written, but not for long: the reader may be gone.
+    pub(crate) fn flush(&self) {
+        self.flush_within(FLUSH_WITHIN);
+    }
+
+    fn flush_within(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let mut waiting = self.0.lock();
         while waiting.is_writing || !waiting.lines.is_empty() {
@@ -100,7 +110,8 @@ impl Shared {
             let dropped = std::mem::take(&mut waiting.dropped);
             drop(waiting);
             if dropped > 0 {
-                lines.extend(format!("[launcher] {dropped} lines were dropped: nobody read them\n").bytes());
+                let told = format!("[{}] {dropped} lines were dropped: nobody read them\n", self.who);
+                lines.extend(told.bytes());
             }
             // A terminal that is gone must not stop the nodes: the lines are lost.
             let _ = target.write_all(&lines);
@@ -129,7 +140,7 @@ mod tests {
     /// An outlet whose reader has not begun, with a pipe's worth of lines before the first that waits.
     fn unread(lines: usize) -> (Outlet, PipeReader) {
         let (reader, writer) = pipe().unwrap();
-        let outlet = Outlet::to(writer).unwrap();
+        let outlet = Outlet::to("launcher", writer).unwrap();
         (0..lines).for_each(|_| outlet.put([b'x'; 1023].iter().chain(b"\n").copied().collect()));
         (outlet, reader)
     }
@@ -139,7 +150,7 @@ mod tests {
         let (outlet, mut reader) = unread(0);
         outlet.put(b"one\n".to_vec());
         outlet.put(b"two\n".to_vec());
-        outlet.flush(Duration::from_secs(60));
+        outlet.flush_within(Duration::from_secs(60));
         let mut text = [0; 8];
         reader.read_exact(&mut text).unwrap();
         assert_eq!(&text, b"one\ntwo\n");
@@ -148,7 +159,7 @@ mod tests {
     #[test]
     fn without_a_reader_nobody_waits_and_what_has_no_room_is_counted_and_told() {
         let (outlet, mut reader) = unread(3 * WAITING_BYTES_MAX / 1024);
-        outlet.flush(Duration::from_millis(1));
+        outlet.flush_within(Duration::from_millis(1));
         assert!(outlet.0.lock().bytes <= WAITING_BYTES_MAX);
         let mut seen = Vec::new();
         let mut piece = [0; 65536];

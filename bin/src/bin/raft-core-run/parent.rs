@@ -25,8 +25,6 @@ use crate::{cluster_file, data_dir, logging, resources};
 
 /// How long the nodes have to stop in order before they are killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
-/// How long the last lines wait for a reader.
-const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// Events that wait for the main thread; a sender waits when it is full.
 const EVENTS_MAX: usize = 64;
 
@@ -44,10 +42,9 @@ pub(crate) enum Event {
 
 /// Starts all nodes of the file and watches them until a signal says stop.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let outlet = Outlet::start()?;
-    logging::start("launcher".to_owned(), Some(outlet.clone()));
+    let outlet = logging::start("launcher")?;
     let outcome = launch(arguments, &outlet);
-    outlet.flush(FLUSH_WITHIN);
+    outlet.flush();
     outcome
 }
 

@@ -9,6 +9,7 @@ use rpc::RpcError;
 use rustix::io::Errno;
 
 use crate::Outcome;
+use crate::advice::quoted;
 use crate::failure::Failure;
 
 /// A node that runs.
@@ -23,9 +24,13 @@ pub(crate) fn start(
     data_dir: PathBuf,
     joins: bool,
 ) -> Result<RunningServer, Failure> {
-    match Server::start(&ServerConfig { joins, ..server_config(config, id, data_dir)? }) {
+    match Server::start(&ServerConfig { joins, ..server_config(config, id, data_dir.clone())? }) {
         Ok(server) => Ok(RunningServer { server }),
         Err(StartError::Config(text)) => Err(Failure::Usage(text)),
+        Err(error @ StartError::Storage { .. }) => {
+            let data_dir = quoted(data_dir.as_os_str());
+            Err(Failure::Runtime(format!("{error}; `wal-dump {data_dir}` shows what is there")))
+        }
         Err(StartError::Rpc(error)) => Err(Failure::Runtime(listen_text(id, &error))),
         Err(error) => Err(Failure::Runtime(error.to_string())),
     }

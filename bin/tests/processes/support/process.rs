@@ -1,14 +1,14 @@
 //! One process of ours: started with its output in a file, signalled, waited for, and never left behind.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::PipeWriter;
+use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::wait::eventually;
+use super::wait::{LONG, eventually, until};
 
 /// How many lines of a log are shown when a test fails.
 const LINES_SHOWN: usize = 60;
@@ -96,9 +96,26 @@ impl Drop for Process {
     }
 }
 
+/// A pipe that is full and that nobody reads: whoever writes to it waits until the reader is dropped.
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    std::thread::spawn(move || while filler.write_all(&[b'x'; 512]).is_ok() {});
+    (reader, writer)
+}
+
 /// Sends a signal to any process, which must exist.
 pub fn send(pid: u32, signal: Signal) {
     kill_process(as_pid(pid), signal).unwrap();
+}
+
+/// Sends signals to a process in a way that it receives them all at the same time, as from `timeout`, which signals its
+/// child and then the child's group.
+pub fn send_at_once(pid: u32, signals: [Signal; 2]) {
+    send(pid, Signal::STOP);
+    until("the process sleeps", LONG, || threads_are_stopped(pid));
+    signals.into_iter().for_each(|signal| send(pid, signal));
+    send(pid, Signal::CONT);
 }
 
 /// Whether a process with this number exists and is not merely waiting to be reaped.
