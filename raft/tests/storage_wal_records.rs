@@ -240,6 +240,23 @@ fn a_log_whose_segments_do_not_say_that_they_are_continued_is_read_too() {
     }
 }
 
+#[test]
+fn a_record_with_a_sound_checksum_that_says_nothing_is_damage_and_never_a_torn_tail() {
+    let files = MemoryFiles::new();
+    let (mut wal, _) = open(&files, 4_096);
+    let mut disk = MemoryDisk::new(&files);
+    let unsorted = Membership { voters: vec![NodeId(2), NodeId(1)], ..Membership::default() };
+    let payload = Payload::Membership(Box::new(unsorted));
+    let senseless = Entry { term: Term(0), index: Index(1), payload };
+    wal.append(&Persist { hard_state: None, snapshot: None, entries: vec![senseless] });
+    wal.submit(&mut disk).unwrap();
+    wal.finish(&mut disk).unwrap();
+    // No seal follows: a batch of which a part does not read back would be cut here.
+    let config = WalConfig { segment_bytes: 4_096, ..WalConfig::new(SEED) };
+    let refused = Wal::open(&mut disk, config).unwrap_err();
+    assert!(refused.to_string().contains("the members cannot be read"), "{refused}");
+}
+
 /// Where entry `index` ends in a segment.
 fn end_of_entry(segment: &[u8], index: u64) -> usize {
     let mut reader = SegmentReader::new(segment, SEED, 1);

@@ -101,6 +101,8 @@ pub(super) enum RecordFault {
     NotARecord(&'static str),
     /// A whole, checksummed record of a kind this version does not know.
     UnknownKind(u8),
+    /// A whole, checksummed record whose body says nothing: it was written so, and is never a torn write.
+    Senseless(&'static str),
 }
 
 impl RecordFault {
@@ -108,7 +110,7 @@ impl RecordFault {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             RecordFault::Incomplete(_) => "a record would reach beyond the file",
-            RecordFault::NotARecord(reason) => reason,
+            RecordFault::NotARecord(reason) | RecordFault::Senseless(reason) => reason,
             RecordFault::UnknownKind(_) => "the record is of an unknown kind",
         }
     }
@@ -311,7 +313,7 @@ fn decode_hard_state(body: &[u8]) -> HardState {
 /// The members behind the two numbers that a body begins with.
 fn decode_members(body: &[u8]) -> Result<Membership, RecordFault> {
     membership_bytes::decode(&body[16..])
-        .map_err(|_| RecordFault::NotARecord("its checksum fits, but the members cannot be read"))
+        .map_err(|_| RecordFault::Senseless("its checksum fits, but the members cannot be read"))
 }
 
 fn decode_snapshot(body: &[u8]) -> Result<SnapshotMeta, RecordFault> {

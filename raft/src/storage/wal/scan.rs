@@ -137,8 +137,15 @@ impl Scan<'_> {
         };
         let (position, chain) = (walk.position(), walk.chain());
         self.walked.push(Walked { sequence, entry: entry.clone(), end: position.offset, chain, index_max });
-        if let RecordFault::UnknownKind(kind) = fault {
-            return Err(WalError::UnknownRecord { file: entry.file.clone(), offset: position.offset, kind });
+        match fault {
+            RecordFault::UnknownKind(kind) => {
+                let (file, offset) = (entry.file.clone(), position.offset);
+                return Err(WalError::UnknownRecord { file, offset, kind });
+            }
+            RecordFault::Senseless(reason) => {
+                return Err(damaged(&entry.file, position.offset, reason.to_owned()));
+            }
+            RecordFault::Incomplete(_) | RecordFault::NotARecord(_) => {}
         }
         // Whether this is where the segment should end, the next one's header says.
         let is_last = self.files.last().is_some_and(|(last, _)| *last == sequence);
