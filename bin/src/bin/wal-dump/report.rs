@@ -37,6 +37,8 @@ pub(crate) struct IdentityRow {
     /// In hexadecimal digits, as in the file.
     pub(crate) incarnation: String,
     pub(crate) admitted: bool,
+    /// Whether it was added to a running cluster.
+    pub(crate) joined: bool,
     pub(crate) peers: Vec<PeerRow>,
 }
 
@@ -175,6 +177,7 @@ impl IdentityRow {
             node: identity.node_id.0,
             incarnation: format!("{:016x}", identity.incarnation),
             admitted: identity.admitted,
+            joined: identity.joined,
             peers: identity.peers.iter().map(peer).collect(),
             cluster_id: identity.cluster_id,
         }

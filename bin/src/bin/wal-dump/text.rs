@@ -40,8 +40,12 @@ pub(crate) fn render(report: &Report) -> String {
 }
 
 fn identity(identity: &IdentityRow) -> String {
-    let IdentityRow { cluster_id, node, incarnation, admitted, peers } = identity;
-    let takes_part = if *admitted { "takes part" } else { "does not take part yet" };
+    let IdentityRow { cluster_id, node, incarnation, admitted, joined, peers } = identity;
+    let takes_part = match (admitted, joined) {
+        (false, _) => "does not take part yet",
+        (true, false) => "takes part",
+        (true, true) => "takes part, was added to a running cluster",
+    };
     let mut text =
         format!("node {node} of cluster \"{cluster_id}\", incarnation {incarnation}, {takes_part}");
     for peer in peers {
