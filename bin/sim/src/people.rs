@@ -15,7 +15,7 @@ use crate::violation::Violation;
 use crate::wires::brief;
 
 impl Simulation<'_> {
-    /// Every client begins to think; the probe does not.
+    /// Every client begins to think; neither the probe nor the visitor does.
     pub(crate) fn begin_ideas(&mut self) {
         for client in 0..self.plan.clients {
             for _ in 0..self.plan.operations_at_once {
@@ -139,7 +139,7 @@ impl Simulation<'_> {
             Err(_) => self.counters.failed += 1,
         }
         self.clients[client].under_way -= 1;
-        if self.is_trouble() {
+        if self.is_trouble() && client < self.plan.clients {
             let after = self.clients[client].dice.between(0, self.plan.think_us_max);
             self.events.schedule(self.now + after, Event::Idea { client });
             return Ok(());
