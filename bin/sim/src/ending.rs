@@ -4,7 +4,6 @@
 use clerk::Operation;
 
 use crate::event::Event;
-use crate::lulls::BEHIND_MAX;
 use crate::plan::{MS, SECOND};
 use crate::simulation::{Phase, Simulation};
 use crate::violation::Violation;
@@ -50,17 +49,19 @@ impl Simulation<'_> {
         }
         let in_order = (0..self.machines.len()).filter(|node| !self.machines[*node].is_out);
         let last = in_order.map(|node| (self.consensus.applied(node).0, node)).min();
-        let comes_up = last.is_some_and(|(applied, _)| applied + BEHIND_MAX < self.to_reach);
-        if self.probes_served < self.probes_begun && !(comes_up && self.phase == Phase::Peace) {
+        let behind = last.filter(|(applied, _)| *applied < self.to_reach);
+        let comes_up = behind.is_some() && self.phase == Phase::Peace;
+        if self.probes_served < self.probes_begun && !comes_up {
             let text = format!(
                 "{} of {PROBES} operations were not served within {ELECTION_TIMEOUTS} election timeouts after the trouble",
                 self.probes_begun - self.probes_served
             );
             return Violation::of("serves-again", text);
         }
-        if let Some((applied, node)) = last.filter(|(applied, _)| *applied < self.to_reach) {
-            if self.phase == Phase::Peace {
-                // Whoever lacked much may have been sent it one entry at a time.
+        if let Some((applied, node)) = behind {
+            if comes_up {
+                // Whoever lacked much may have been sent it one entry at a time, and if it leads, nobody is served before
+                // it has applied it.
                 self.phase = Phase::CatchingUp;
                 let after = (self.to_reach - applied) * self.entry_us();
                 self.events.schedule(self.now + after, Event::Judgement);

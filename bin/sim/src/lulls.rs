@@ -17,7 +17,7 @@ use crate::violation::Violation;
 const CUTS_LAST_US_MAX: u64 = 3 * SECOND;
 
 /// A node that has more entries than this to apply is still coming up.
-pub(crate) const BEHIND_MAX: u64 = 500;
+const BEHIND_MAX: u64 = 500;
 
 /// A lull.
 #[derive(Clone, Copy, Debug)]
