@@ -32,23 +32,16 @@ impl Client {
     pub(crate) fn new(plan: &Plan, number: usize) -> Client {
         let mut dice = Dice::new(plan.seed, CONCERN + number as u64);
         let first = dice.between(0, plan.nodes - 1);
-        let endpoints: Vec<String> =
-            (0..plan.nodes).map(|place| address((first + place) % plan.nodes)).collect();
-        let mut config = ClerkConfig {
-            attempt_timeout: Duration::from_millis(dice.between(100, 1_000)),
-            operation_timeout: Duration::from_millis(dice.one(&[200, 600, 2_000, 5_000])),
-            seed: Some(plan.seed),
-            ..ClerkConfig::default()
-        };
-        if number == plan.clients {
-            // The probe has all the time there is, and goes to another node early.
-            config.operation_timeout = Duration::from_secs(60);
-            config.attempt_timeout = Duration::from_millis(plan.election_max_ms);
-        }
-        let machine = Machine::new(&endpoints, config, generator(plan.seed, MACHINE_CONCERN + number as u64));
+        let machine = draw_machine(plan, number, first, &mut dice);
         Client { machine, dice, begun: 0, under_way: 0, calls: BTreeMap::new(), next_call: 0 }
     }
 
+    /// A new client in the place of one that has nothing under way: it knows nothing, and asks this node first.
+    pub(crate) fn replace(&mut self, plan: &Plan, number: usize, first: usize) {
+        assert_eq!(self.under_way, 0, "who has something under way stays");
+        self.machine = draw_machine(plan, number, first as u64, &mut self.dice);
+        self.calls.clear();
+    }
     /// An attempt is sent; its number.
     pub(crate) fn call(&mut self, call: CallId) -> u64 {
         self.next_call += 1;
@@ -60,6 +53,23 @@ impl Client {
     pub(crate) fn replied(&mut self, number: u64) -> Option<CallId> {
         self.calls.remove(&number)
     }
+}
+
+/// A machine that asks this node first.
+fn draw_machine(plan: &Plan, number: usize, first: u64, dice: &mut Dice) -> Machine<usize> {
+    let endpoints: Vec<String> = (0..plan.nodes).map(|place| address((first + place) % plan.nodes)).collect();
+    let mut config = ClerkConfig {
+        attempt_timeout: Duration::from_millis(dice.between(100, 1_000)),
+        operation_timeout: Duration::from_millis(dice.one(&[200, 600, 2_000, 5_000])),
+        seed: Some(plan.seed),
+        ..ClerkConfig::default()
+    };
+    if number == plan.clients {
+        // The probe has all the time there is, and goes to another node early.
+        config.operation_timeout = Duration::from_secs(60);
+        config.attempt_timeout = Duration::from_millis(plan.election_max_ms);
+    }
+    Machine::new(&endpoints, config, generator(plan.seed, MACHINE_CONCERN + number as u64))
 }
 
 /// What the wire makes of an outcome between the `kv` service and the clerk.

@@ -78,7 +78,7 @@ impl Simulation<'_> {
     }
 
     /// How long it takes a follower to get one entry, and to have it on disk.
-    fn entry_us(&self) -> u64 {
+    pub(crate) fn entry_us(&self) -> u64 {
         2 * self.plan.delay_us.1 + 3 * self.plan.disk_us.1 + 10 * self.plan.turn_us_max
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clerk::machine::CallId;
 use clerk::{Request, Verdict};
 
+use crate::faults::Fault;
 use crate::news::News;
 use crate::post::Letter;
 use crate::tap::Attempt;
@@ -75,6 +76,10 @@ pub(crate) enum Event {
     Idea { client: usize },
     /// Something goes wrong: to this node, or to whom the dice choose, who also choose when the next does.
     Strike { aimed_at: Option<usize> },
+    /// A node has said what a fault was waiting for.
+    Ambush { node: usize, fault: Fault },
+    /// Somebody who knows this node alone asks it.
+    Visit { node: usize },
     /// Things may go wrong again.
     LullEnds,
     /// Something that went wrong is right again.

@@ -71,6 +71,7 @@ mod strikes;
 mod tap;
 mod trace;
 mod violation;
+mod visits;
 mod wires;
 mod workload;
 

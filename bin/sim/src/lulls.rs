@@ -1,8 +1,8 @@
 //! Lulls in the trouble: for a while nothing further goes wrong, and what is wrong stays so.
 //!
 //! Cuts, dead and paused nodes, damaged disks and bad clocks remain as they are; what was on its way is lost. If more than half of the nodes are up,
-//! in order and reach each other, the cluster must serve within five election timeouts, whatever the others do and
-//! however one-sidedly they are still heard. Without such a majority there is no lull.
+//! in order and reach each other, the cluster must serve within five election timeouts and the time it takes to catch up,
+//! whatever the others do and however one-sidedly they are still heard. Without such a majority there is no lull.
 
 use bytes::Bytes;
 use clerk::Operation;
@@ -16,12 +16,13 @@ use crate::violation::Violation;
 /// The longest that cuts outlast a lull.
 const CUTS_LAST_US_MAX: u64 = 3 * SECOND;
 
-/// A node that has more entries than this to apply is still coming up.
-const BEHIND_MAX: u64 = 500;
+/// A node that needs longer than this for what it lacks is still coming up.
+const CATCH_UP_US_MAX: u64 = 5 * SECOND;
 
 /// A lull.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lull {
+    begun_at: u64,
     pub(crate) ends_at: u64,
     /// Whether the links are as they should be; else they are mended some time after it.
     is_whole: bool,
@@ -30,7 +31,19 @@ pub(crate) struct Lull {
 impl Simulation<'_> {
     /// Begins a lull, if there is a majority that must serve in it.
     pub(crate) fn begin_lull(&mut self) -> Result<(), Violation> {
-        if !self.is_rough() || !self.has_sound_majority() {
+        if !self.is_rough() {
+            return Ok(());
+        }
+        let known = self.consensus.committed.len() as u64;
+        let in_time = |node: &usize| self.catch_up_us(*node, known) <= CATCH_UP_US_MAX;
+        let sound: Vec<usize> = (0..self.machines.len())
+            .filter(|node| self.machines[*node].is_sound(self.now))
+            .filter(in_time)
+            .collect();
+        // Nothing new is served before the sound have all that any of them has: what nobody committed yet, too.
+        let last = sound.iter().map(|node| self.consensus.last(*node).0).max().unwrap_or(known);
+        let queue_us = sound.iter().map(|node| self.catch_up_us(*node, last)).max().unwrap_or(0);
+        if !self.has_majority_among(&sound) || queue_us > CATCH_UP_US_MAX {
             return Ok(());
         }
         self.trace.line(self.now, || "!".into(), || "a lull begins".into());
@@ -42,7 +55,8 @@ impl Simulation<'_> {
         self.links.forget();
         // Cuts that come and go, and those about to be mended, stay as they are.
         self.fault_number += 1;
-        let lull = Lull { ends_at: self.now + self.patience_us(), is_whole: self.links.are_whole() };
+        let ends_at = self.now + self.patience_us() + queue_us;
+        let lull = Lull { begun_at: self.now, ends_at, is_whole: self.links.are_whole() };
         self.lull = Some(lull);
         self.events.schedule(lull.ends_at, Event::LullEnds);
         self.probe()
@@ -63,9 +77,9 @@ impl Simulation<'_> {
         self.trace.line(self.now, || "!".into(), || "the lull is over".into());
         if self.probes_served < self.probes_begun {
             let text = format!(
-                "more than half of the nodes reached each other for {} ms, {ELECTION_TIMEOUTS} election timeouts, and \
-                 {} operations were not served",
-                self.patience_us() / MS,
+                "more than half of the nodes reached each other for {} ms, at least {ELECTION_TIMEOUTS} election \
+                 timeouts, and {} operations were not served",
+                (lull.ends_at - lull.begun_at) / MS,
                 self.probes_begun - self.probes_served
             );
             return Violation::of("serves-in-a-lull", text);
@@ -96,13 +110,13 @@ impl Simulation<'_> {
         self.bring_forward(node);
     }
 
-    fn has_sound_majority(&self) -> bool {
-        let now = self.now;
-        let known = self.consensus.committed.len() as u64;
-        let sound = |node: &usize| {
-            self.machines[*node].is_sound(now) && self.consensus.applied(*node).0 + BEHIND_MAX >= known
-        };
-        let sound: Vec<usize> = (0..self.machines.len()).filter(sound).collect();
+    /// How long a node may take to get and apply the entries up to this one.
+    fn catch_up_us(&self, node: usize, last: u64) -> u64 {
+        last.saturating_sub(self.consensus.applied(node).0) * self.entry_us()
+    }
+
+    /// Whether more than half of all nodes are among these and reach each other.
+    fn has_majority_among(&self, sound: &[usize]) -> bool {
         // Up to seven nodes: 128 sets of them.
         (0_u32..1 << sound.len()).any(|set| {
             let members = || sound.iter().enumerate().filter(|(place, _)| set >> place & 1 == 1);

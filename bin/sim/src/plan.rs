@@ -42,6 +42,10 @@ pub struct Plan {
     pub aimed_permille: u64,
     /// Elections after which the new leader is struck, in a thousand.
     pub election_struck_permille: u64,
+    /// Strikes that wait until the node says something, in a thousand.
+    pub ambush_permille: u64,
+    /// Strikes after which somebody who knows only the node that was struck asks it, in a thousand.
+    pub visited_permille: u64,
     /// Strikes after which nothing further goes wrong for a while, in a thousand.
     pub lull_permille: u64,
     /// How long a node that died stays away, at most.
@@ -98,6 +102,8 @@ impl Plan {
             strike_gap_us,
             aimed_permille: dice.one(&[0, 300, 700]),
             election_struck_permille: dice.one(&[0, 100, 400]),
+            ambush_permille: dice.one(&[100, 300, 700]),
+            visited_permille: dice.one(&[100, 500, 1000]),
             lull_permille: dice.one(&[20, 60]),
             // Mostly short of the next strike: some of the time somebody is missing, but not everybody all the time.
             absence_us_max: match dice.permille(200) {

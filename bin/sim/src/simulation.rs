@@ -15,7 +15,7 @@ use crate::checks::store::{StoreChecks, places_of_writes};
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::event::{Event, Events, ROOMS, Room};
-use crate::faults::Counters;
+use crate::faults::{Counters, Fault};
 use crate::links::Links;
 use crate::local_clock::LocalClock;
 use crate::lulls::Lull;
@@ -65,6 +65,8 @@ pub(crate) struct Machine {
     pub(crate) disk_slowness: u64,
     pub(crate) log_touched: u64,
     pub(crate) planned: Option<Planned>,
+    /// What happens to it as soon as it says something.
+    pub(crate) ambush: Option<Fault>,
     pub(crate) exit_is_scheduled: bool,
     pub(crate) birth_is_scheduled: bool,
     /// The file in which a bit was flipped last.
@@ -133,8 +135,8 @@ pub(crate) struct Simulation<'a> {
 impl<'a> Simulation<'a> {
     pub(crate) fn new(plan: &'a Plan, trace: Trace<'a>) -> Simulation<'a> {
         let nodes = plan.nodes as usize;
-        // One more than the plan says: the probe.
-        let clients: Vec<Client> = (0..=plan.clients).map(|number| Client::new(plan, number)).collect();
+        // Two more than the plan says: the probe and the visitor.
+        let clients: Vec<Client> = (0..plan.clients + 2).map(|number| Client::new(plan, number)).collect();
         Simulation {
             plan,
             now: 0,
@@ -201,6 +203,8 @@ impl<'a> Simulation<'a> {
             Event::ClientTimer { client } => self.wake_client(client),
             Event::Idea { client } => self.have_idea(client),
             Event::Strike { aimed_at } => self.strike(aimed_at),
+            Event::Ambush { node, fault } => self.spring(node, fault),
+            Event::Visit { node } => self.visit(node),
             Event::LullEnds => self.end_lull(),
             Event::Relief(relief) => {
                 self.relieve(relief);
@@ -260,6 +264,7 @@ impl Machine {
             disk_slowness: 1,
             log_touched: 0,
             planned: None,
+            ambush: None,
             exit_is_scheduled: false,
             birth_is_scheduled: false,
             flipped: None,

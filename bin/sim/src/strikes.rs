@@ -38,7 +38,7 @@ impl Simulation<'_> {
         let is_aimed = self.strike_dice.permille(self.plan.aimed_permille);
         let aimed_at = aimed_at.or(self.leader.filter(|_| is_aimed));
         let node = aimed_at.unwrap_or_else(|| self.strike_dice.one(&ids));
-        self.befall(node, &ids)?;
+        self.befall(node)?;
         match self.strike_dice.permille(self.plan.lull_permille) {
             true => self.begin_lull(),
             false => Ok(()),
@@ -55,13 +55,37 @@ impl Simulation<'_> {
     }
 
     /// One of the seed's kinds of faults, to this node if it is about one.
-    fn befall(&mut self, node: usize, ids: &[usize]) -> Result<(), Violation> {
+    fn befall(&mut self, node: usize) -> Result<(), Violation> {
         let kinds: Vec<Fault> =
             FAULTS.into_iter().filter(|fault| fault.strikes() && self.plan.has(*fault)).collect();
         if kinds.is_empty() {
             return Ok(());
         }
         let fault = self.strike_dice.one(&kinds);
+        if self.strike_dice.permille(self.plan.ambush_permille) {
+            self.machines[node].ambush = Some(fault);
+            return Ok(());
+        }
+        self.inflict(fault, node)
+    }
+
+    /// A node says something: a fault may have waited for that.
+    pub(crate) fn hear_for_ambush(&mut self, node: usize) {
+        if let Some(fault) = self.machines[node].ambush.take() {
+            // What it says besides, in the same turn, is said.
+            self.events.schedule(self.now + 1, Event::Ambush { node, fault });
+        }
+    }
+
+    /// The fault that waited for it befalls a node.
+    pub(crate) fn spring(&mut self, node: usize, fault: Fault) -> Result<(), Violation> {
+        if self.is_rough() { self.inflict(fault, node) } else { Ok(()) }
+    }
+
+    fn inflict(&mut self, fault: Fault, node: usize) -> Result<(), Violation> {
+        if fault != Fault::Pause {
+            self.expect_visit(node, 3 * self.plan.election_us_max());
+        }
         self.trace.line(self.now, || "!".into(), || format!("{fault}, node {node} if it is one"));
         match fault {
             Fault::PartitionUniform
@@ -77,7 +101,7 @@ impl Simulation<'_> {
             Fault::PowerLoss | Fault::TornWrite => self.unplug(node),
             Fault::PowerLossOfAll => {
                 self.counters.count(fault);
-                ids.iter().for_each(|node| self.unplug(*node));
+                self.node_ids().into_iter().for_each(|node| self.unplug(node));
             }
             Fault::RollingRestart => self.roll(),
             Fault::Pause => self.pause(node),
@@ -136,6 +160,8 @@ impl Simulation<'_> {
         };
         let machine = &mut self.machines[node];
         machine.paused_until = machine.paused_until.max(self.now + length);
+        // Who asks it before it goes on is heard with all else that came meanwhile.
+        self.expect_visit(node, length);
     }
 
     /// A thread is not scheduled, or a lock is not had.

@@ -59,6 +59,7 @@ impl Simulation<'_> {
     /// A message of the core leaves its node.
     pub(crate) fn send_message(&mut self, node: usize, message: Message) -> Result<(), Violation> {
         self.say_of_node(node, || format!("says {message}"));
+        self.hear_for_ambush(node);
         let to = message.to.0 as usize;
         self.misdirect(node, &message);
         if message.body.is_request() {

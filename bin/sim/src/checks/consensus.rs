@@ -68,6 +68,11 @@ impl ConsensusChecks {
         self.applied[node]
     }
 
+    /// Where a node's log ends.
+    pub(crate) fn last(&self, node: usize) -> Index {
+        self.logs[node].last().index
+    }
+
     /// A node came up with this.
     pub(crate) fn recovered(&mut self, node: usize, restored: &Restored) -> Result<(), Violation> {
         self.applied[node] = restored.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
