@@ -9,7 +9,9 @@
 //! # What a seed is
 //!
 //! [`Plan::draw`] draws the cluster (1 to 7 nodes), its timeouts, the clients, the [`Workload`], which kinds of faults
-//! ([`Fault`]) there are, how often they strike the leader or whoever was just elected, and each node's [`Settings`].
+//! ([`Fault`]) there are, how often they strike the leader or whoever was just elected, or wait until a node says
+//! something, and each node's [`Settings`]. Besides the clients there is a visitor, who now and then comes upon a node
+//! that was struck without having heard of it.
 //! At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in trouble. Now and then there is a
 //! lull: nothing further goes wrong, but what is wrong stays so, and if more than half of the nodes are sound and reach
 //! each other, they must serve within five election timeouts. In the end everything is made right, and the cluster must

@@ -102,8 +102,8 @@ impl Plan {
             strike_gap_us,
             aimed_permille: dice.one(&[0, 300, 700]),
             election_struck_permille: dice.one(&[0, 100, 400]),
-            ambush_permille: dice.one(&[100, 300, 700]),
-            visited_permille: dice.one(&[100, 500, 1000]),
+            ambush_permille: dice.one(&[100, 400, 800]),
+            visited_permille: dice.one(&[200, 600, 1000]),
             lull_permille: dice.one(&[20, 60]),
             // Mostly short of the next strike: some of the time somebody is missing, but not everybody all the time.
             absence_us_max: match dice.permille(200) {

@@ -153,9 +153,9 @@ impl Simulation<'_> {
             return;
         }
         self.counters.count(Fault::Pause);
-        // Mostly about as long as it takes the others to elect somebody else, when it is noticed late.
+        // Mostly long enough for the others to elect somebody else, and short enough to be still asked.
         let length = match self.strike_dice.permille(600) {
-            true => self.strike_dice.between(self.plan.election_min_ms * MS, 3 * self.plan.election_us_max()),
+            true => self.strike_dice.between(self.plan.election_min_ms * MS, 4 * self.plan.election_us_max()),
             false => self.strike_dice.skewed(MS, 8 * SECOND),
         };
         let machine = &mut self.machines[node];

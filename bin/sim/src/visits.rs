@@ -12,10 +12,10 @@ use crate::violation::Violation;
 use crate::workload::key;
 
 impl Simulation<'_> {
-    /// This node is struck: somebody may come by in the second half of this time, when the others have got over it.
+    /// This node is struck: somebody may come by at the end of this time, when the others have got over it.
     pub(crate) fn expect_visit(&mut self, node: usize, within_us: u64) {
         if self.strike_dice.permille(self.plan.visited_permille) {
-            let after = self.strike_dice.between(within_us / 2, within_us);
+            let after = self.strike_dice.between(within_us / 4 * 3, within_us);
             self.events.schedule(self.now + after, Event::Visit { node });
         }
     }

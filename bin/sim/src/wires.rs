@@ -17,8 +17,8 @@ use crate::violation::Violation;
 /// How long it takes to learn that a connection is refused or broken, at most.
 const REFUSED_US_MAX: u64 = 5_000;
 
-/// How long a node that stood still takes to read what came meanwhile, at most.
-const BACKLOG_US_MAX: u64 = 5_000;
+/// How long a node that stood still takes to read what came meanwhile, at most: several turns.
+const BACKLOG_US_MAX: u64 = 20_000;
 
 /// Messages that somebody gets who is not meant, in a thousand, where that is one of the faults.
 const MISDIRECTED_PERMILLE: u64 = 5;
