@@ -318,4 +318,13 @@ mod tests {
         assert!(!peer.refusal_is_current(Index(5)));
         assert!(peer.refusal_is_current(Index(9)));
     }
+
+    #[test]
+    fn while_appends_fly_only_a_refusal_of_one_of_them_counts() {
+        let mut peer = progress(5);
+        peer.accepted(Index(4), Index::ZERO);
+        peer.sent(3, 30, 0);
+        let current: Vec<u64> = (0..12).filter(|prev| peer.refusal_is_current(Index(*prev))).collect();
+        assert_eq!(current, [5, 6, 7]);
+    }
 }

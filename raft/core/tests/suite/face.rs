@@ -160,6 +160,16 @@ fn what_was_durable_of_a_replaced_tail_is_durable_no_more() {
 }
 
 #[test]
+fn a_late_acknowledgement_of_less_takes_nothing_back() {
+    let mut core = restarted(1, vec![]);
+    core.step(to_me(2, 1, append(id(0, 0), entries(1, 1..=3), 0)));
+    let _ = core.ready();
+    core.persisted(id(1, 3));
+    core.persisted(id(1, 2));
+    assert_eq!(core.status().persisted_index, Index(3));
+}
+
+#[test]
 fn an_acknowledgement_of_what_was_never_handed_out_counts_for_nothing() {
     let mut core = restarted(1, vec![]);
     core.step(to_me(2, 1, append(id(0, 0), entries(1, 1..=5), 0)));

@@ -7,6 +7,15 @@ use crate::cluster::{Cluster, TICK_MS};
 use crate::rig::*;
 
 #[test]
+fn the_end_of_a_process_that_does_not_lead_changes_nothing() {
+    let mut core = restarted(5, vec![]);
+    core.step(to_me(2, 5, append(id(0, 0), vec![], 0)));
+    core.peer_gone(NodeId(3));
+    (0..29).for_each(|_| core.tick_election());
+    assert_eq!((core.status().role, core.status().leader), (RoleKind::Follower, Some(NodeId(2))));
+}
+
+#[test]
 fn when_the_leaders_process_is_gone_its_followers_elect_another_within_a_few_ticks() {
     for seed in 0..50 {
         let mut cluster = Cluster::new(3, 100 + seed);

@@ -409,3 +409,16 @@ fn pipelined_appends_survive_a_bad_network() {
     cluster.wait_applied(last);
     assert!(cluster.promises.history.len() > 100 && cluster.status(leader).term >= Term(1));
 }
+
+#[test]
+fn a_refusal_that_points_at_the_refused_place_itself_still_moves_the_probe_back() {
+    let mut core = restarted(1, entries(1, 1..=9));
+    let term = elect(&mut core).0;
+    drain(&mut core);
+    core.step(to_me(2, term, rejected(9, id(1, 9))));
+    let probes = drain(&mut core).into_iter().map(|message| match message.body {
+        Body::AppendEntries { prev, .. } => prev,
+        other => panic!("{other}"),
+    });
+    assert_eq!(probes.collect::<Vec<_>>(), [id(1, 8)], "and not the same question again for ever");
+}

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use raft_core::{
-    Body, ChunkVerdict, HardState, Index, InstallVerdict, Membership, NodeId, ProgressKind, RawNode,
+    Body, ChunkVerdict, Config, HardState, Index, InstallVerdict, Membership, NodeId, ProgressKind, RawNode,
     Restored, RoleKind, SnapshotMeta, SnapshotOutcome, Term,
 };
 
@@ -112,17 +112,43 @@ fn a_chunk_whose_snapshot_the_log_already_holds_is_not_needed_but_shows_what_is_
 fn compacted_leader(count: usize, trailing: u64) -> (RawNode, u64) {
     let mut config = config(3);
     config.trailing_entries = trailing;
+    compacted(config, count, count as u64 + 1)
+}
+
+/// The same with these settings, when node 3 has acknowledged no more than `slow`.
+fn compacted(config: Config, count: usize, slow: u64) -> (RawNode, u64) {
     let mut core = node_with(config, Restored::default());
     let term = elect_and_commit(&mut core).0;
     core.propose(vec![Bytes::from_static(b"x"); count]).expect("it leads");
     drain(&mut core);
     let last = core.status().last;
-    for peer in [2, 3] {
-        core.step(to_me(peer, term, accepted(last.index.0)));
-    }
+    core.step(to_me(2, term, accepted(last.index.0)));
+    core.step(to_me(3, term, accepted(slow)));
     drain(&mut core);
     assert!(core.compact(SnapshotMeta { last, ..meta(0, 0) }));
     (core, term)
+}
+
+/// What an entry of [`compacted`] counts.
+const ENTRY_BYTES: u64 = 1 + raft_core::ENTRY_OVERHEAD_BYTES;
+
+#[test]
+fn trailing_entries_are_bounded_by_their_bytes_too() {
+    let mut config = config(3);
+    (config.trailing_entries, config.trailing_bytes_max) = (1000, 10 * ENTRY_BYTES);
+    let (core, _) = compacted(config, 99, 100);
+    assert_eq!(core.status().first_index, Index(91));
+}
+
+#[test]
+fn a_slow_follower_holds_back_no_more_than_half_of_what_the_log_may_have() {
+    for (slow, first_index) in [(60, 61), (40, 101)] {
+        let mut config = config(3);
+        (config.trailing_entries, config.trailing_bytes_max) = (0, ENTRY_BYTES);
+        config.log_bytes_max = 100 * ENTRY_BYTES;
+        let (core, _) = compacted(config, 99, slow);
+        assert_eq!(core.status().first_index, Index(first_index), "{slow} of 100 acknowledged");
+    }
 }
 
 #[test]
@@ -137,14 +163,7 @@ fn compaction_keeps_trailing_entries_and_never_what_is_not_applied() {
 fn compaction_keeps_what_a_live_follower_has_yet_to_acknowledge() {
     let mut config = config(3);
     config.trailing_entries = 0;
-    let mut core = node_with(config, Restored::default());
-    let term = elect_and_commit(&mut core).0;
-    core.propose(vec![Bytes::from_static(b"x"); 99]).unwrap();
-    drain(&mut core);
-    core.step(to_me(2, term, accepted(100)));
-    core.step(to_me(3, term, accepted(40)));
-    drain(&mut core);
-    assert!(core.compact(meta(term, 100)));
+    let (core, _) = compacted(config, 99, 40);
     assert_eq!(core.status().first_index, Index(41));
 }
 
@@ -240,6 +259,18 @@ fn the_membership_comes_back_from_the_snapshot() {
     time_out(&mut core);
     let asked: Vec<u64> = drain(&mut core).iter().map(|message| message.to.0).collect();
     assert_eq!(asked, [2, 7]);
+}
+
+#[test]
+fn who_is_a_learner_by_its_snapshot_asks_for_no_votes_not_even_when_told_to() {
+    let membership = Membership::new([2, 3].map(NodeId)).with_learners([ME]);
+    let snapshot = SnapshotMeta { last: id(3, 9), membership };
+    let restored = Restored { snapshot: Some(snapshot), ..Restored::default() };
+    let mut core = node_with(config(3), restored);
+    (0..200).for_each(|_| core.tick_election());
+    core.step(to_me(2, 4, Body::TimeoutNow));
+    assert_eq!(drain(&mut core), []);
+    assert_eq!((core.status().role, core.status().term), (RoleKind::Follower, Term(4)));
 }
 
 #[test]
