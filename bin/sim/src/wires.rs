@@ -128,6 +128,11 @@ impl Simulation<'_> {
             self.find_nobody(from, to, parcel);
             return Ok(());
         }
+        self.deliver(to, parcel)
+    }
+
+    /// A node takes what has come.
+    fn deliver(&mut self, to: usize, parcel: Parcel) -> Result<(), Violation> {
         match parcel {
             Parcel::Question { letter, life } => {
                 let message = self.post.read(&letter)?;
