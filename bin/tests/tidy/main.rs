@@ -22,7 +22,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FOLDERS: [&str; 8] = [".ci", "bin", "clerk", "conf", "kvserver", "proto", "raft", "rpc"];
 
 /// Which of our crates a crate may name in its manifest: the arrows, all pointing down.
-const ARROWS: [(&str, &str, &[&str]); 13] = [
+const ARROWS: [(&str, &str, &[&str]); 14] = [
     ("rpc", "rpc", &[]),
     ("rpc/codegen", "rpc-codegen", &[]),
     ("rpc/fuzz", "rpc-fuzz", &["rpc"]),
@@ -30,6 +30,7 @@ const ARROWS: [(&str, &str, &[&str]); 13] = [
     ("raft/core", "raft-core", &[]),
     ("raft", "raft", &["raft-core", "rpc", "proto"]),
     ("kvserver", "kvserver", &["raft", "rpc", "proto"]),
+    ("kvserver/fuzz", "kvserver-fuzz", &["kvserver"]),
     ("clerk", "clerk", &["rpc", "proto"]),
     ("conf", "conf", &[]),
     ("bin", "raft-kv", &["raft-core", "raft", "kvserver", "clerk", "rpc", "proto", "conf"]),
