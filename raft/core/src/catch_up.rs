@@ -6,7 +6,7 @@
 use crate::types::Index;
 
 /// The rounds of one learner.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CatchUp {
     /// Where the round under way ends, and the leader's tick at which it began.
     round: Option<(Index, u64)>,
@@ -21,13 +21,16 @@ impl CatchUp {
     }
 
     /// The learner has acknowledged everything up to `match_index`, of a log that ends at `last_index`; a round must take
-    /// less than `ticks_max`.
-    pub(crate) fn acknowledged(&mut self, match_index: Index, last_index: Index, now: u64, ticks_max: u32) {
+    /// less than `ticks_max`. To be called at each acknowledgement and at each tick, so that a round begins as soon as
+    /// something is missing. When nothing is, a round would take no time at all.
+    pub(crate) fn observe(&mut self, match_index: Index, last_index: Index, now: u64, ticks_max: u32) {
         if let Some((_, began)) = self.round.take_if(|(end, _)| match_index >= *end) {
             self.was_short = now - began < u64::from(ticks_max);
         }
-        if self.round.is_none() && match_index < last_index {
-            self.round = Some((last_index, now));
+        match (self.round, match_index < last_index) {
+            (None, true) => self.round = Some((last_index, now)),
+            (None, false) => self.was_short = true,
+            (Some(_), _) => {}
         }
     }
 
@@ -45,17 +48,31 @@ mod tests {
     fn who_does_a_round_in_less_than_an_election_timeout_has_caught_up() {
         let mut rounds = CatchUp::begin(Index(1000), 0);
         assert!(!rounds.is_caught_up(0, 10), "nothing is known of it");
-        rounds.acknowledged(Index(999), Index(1500), 5, 10);
+        rounds.observe(Index(999), Index(1500), 5, 10);
         assert!(!rounds.is_caught_up(5, 10));
-        rounds.acknowledged(Index(1000), Index(1500), 30, 10);
+        rounds.observe(Index(1000), Index(1500), 30, 10);
         assert!(!rounds.is_caught_up(30, 10), "the first round took thirty ticks");
-        rounds.acknowledged(Index(1500), Index(1600), 39, 10);
+        rounds.observe(Index(1500), Index(1600), 39, 10);
         assert!(rounds.is_caught_up(39, 10), "the second took nine");
         assert!(!rounds.is_caught_up(49, 10), "the third is taking too long");
-        rounds.acknowledged(Index(1600), Index(1600), 50, 10);
-        assert!(!rounds.is_caught_up(50, 10));
-        rounds.acknowledged(Index(1600), Index(1700), 51, 10);
-        rounds.acknowledged(Index(1700), Index(1700), 52, 10);
+        rounds.observe(Index(1600), Index(1700), 50, 10);
+        assert!(!rounds.is_caught_up(50, 10), "it took eleven");
+    }
+
+    #[test]
+    fn who_has_everything_has_caught_up_however_long_it_took() {
+        let mut rounds = CatchUp::begin(Index(1000), 0);
+        rounds.observe(Index(1000), Index(1000), 500, 10);
         assert!(rounds.is_caught_up(1_000_000, 10), "while nothing is written nobody falls behind");
+    }
+
+    #[test]
+    fn who_acknowledges_nothing_falls_behind_with_the_first_entry() {
+        let mut rounds = CatchUp::begin(Index(9), 0);
+        rounds.observe(Index(9), Index(9), 1, 10);
+        rounds.observe(Index(9), Index(10), 2, 10);
+        assert!(rounds.is_caught_up(11, 10));
+        rounds.observe(Index(9), Index(10), 12, 10);
+        assert!(!rounds.is_caught_up(12, 10));
     }
 }

@@ -24,17 +24,15 @@ impl Raft {
     /// if nothing is to be changed.
     pub(crate) fn change_membership(&mut self, target: Membership) -> Result<Option<EntryId>, ChangeError> {
         self.check_may_change()?;
-        let target = Membership { outgoing: Vec::new(), ..target };
+        let Membership { voters, learners, context, .. } = target;
+        let target = Membership { context, ..Membership::new(voters).with_learners(learners) };
         check_counts(&target)?;
         if target == *self.state.membership() {
             return Ok(None);
         }
         self.check_voters(&target)?;
         let next = self.state.membership().towards(&target);
-        let id = self.append_membership(next);
-        // With fewer voters more may be committed; and one alone commits what is on its disk.
-        self.advance_commit();
-        Ok(Some(id))
+        Ok(Some(self.append_membership(next)))
     }
 
     /// Whether this node may begin a change, whatever it is.
@@ -95,6 +93,8 @@ impl Raft {
             payload: Payload::Membership(Box::new(membership)),
         });
         self.know_members(id.index);
+        // Those whose answers the reads waited for may not be asked any more.
+        self.confirm_reads();
         id
     }
 
@@ -127,12 +127,15 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return };
         let log = &self.state.log;
         let membership = log.membership();
-        if log.committed() < leader.term_start || log.membership_index() > log.committed() {
+        let is_committed = log.membership_index() <= log.committed();
+        if log.committed() < leader.term_start
+            || !(is_committed || planted::is("joint-left-before-it-is-committed"))
+        {
             return;
         }
         if membership.is_joint() {
             self.append_membership(membership.after_the_change());
-        } else if !membership.is_voter(self.state.id()) {
+        } else if is_committed && !membership.is_voter(self.state.id()) {
             self.make_room();
         }
     }
@@ -146,12 +149,16 @@ impl Raft {
         self.become_follower(self.state.term, None, Reason::NotAVoter);
     }
 
-    /// Whether whoever asks with a log that ends at `last` has been removed: what is committed here reaches further than
-    /// its log, and it is no member as of there. By its own log it was one, else it would not ask.
+    /// Whether whoever asks with a log that ends at `last` has been removed: it is no member as of what is committed
+    /// here, and that is further than its log, by length or by term. By its own log it was one, else it would not ask;
+    /// and who was taken in again has the committed entry that did it, which then is here, too.
     pub(crate) fn was_removed(&self, node: NodeId, last: EntryId) -> bool {
         let log = &self.state.log;
-        let then = log.membership_at(log.committed());
-        last.index <= log.committed()
+        let committed = log.committed();
+        let is_behind =
+            last.index <= committed || log.term_at(committed).is_some_and(|term| last.term < term);
+        let then = log.membership_at(committed);
+        is_behind
             && then.is_some_and(|then| !then.contains(node) && !then.voters.is_empty())
             && !log.membership().contains(node)
     }

@@ -18,6 +18,10 @@ use crate::types::{NodeId, ReplyToken};
 /// on a network that is well.
 const GONE_STAGGER_TICKS: u32 = 3;
 
+/// A node that was told that it has been removed asks so many times more rarely: it may have been taken in again since,
+/// or the word was an old one.
+const REMOVED_PATIENCE: u32 = 100;
+
 /// Which round of an election, or a transfer, which asks nobody first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Round {
@@ -37,19 +41,26 @@ impl Raft {
         }
         // Of a learner, too: it may have been made a voter by an entry it has not got, and is asked for its vote.
         self.state.election_elapsed = self.state.election_elapsed.saturating_add(1);
-        if !self.state.is_voter() || self.state.is_removed {
+        if !self.state.may_campaign() {
             return;
         }
-        if self.state.membership().is_alone(self.state.id()) {
+        let patience = if self.state.is_removed { REMOVED_PATIENCE } else { 1 };
+        // Whoever leads while this node is the only voter is on its way out, and says when.
+        if self.state.membership().is_alone(self.state.id()) && self.leader().is_none() {
             self.campaign(Round::Vote, Reason::OnlyVoter);
-        } else if self.state.election_elapsed >= self.state.election_timeout {
-            self.campaign(Round::PreVote, self.state.timeout_reason);
+        } else if self.state.election_elapsed >= self.state.election_timeout.saturating_mul(patience) {
+            let first = match planted::is("removed-node-deposes-the-leader") {
+                true => Round::Vote,
+                false => Round::PreVote,
+            };
+            self.campaign(first, self.state.timeout_reason);
         }
     }
 
     /// Asks every other voter, in a round whose own vote is already counted.
     pub(crate) fn campaign(&mut self, round: Round, reason: Reason) {
         self.state.reset_election_timer();
+        self.state.is_removed = false;
         if reason != Reason::Campaigns {
             self.state.election_reason = Some(reason);
         }
@@ -125,6 +136,9 @@ impl Raft {
 
     /// Whether a leader was heard so recently that its followers must not help to depose it.
     pub(crate) fn leader_is_alive(&self) -> bool {
+        if planted::is("removed-node-deposes-the-leader") {
+            return false;
+        }
         match &self.role {
             Role::Leader(_) => true,
             Role::Follower(follower) => {
@@ -196,7 +210,7 @@ impl Raft {
         self.state.send_after_persist(answer);
     }
 
-    /// Another node says that this one was removed: it asks for no votes any more, until a leader is heard again.
+    /// Another node says that this one was removed: it asks for votes no more than now and then, until a leader is heard.
     pub(crate) fn told_of_removal(&mut self, by: NodeId) {
         self.state.is_removed = true;
         self.become_follower(self.state.term, None, Reason::Removed { by });

@@ -116,6 +116,12 @@ impl Raft {
         if !self.state.membership().is_quorum(is_heard) {
             return self.become_follower(self.state.term, None, Reason::QuorumLost);
         }
+        let last = self.state.log.last_index();
+        for Peer { progress, catch_up, .. } in &mut leader.peers {
+            if let Some(catch_up) = catch_up {
+                catch_up.observe(progress.match_index(), last, now, timeout);
+            }
+        }
         self.check_transfer();
         self.check_disk();
     }

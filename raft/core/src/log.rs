@@ -104,8 +104,16 @@ impl Log {
         self.memberships.current_index()
     }
 
+    /// Who took part before the membership in effect, which is not known to be committed; else none.
+    pub(crate) fn membership_being_left(&self) -> Option<&Membership> {
+        self.memberships.before_current().filter(|_| self.membership_index() > self.committed)
+    }
+
     /// The membership as of `index`, which is the snapshot's last or later.
     pub(crate) fn membership_at(&self, index: Index) -> Option<&Membership> {
+        if planted::is("membership-of-a-later-instant-in-the-snapshot") {
+            return Some(self.membership());
+        }
         (index >= self.snapshot.last.index).then(|| self.memberships.at(index))
     }
 

@@ -94,6 +94,11 @@ impl Membership {
         let sides = self.sides().map(|side| {
             scratch.clear();
             scratch.extend(side.iter().map(|voter| reached(*voter)));
+            if planted::is("learner-counted") {
+                scratch.extend(self.learners.iter().map(|learner| reached(*learner)));
+                scratch.sort_unstable();
+                scratch.drain(..self.learners.len());
+            }
             quorum::committed_index(scratch)
         });
         sides.min().unwrap_or(Index::ZERO)
@@ -188,6 +193,12 @@ impl Memberships {
         self.later.back().map_or(Index::ZERO, |(index, _)| *index)
     }
 
+    /// The one before the one in effect, if both are known.
+    pub(crate) fn before_current(&self) -> Option<&Membership> {
+        let before = self.later.iter().rev().nth(1).map(|(_, membership)| membership);
+        before.or_else(|| self.later.back().map(|_| &self.base))
+    }
+
     /// The one as of the entry at `index`, which no snapshot has swallowed.
     pub(crate) fn at(&self, index: Index) -> &Membership {
         let upto = self.later.iter().rev().find(|(at, _)| *at <= index);
@@ -196,13 +207,19 @@ impl Memberships {
 
     /// An entry with a membership was appended.
     pub(crate) fn push(&mut self, index: Index, membership: Membership) {
-        assert!(index > self.current_index(), "memberships come in the order of the log");
+        assert!(
+            index > self.current_index() || planted::is("membership-not-rolled-back"),
+            "memberships come in the order of the log"
+        );
         self.changes += 1;
         self.later.push_back((index, membership));
     }
 
     /// The entries from `from` on are cut off.
     pub(crate) fn truncate_from(&mut self, from: Index) {
+        if planted::is("membership-not-rolled-back") {
+            return;
+        }
         while self.later.pop_back_if(|(index, _)| *index >= from).is_some() {
             self.changes += 1;
         }
@@ -305,8 +322,10 @@ mod tests {
         let [first, second, third] = [1, 2, 3].map(|voters| membership(&nodes_up_to(voters), &[], &[]));
         let mut history = Memberships::new(first.clone());
         history.push(Index(5), second.clone());
+        assert_eq!(history.before_current(), Some(&first));
         history.push(Index(9), third.clone());
         assert_eq!((history.current(), history.current_index()), (&third, Index(9)));
+        assert_eq!(history.before_current(), Some(&second));
         assert_eq!([4, 5, 8, 9].map(|at| history.at(Index(at)).voters.len()), [1, 2, 2, 3]);
         history.truncate_from(Index(9));
         assert_eq!((history.current(), history.current_index()), (&second, Index(5)));
@@ -315,6 +334,7 @@ mod tests {
         assert_eq!((history.at(Index(6)), history.current()), (&second, &third));
         history.rebase(Index(8), third.clone());
         assert_eq!((history.current(), history.current_index()), (&third, Index::ZERO));
+        assert_eq!(history.before_current(), None, "a snapshot holds it");
         assert_ne!(first, second);
     }
 

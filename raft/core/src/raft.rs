@@ -88,9 +88,22 @@ impl State {
         self.log.membership()
     }
 
-    /// Whether this node may vote and be elected.
+    /// Whether this node's vote counts.
     pub(crate) fn is_voter(&self) -> bool {
         self.membership().is_voter(self.id())
+    }
+
+    /// Whether leadership may be handed to `node`: it has a vote, and is not being removed.
+    pub(crate) fn may_succeed(&self, node: NodeId) -> bool {
+        self.membership().voters.binary_search(&node).is_ok()
+    }
+
+    /// Whether this node may ask for votes. So may one that is no voter any more, by an entry of which it does not know
+    /// that it is committed: if nobody else has that entry, nobody else has a log that it could vote for, and its vote
+    /// may be needed (dissertation §4.2.2). Its own vote counts for nothing then.
+    pub(crate) fn may_campaign(&self) -> bool {
+        let left = self.log.membership_being_left();
+        self.is_voter() || left.is_some_and(|left| left.is_voter(self.id()))
     }
 
     /// A message that may leave at once: it promises nothing that the disk does not hold yet.
@@ -161,7 +174,10 @@ impl Raft {
             Body::RequestVote { pre_vote: true, .. }
             | Body::RequestVoteReply { pre_vote: true, granted: true } => {}
             // Who hears a leader does not help to depose it; not even the term is taken over (dissertation §4.2.3).
-            Body::RequestVote { transfer: false, .. } if self.leader_is_alive() => {
+            // A transfer is heeded, unless its order has outlived the receiver's membership.
+            Body::RequestVote { transfer, .. }
+                if self.leader_is_alive() && !(transfer && self.state.may_succeed(message.from)) =>
+            {
                 self.refuse_vote(message);
                 return false;
             }
@@ -195,6 +211,10 @@ impl Raft {
             }
             Body::AppendEntriesReply(outcome) if planted::is("match-index-from-a-stale-reply") => {
                 self.append_answered(message.from, *outcome);
+            }
+            // What is committed stays so; and who was removed may be ahead of all others' terms for ever.
+            Body::Removed if matches!(self.role, Role::PreCandidate(_) | Role::Candidate(_)) => {
+                self.told_of_removal(message.from);
             }
             Body::RequestVoteReply { .. }
             | Body::Removed

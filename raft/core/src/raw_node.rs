@@ -309,9 +309,10 @@ impl RawNode {
         self.raft.state.membership()
     }
 
-    /// The members as of the entry at `index`: what a local snapshot up to it records. None below the newest snapshot.
+    /// The members as of the entry at `index`: what a local snapshot up to it records. None below the newest snapshot,
+    /// and on a node that joins, below the first entry that says who takes part: no snapshot may end there.
     pub fn membership_at(&self, index: Index) -> Option<&Membership> {
-        self.raft.state.log.membership_at(index)
+        self.raft.state.log.membership_at(index).filter(|then| !then.voters.is_empty())
     }
 
     /// The term of the entry at `index`, if the log still has it.

@@ -71,7 +71,7 @@ impl Raft {
                 let news = peer.progress.accepted(match_index, log.base().index);
                 if let Some(catch_up) = &mut peer.catch_up {
                     let ticks_max = self.state.config.election_ticks_max;
-                    catch_up.acknowledged(peer.progress.match_index(), log.last_index(), now, ticks_max);
+                    catch_up.observe(peer.progress.match_index(), log.last_index(), now, ticks_max);
                 }
                 if news {
                     self.advance_commit();

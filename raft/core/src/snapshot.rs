@@ -80,6 +80,10 @@ impl Raft {
             return InstallVerdict::NotNeeded;
         }
         log::info!("node {} installs a snapshot up to {}", self.state.id(), meta.last);
+        if let Role::PreCandidate(_) | Role::Candidate(_) = self.role {
+            // It asked on behalf of another log, and of other members.
+            self.become_follower(self.state.term, None, Reason::SnapshotInstalled);
+        }
         self.state.log.install(meta.clone());
         self.state.out.installed = Some(meta);
         InstallVerdict::Installed

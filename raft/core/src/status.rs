@@ -81,6 +81,8 @@ pub enum Reason {
         /// Who led.
         from: NodeId,
     },
+    /// As a candidate it was given a snapshot, so that its log is not the one it had asked with.
+    SnapshotInstalled,
     /// As leader it has carried out a change after which it has no vote.
     NotAVoter,
     /// Another node says that this one is no member any more.
@@ -103,6 +105,7 @@ impl fmt::Display for Reason {
             Reason::VotedFor { candidate } => write!(f, "it voted for node {candidate}"),
             Reason::LeaderHeard { leader } => write!(f, "node {leader} leads"),
             Reason::LaterTerm { from } => write!(f, "node {from} is in a later term"),
+            Reason::SnapshotInstalled => write!(f, "its log was replaced by a snapshot"),
             Reason::Transferred { from } => write!(f, "node {from} handed leadership to it"),
             Reason::NotAVoter => write!(f, "it is not a voter any more"),
             Reason::Removed { by } => write!(f, "node {by} says that it was removed from the cluster"),
