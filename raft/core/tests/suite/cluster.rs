@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft_core::{
-    Body, ChunkVerdict, Config, EntryId, Index, Message, NodeId, ProposeError, Proposed, RoleKind,
-    SnapshotOutcome, Status, Term,
+    Body, ChangeError, ChunkVerdict, Config, EntryId, Index, Membership, Message, NodeId, ProposeError,
+    Proposed, RoleKind, SnapshotOutcome, Status, Term, TransferError,
 };
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -90,6 +90,15 @@ impl Cluster {
             promises: Promises::default(),
             owed_reports: BTreeMap::new(),
         }
+    }
+
+    /// A node with an empty disk, which knows of no members; else as the others.
+    pub(crate) fn join(&mut self, id: NodeId) {
+        let alike = self.nodes.values().next().expect("somebody is there").config.clone();
+        let mut node = Node::new(Config { node_id: id, voters: Vec::new(), ..alike });
+        node.core = None;
+        node.start(self.seed ^ self.now);
+        self.nodes.insert(id, node);
     }
 
     /// Lets `ms` milliseconds pass.
@@ -317,15 +326,52 @@ impl Cluster {
         leaders.max_by_key(|(_, state)| state.term).map(|(id, _)| id)
     }
 
-    /// Waits until one node leads and every node that is up follows it.
+    /// Waits until one node leads and every member that is up follows it.
     pub(crate) fn settle(&mut self) -> NodeId {
-        let settled = self.run_until(10_000, |cluster| {
+        self.settle_within(10_000)
+    }
+
+    /// The same with another patience, in milliseconds.
+    pub(crate) fn settle_within(&mut self, ms_max: u64) -> NodeId {
+        let settled = self.run_until(ms_max, |cluster| {
             let Some(leader) = cluster.leader() else { return false };
-            let term = cluster.status(leader).term;
-            cluster.statuses().all(|status| status.term == term && status.leader == Some(leader))
+            let Status { term, membership, .. } = cluster.status(leader);
+            let mut members = cluster.statuses().filter(|status| membership.contains(status.node));
+            members.all(|status| status.term == term && status.leader == Some(leader))
         });
-        assert!(settled, "a leader within ten seconds: {:?}", self.statuses().collect::<Vec<_>>());
+        assert!(settled, "a leader in time: {:#?}", self.statuses().collect::<Vec<_>>());
         self.leader().expect("just seen")
+    }
+
+    /// Asks a node that is up to change the members.
+    pub(crate) fn change(&mut self, id: NodeId, target: Membership) -> Result<Option<EntryId>, ChangeError> {
+        let core = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()).expect("it is up");
+        let begun = core.change_membership(target);
+        self.serve(id);
+        begun
+    }
+
+    /// Asks whoever leads for these members until they are committed, at most `ms_max`; it may be refused for a while.
+    pub(crate) fn change_until_done(&mut self, target: &Membership, ms_max: u64) {
+        let until = self.now + ms_max;
+        loop {
+            if let Some(leader) = self.leader()
+                && self.change(leader, target.clone()) == Ok(None)
+                && !self.status(leader).is_changing
+            {
+                return;
+            }
+            assert!(self.now < until, "{target} in time: {:#?}", self.statuses().collect::<Vec<_>>());
+            self.run(10);
+        }
+    }
+
+    /// Asks a node that is up to hand leadership over.
+    pub(crate) fn hand_over(&mut self, id: NodeId, to: NodeId) -> Result<(), TransferError> {
+        let core = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()).expect("it is up");
+        let begun = core.transfer_leadership(to);
+        self.serve(id);
+        begun
     }
 
     pub(crate) fn propose(&mut self, id: NodeId, commands: Vec<Bytes>) -> Result<Proposed, ProposeError> {
@@ -349,10 +395,13 @@ impl Cluster {
         taken
     }
 
-    /// Waits until every node that is up has applied `index`.
+    /// Waits until every node that is up, and a member if that is known, has applied `index`.
     pub(crate) fn wait_applied(&mut self, index: Index) {
-        let all =
-            self.run_until(20_000, |cluster| cluster.statuses().all(|status| status.applied_index >= index));
+        let all = self.run_until(20_000, |cluster| {
+            let members = cluster.leader().map(|leader| cluster.status(leader).membership);
+            let is_meant = |node| members.as_ref().is_none_or(|members| members.contains(node));
+            cluster.statuses().all(|status| status.applied_index >= index || !is_meant(status.node))
+        });
         assert!(all, "all apply {index}: {:#?}", self.statuses().collect::<Vec<_>>());
     }
 
