@@ -16,6 +16,8 @@ pub(crate) struct Promises {
     leaders: BTreeMap<Term, NodeId>,
     /// The state after each index, as first seen anywhere.
     pub(crate) history: BTreeMap<Index, Machine>,
+    /// The term of the node that showed it first: it was committed in this one or before.
+    shown_in: BTreeMap<Index, Term>,
     /// What reads have to see, by context. Contexts end in the number of the node that was asked.
     reads: BTreeMap<u64, Index>,
     reads_asked: u64,
@@ -37,7 +39,9 @@ impl Promises {
         }
         let other = self.leaders.insert(soft.term, id);
         assert_eq!(other, None, "one leader a term: {}", soft.term);
-        for machine in self.history.values() {
+        // Votes of an earlier term may arrive late and make a leader of it that can commit nothing any more.
+        let before = self.history.values().filter(|machine| self.shown_in[&machine.last.index] < soft.term);
+        for machine in before {
             let has = core.term_at(machine.last.index) == Some(machine.last.term);
             let compacted = machine.last.index <= core.status().snapshot_index;
             assert!(has || compacted, "the leader of {} has {}", soft.term, machine.last);
@@ -51,6 +55,8 @@ impl Promises {
             None => {
                 assert!(is_durable(machine.last, nodes), "{} is applied, but not durable", machine.last);
                 self.history.insert(machine.last.index, machine);
+                let term = nodes[&id].core.as_ref().map(RawNode::soft_state).expect("who applies is up").term;
+                self.shown_in.insert(machine.last.index, term);
             }
         }
     }
