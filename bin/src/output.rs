@@ -35,7 +35,7 @@ pub fn write(bytes: &[u8]) -> Result<(), OutputError> {
 /// Writes a line now.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn line(text: &str) -> Result<(), OutputError> {
     let mut output = io::stdout().lock();
     writeln!(output, "{text}").and_then(|()| output.flush()).map_err(failed)
