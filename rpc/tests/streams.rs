@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -322,6 +322,8 @@ fn a_server_that_sends_beyond_its_credit_fails_that_call_only() {
     let mut replies: StreamReader<Text> =
         channel.call_server_stream(&COUNT, &RpcController::new(), &Text::new("1"));
     let (mut stream, _) = listener.accept().unwrap();
+    // Only what has been asked can be answered: a connection stands before the request has left.
+    stream.read_exact(&mut [0]).unwrap();
     // The first id that a channel with its default limits gives.
     let call_id = 1 << 16;
     let mut messages = Vec::new();
