@@ -24,6 +24,8 @@ struct Seen {
 pub(crate) struct Committed {
     pub(crate) term: Term,
     pub(crate) payload: Payload,
+    /// The term of the node that applied it first: it was committed in this one or before.
+    applied_in: Term,
 }
 
 /// The checker.
@@ -132,12 +134,14 @@ impl ConsensusChecks {
             return Ok(());
         }
         self.leads(node, state.term)?;
-        // Leader Completeness, §5.4: whatever was committed is in the log of every later leader.
+        // Leader Completeness, §5.4: what was committed in a term is in the log of every later term's leader. Votes of an
+        // earlier term may come late, and make a leader of it that need not have what a later one committed.
         let log = &self.logs[node];
         let from = log.base().index.0.max(1);
         for index in from..=self.committed.len() as u64 {
-            let id = EntryId { term: self.committed[index as usize - 1].term, index: Index(index) };
-            if id.term < state.term && !log.holds(id) {
+            let committed = &self.committed[index as usize - 1];
+            let id = EntryId { term: committed.term, index: Index(index) };
+            if committed.applied_in < state.term && !log.holds(id) {
                 let text = format!(
                     "node {node} leads term {} without the committed entry {id}; its log ends at {}",
                     state.term,
@@ -231,7 +235,8 @@ impl ConsensusChecks {
             let text = format!("node {node} applies {}, which {holders} logs hold", entry.id());
             return Violation::of("committed-by-majority", text);
         }
-        self.committed.push(Committed { term: entry.term, payload: entry.payload.clone() });
+        let (term, payload) = (entry.term, entry.payload.clone());
+        self.committed.push(Committed { term, payload, applied_in: self.logs[node].term() });
         Ok(())
     }
 

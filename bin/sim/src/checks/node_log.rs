@@ -25,6 +25,11 @@ impl NodeLog {
         self.base.index.plus(self.terms.len() as u64)
     }
 
+    /// The term that was handed out to be stored last.
+    pub(crate) fn term(&self) -> Term {
+        self.term
+    }
+
     /// The last entry's id.
     pub(crate) fn last(&self) -> EntryId {
         let index = self.last_index();
