@@ -108,7 +108,19 @@ impl State {
 
     /// A message that may leave at once: it promises nothing that the disk does not hold yet.
     pub(crate) fn send_now(&mut self, message: Message) {
-        self.out.messages.push(message);
+        match message.body.is_request() && self.leads_by_a_vote_in_flight() {
+            true => self.send_after_persist(message),
+            false => self.out.messages.push(message),
+        }
+    }
+
+    /// Whether this node is the only voter and its own vote, which made it the leader, may not be durable yet. Until it
+    /// is, no learner may hear of the term: after a crash the node could lead it once more, with other entries. Where
+    /// others vote, too, it asks them only when its own vote is durable.
+    fn leads_by_a_vote_in_flight(&self) -> bool {
+        let alone =
+            self.membership().is_alone(self.id()) && !planted::is("leads-before-its-own-vote-is-durable");
+        alone && self.log.term_at(self.log.persisted()).is_none_or(|durable| durable < self.term)
     }
 
     /// A message that leaves when everything handed to the writer before it is durable.
