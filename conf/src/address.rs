@@ -6,8 +6,12 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The most nodes a cluster may have. More voters make every write slower and none safer than seven do.
+/// The most nodes a file may name. More voters make every write slower and none safer than seven do.
 pub const NODES_MAX: usize = 7;
+
+/// The greatest number a node may have. A number is used once in the life of a cluster, so there are many more of them
+/// than nodes at a time.
+pub const NODE_NUMBER_MAX: u64 = 65_535;
 
 /// The longest host name that is accepted, in bytes (RFC 1035 allows 253).
 const HOST_BYTES_MAX: usize = 253;
@@ -19,7 +23,7 @@ const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// One node of the cluster, from its `nodeNip`, `nodeNport` and `nodeNlisten` lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeAddress {
-    /// The node's number, counted from 0; it is the node's identity in Raft as well.
+    /// The node's number, 0 to [`NODE_NUMBER_MAX`]; it is the node's identity in Raft as well.
     pub id: u64,
     /// Host name or address as other nodes and clients reach it, without brackets.
     pub host: String,

@@ -1,6 +1,6 @@
 //! The configuration as values: what a program gets after the file was read and checked.
 //!
-//! A [`Config`] that exists is sound: relations between settings hold and nodes are numbered without a gap. It may
+//! A [`Config`] that exists is sound: relations between settings hold and no two nodes are one. It may
 //! name no node at all, because a launcher fills such a file; whoever needs nodes asks [`Config::node`].
 
 use std::fs::File;
@@ -21,7 +21,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The whole configuration of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The nodes, numbered 0, 1, 2 … without a gap; empty if the file names none.
+    /// The nodes in the order of their numbers; empty if the file names none.
     pub nodes: Vec<NodeAddress>,
     /// What tells this cluster from another one; nodes refuse to talk to, and to start on data of, a foreign one.
     pub cluster_id: String,

@@ -16,7 +16,7 @@ mod parser;
 mod settings;
 mod writer;
 
-pub use address::{NODES_MAX, NodeAddress, parse_host_port};
+pub use address::{NODE_NUMBER_MAX, NODES_MAX, NodeAddress, parse_host_port};
 pub use config::{Config, Limits};
 pub use error::ConfError;
 pub use settings::{SETTINGS, Setting, Unit};

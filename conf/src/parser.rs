@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::address::{self, NODES_MAX, NodeAddress};
+use crate::address::{self, NODE_NUMBER_MAX, NODES_MAX, NodeAddress};
 use crate::config::Config;
 use crate::error::ConfError;
 use crate::line::parse_line;
@@ -103,8 +103,8 @@ impl Parser<'_> {
         value: &str,
         line: usize,
     ) -> Result<(), String> {
-        if node >= NODES_MAX as u64 {
-            return Err(format!("{key}: nodes are numbered from 0 and a cluster has at most {NODES_MAX}"));
+        if node > NODE_NUMBER_MAX {
+            return Err(format!("{key}: nodes are numbered from 0 to {NODE_NUMBER_MAX}"));
         }
         let named = |what: String| format!("{key}: {what}");
         let lines = self.nodes.entry(node).or_default();
@@ -129,16 +129,15 @@ impl Parser<'_> {
         let nodes = std::mem::take(&mut self.nodes);
         let mut seen: BTreeMap<String, (u64, usize)> = BTreeMap::new();
         let mut listening: BTreeMap<(String, String), (u64, usize)> = BTreeMap::new();
-        for (expected, (id, lines)) in nodes.into_iter().enumerate() {
+        for (place, (id, lines)) in nodes.into_iter().enumerate() {
             let any = [
                 lines.host.as_ref().map(|h| h.1),
                 lines.port.map(|p| p.1),
                 lines.listen.as_ref().map(|l| l.1),
             ];
             let first_line = any.into_iter().flatten().min().unwrap_or(1);
-            if id != expected as u64 {
-                let what =
-                    format!("node{id} is named but node{expected} is not; number the nodes without a gap");
+            if place == NODES_MAX {
+                let what = format!("node{id} is one too many; a file names at most {NODES_MAX} nodes");
                 return Err(self.at(first_line, what));
             }
             let missing = |key: &str, example: &str| {
@@ -148,7 +147,8 @@ impl Parser<'_> {
                 )
             };
             let (host, host_line) = lines.host.ok_or_else(|| missing("ip", "127.0.0.1"))?;
-            let (port, port_line) = lines.port.ok_or_else(|| missing("port", &(29016 + id).to_string()))?;
+            let (port, port_line) =
+                lines.port.ok_or_else(|| missing("port", &(29016 + id % 1_000).to_string()))?;
             let listen_line = lines.listen.as_ref().map_or(port_line, |(_, line)| *line);
             let node = NodeAddress { id, host, port, listen: lines.listen.map(|(listen, _)| listen) };
             if let Some((other, other_line)) = seen.insert(node.canonical(), (id, host_line)) {

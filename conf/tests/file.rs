@@ -95,10 +95,22 @@ fn a_bad_value_is_answered_with_the_line_and_a_good_one() {
     assert!(refusal("node0port=0\n").contains("1 to 65535"));
     assert!(refusal("node0ip=\n").contains("the host is empty; write a host name or an address"));
     assert!(refusal("snapshot_log_bytes=129MiB\n").contains("to 134217728 bytes"));
-    assert!(refusal("node7ip=a\nnode7port=1\n").contains("at most 7"));
+    assert!(refusal("node65536ip=a\n").contains("numbered from 0 to 65535"));
+    let node = |id: u64| format!("node{id}ip=a\nnode{id}port={}\n", id + 1);
+    let eight: String = (10..18).map(node).collect();
+    assert!(refusal(&eight).contains("line 15: node17 is one too many; a file names at most 7 nodes"));
     assert!(refusal("cluster_id=a b\n").contains("cluster_id is \"a b\""));
     assert!(refusal("heartbeat_ms\n").contains("line 1: \"heartbeat_ms\" is no setting; write key=value"));
     assert!(refusal("[raft]\n").contains("line 1: sections"));
+}
+
+#[test]
+fn nodes_may_have_any_numbers_since_none_is_used_again() {
+    let text = "node41ip=a\nnode41port=1\nnode7ip=b\nnode7port=2\nnode65535ip=c\nnode65535port=3\n";
+    let config = Config::parse(text, "test.conf").unwrap();
+    let ids: Vec<u64> = config.nodes.iter().map(|node| node.id).collect();
+    assert_eq!(ids, [7, 41, 65535]);
+    assert_eq!(config.node(41).map(|node| node.port), Some(1));
 }
 
 #[test]
@@ -112,10 +124,6 @@ fn what_stands_twice_or_not_at_all_is_named() {
         "test.conf, line 1: node0port is missing; add for instance node0port=29016"
     );
     assert!(refusal("node0port=29016\n").contains("node0ip is missing"));
-    assert_eq!(
-        refusal("node0ip=a\nnode0port=1\nnode2ip=b\nnode2port=2\n"),
-        "test.conf, line 3: node2 is named but node1 is not; number the nodes without a gap"
-    );
     assert_eq!(
         refusal("node0ip=::1\nnode0port=29016\nnode1ip=0:0:0:0:0:0:0:1\nnode1port=29016\n"),
         "test.conf, line 3: node1 has the address [0:0:0:0:0:0:0:1]:29016 of node0 (line 1); give it another port"

@@ -53,9 +53,9 @@ pub(crate) fn open(file: &Path, nodes: Option<u64>, id: u64) -> Result<Config, F
     }
     check_count(&config, file, nodes)?;
     if config.node(id).is_none() {
-        let (file, last) = (file.display(), config.nodes.len() - 1);
-        let numbers = if last == 0 { "0 only".to_owned() } else { format!("0 to {last}") };
-        return Err(Failure::Usage(format!("{file} names no node {id}; --node takes {numbers}")));
+        let numbers: Vec<String> = config.nodes.iter().map(|node| node.id.to_string()).collect();
+        let (file, numbers) = (file.display(), numbers.join(", "));
+        return Err(Failure::Usage(format!("{file} names no node {id}; it names {numbers}")));
     }
     Ok(config)
 }

@@ -38,7 +38,7 @@ pub(crate) struct LeaderWatch {
 }
 
 impl LeaderWatch {
-    /// Starts asking the nodes at these addresses, numbered in this order.
+    /// Starts asking the nodes at these addresses.
     pub(crate) fn start(addresses: Vec<String>, events: SyncSender<Event>) -> Result<LeaderWatch, Failure> {
         let reactor = Reactor::start("leader-watch-io", ReactorConfig::default()).map_err(|error| {
             Failure::Runtime(format!("the watch for a leader cannot be started: {error}"))
