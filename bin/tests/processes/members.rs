@@ -94,8 +94,14 @@ fn a_node_that_lost_its_data_stays_out_under_its_number_and_joins_under_another(
     assert!(text.contains("under a number that was never used"), "{text}");
     must(&cluster, &["remove", &lost.to_string()]);
     cluster.kill_node(lost);
-    grow(&mut cluster);
+    let new = grow(&mut cluster);
     assert_eq!(must(&cluster, &["list"]).matches("voter").count(), 3);
+    // Also who follows says who takes part.
+    for node in cluster.others(lost) {
+        until(&format!("node {node} knows {new}"), LONG, || {
+            cluster.log(node).contains("the members are 0 2 3, by entry")
+        });
+    }
 }
 
 #[test]

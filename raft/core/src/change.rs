@@ -90,7 +90,6 @@ impl Raft {
     fn append_membership(&mut self, membership: Membership) -> EntryId {
         let state = &mut self.state;
         let id = EntryId { term: state.term, index: state.log.last_index().next() };
-        log::info!("node {}: the members are {membership} from {id} on", state.config.node_id);
         state.log.push(Entry {
             term: id.term,
             index: id.index,

@@ -281,7 +281,15 @@ impl RawNode {
         let log = &self.raft.state.log;
         let changes = log.membership_changes();
         let before = std::mem::replace(&mut self.told_memberships, changes);
-        (changes != before).then(|| log.membership().clone())
+        (changes != before).then(|| {
+            let membership = log.membership().clone();
+            let node = self.raft.state.id();
+            match log.membership_index() {
+                Index::ZERO => log::info!("node {node}: the members are {membership}, as of its snapshot"),
+                index => log::info!("node {node}: the members are {membership}, by entry {index} of its log"),
+            }
+            membership
+        })
     }
 
     fn take_persist(&mut self) -> Option<Persist> {
