@@ -2,7 +2,8 @@
 //!
 //! It takes committed entries from the queue, applies at most [`ENTRIES_PER_LOCK`] of them under one write lock,
 //! and answers their waiters after it. When the applied log has outgrown its bound it freezes the state between
-//! two entries and leaves the writing of the snapshot to the snapshotter.
+//! two entries and leaves the writing of the snapshot to the snapshotter. Behind which entry follows from the log alone,
+//! so that the nodes have snapshots of the same instants, and one can go on with what another began to send.
 
 use std::sync::Arc;
 
@@ -112,14 +113,11 @@ impl ApplyLoop {
         // A stopped node applies what its queue still holds; nobody asks it how far it got.
         let _ = self.node.with_core(|core| core.applied(applied));
         self.gate.open();
-        let SnapshotRule { log_bytes, log_bytes_max } = self.snapshot_rule;
-        let in_proportion = LOG_BYTES_PER_SNAPSHOT_BYTE.saturating_mul(self.desk.newest_bytes());
-        if self.log_bytes >= log_bytes.max(in_proportion).min(log_bytes_max) {
-            self.snapshot();
-        }
     }
 
     fn apply(&mut self, entries: &[Entry]) {
+        let due = self.snapshot_due();
+        let mut frozen = None;
         let mut machine = self.state.write();
         for entry in entries {
             assert_eq!(entry.index.0, self.last.index.0 + 1, "entries are applied without a gap");
@@ -133,10 +131,28 @@ impl ApplyLoop {
                 }
             }
             self.log_bytes += ENTRY_OVERHEAD_BYTES;
+            if frozen.is_none() && due.is_some_and(|due| self.log_bytes >= due) {
+                let instant = machine.freeze(entry.index.0, entry.term.0);
+                let instant =
+                    instant.expect("the snapshotter holds one pin and the state machine has room for more");
+                frozen = Some((instant, self.last, std::mem::take(&mut self.log_bytes)));
+            }
         }
         drop(machine);
         self.waiters.applied(&mut self.replies, &mut self.answers);
         send_all(self.answers.drain(..));
+        if let Some((instant, last, log_bytes)) = frozen
+            && self.desk.write(instant, last).is_err()
+        {
+            self.log_bytes += log_bytes;
+        }
+    }
+
+    /// After how many bytes of log the state is to be frozen; not while the snapshot before is still being written.
+    fn snapshot_due(&self) -> Option<u64> {
+        let SnapshotRule { log_bytes, log_bytes_max } = self.snapshot_rule;
+        let in_proportion = LOG_BYTES_PER_SNAPSHOT_BYTE.saturating_mul(self.desk.newest_bytes());
+        (!self.desk.is_writing()).then(|| log_bytes.max(in_proportion).min(log_bytes_max))
     }
 
     /// Replaces the state by that of the snapshot file, which is durable and checked already.
@@ -157,18 +173,6 @@ impl ApplyLoop {
                 self.broken = true;
                 self.node.fail(&format!("its snapshot at index {}: {error}", meta.last.index));
             }
-        }
-    }
-
-    /// Freezes the state of this instant for the snapshotter, unless it still writes the one before.
-    fn snapshot(&mut self) {
-        if self.desk.is_writing() {
-            return;
-        }
-        let frozen = self.state.write().freeze(self.last.index.0, self.last.term.0);
-        let frozen = frozen.expect("the snapshotter holds one pin and the state machine has room for more");
-        if self.desk.write(frozen, self.last).is_ok() {
-            self.log_bytes = 0;
         }
     }
 }

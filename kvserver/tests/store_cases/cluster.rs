@@ -60,6 +60,8 @@ pub(crate) struct Cluster {
     pub(crate) spoilt_permille: u64,
     /// How many did.
     pub(crate) spoilt: u64,
+    /// The bytes of snapshots that arrived from each node.
+    pub(crate) chunk_bytes: BTreeMap<u64, usize>,
     /// How long a snapshotter waits for its disk after each turn.
     pub(crate) snapshotter_waits_us: u64,
     /// Whether the tickers tick.
@@ -102,6 +104,7 @@ impl Cluster {
             delay_us: (100, 400),
             spoilt_permille: 0,
             spoilt: 0,
+            chunk_bytes: BTreeMap::new(),
             snapshotter_waits_us: 0,
             ticks: true,
             applies: true,
@@ -295,6 +298,7 @@ impl Cluster {
                 (None, parcel) => lose(parcel),
                 (Some(node), Parcel::Raft(message)) => node.parts.node.receive(message),
                 (Some(node), Parcel::Chunk { from, to, mut request, done }) => {
+                    *self.chunk_bytes.entry(from.0).or_default() += request.data.len();
                     let is_spoilt = self.random.random_range(0..1_000) < self.spoilt_permille;
                     if is_spoilt {
                         self.spoilt += 1;

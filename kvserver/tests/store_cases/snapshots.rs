@@ -1,5 +1,6 @@
 //! Snapshots under way: what is spoilt on its way in is refused, and neither a slow disk nor a lock holds anybody up.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use raft::storage::disk::DiskOp;
 
-use crate::client::{Client, Wish, carry_out};
+use crate::client::{Client, Wish, carry_out, finish};
 use crate::cluster::{Cluster, STEP_US, settings};
 use crate::virtual_node::Settings;
 
@@ -66,6 +67,48 @@ fn a_chunk_that_was_spoilt_on_its_way_is_refused_and_sent_again() {
         spoilt += cluster.spoilt;
     }
     assert!(spoilt > 0, "something was spoilt");
+}
+
+#[test]
+fn nodes_take_their_snapshots_behind_the_same_entries() {
+    let mut cluster = Cluster::start(settings(3, 86));
+    let leader = cluster.wait_for_leader();
+    let mut clients: Vec<Client> = (0..4).map(|number| Client::new(number, vec![leader])).collect();
+    let mut seen: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for number in 0..150 {
+        for (client, key) in clients.iter_mut().zip(["a", "b", "c", "d"]) {
+            client.begin(Wish::Put(key.to_owned(), "v".repeat(number % 50)), &cluster);
+        }
+        // One that is behind applies much at once.
+        cluster.pause((leader + 1) % 3, number % 20 < 10);
+        finish(&mut cluster, &mut clients, 5_000_000, "four writes");
+        for id in cluster.ids() {
+            let index = cluster.status(id).unwrap().snapshot_index.0;
+            seen.entry(id).or_default().insert(index);
+        }
+    }
+    cluster.pause((leader + 1) % 3, false);
+    cluster.pass(1_000_000);
+    let all = &seen[&leader];
+    assert!(all.len() > 3, "several snapshots: {all:?}");
+    assert!(seen.values().all(|indexes| indexes.is_subset(all)), "{seen:?}");
+}
+
+#[test]
+fn a_transfer_goes_on_under_another_leader_that_has_the_same_snapshot() {
+    let (mut cluster, leader, behind) = one_behind_a_snapshot(87);
+    let next = (leader + 2) % 3;
+    cluster.snapshotter_waits_us = 50_000;
+    cluster.restart(behind);
+    let has = |cluster: &Cluster, from| cluster.chunk_bytes.get(&from).copied().unwrap_or(0);
+    let bytes = usize::try_from(cluster.node(leader).unwrap().desk.newest_bytes()).unwrap();
+    cluster.until(5_000_000, "half of it has come", |cluster| has(cluster, leader) > bytes / 2);
+    assert!(!is_caught_up(&cluster, behind));
+    cluster.crash(leader);
+    wait_until_caught_up(&mut cluster, behind, next);
+    // Besides what was missing, the first chunk, whose answer says how much is there.
+    let sent = has(&cluster, next);
+    assert!(sent > 0 && sent < bytes * 3 / 4, "{sent} of {bytes} once more");
 }
 
 #[test]
