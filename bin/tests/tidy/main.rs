@@ -22,7 +22,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FOLDERS: [&str; 8] = [".ci", "bin", "clerk", "conf", "kvserver", "proto", "raft", "rpc"];
 
 /// Which of our crates a crate may name in its manifest: the arrows, all pointing down.
-const ARROWS: [(&str, &str, &[&str]); 14] = [
+const ARROWS: [(&str, &str, &[&str]); 15] = [
     ("rpc", "rpc", &[]),
     ("rpc/codegen", "rpc-codegen", &[]),
     ("rpc/fuzz", "rpc-fuzz", &["rpc"]),
@@ -36,6 +36,7 @@ const ARROWS: [(&str, &str, &[&str]); 14] = [
     ("bin", "raft-kv", &["raft-core", "raft", "kvserver", "clerk", "rpc", "proto", "conf"]),
     ("bin/bench", "rpc-bench", &["rpc", "rpc-codegen"]),
     ("bin/bench/peers", "rpc-bench-peers", &["rpc-bench"]),
+    ("bin/cluster-bench", "cluster-bench", &["clerk", "rpc", "proto", "conf"]),
     ("bin/sim", "sim", &["raft-core", "raft", "kvserver", "clerk", "rpc", "proto"]),
 ];
 
@@ -106,7 +107,7 @@ fn missing_opening(source: &Source) -> Vec<String> {
 
 /// Programs and examples are run by people. The generator runs in build scripts and speaks to cargo.
 fn is_program(source: &Source) -> bool {
-    let is_program = ["bin/src/", "bin/sim/src/", "bin/bench/", "rpc/codegen/"]
+    let is_program = ["bin/src/", "bin/sim/src/", "bin/bench/", "bin/cluster-bench/", "rpc/codegen/"]
         .iter()
         .any(|folder| source.name.starts_with(folder));
     is_program || source.name.contains("/examples/")

@@ -6,6 +6,7 @@ use raft_core::{
     Term,
 };
 
+use crate::membership::{members, membership_entry};
 use crate::rig::*;
 
 fn snapshot_at(term: u64, index: u64) -> SnapshotMeta {
@@ -295,4 +296,20 @@ fn idle_ticks_of_a_follower_ask_for_nothing() {
         core.tick_heartbeat();
         assert!(!core.has_ready());
     }
+}
+
+#[test]
+fn a_lone_voter_says_nothing_in_its_term_before_its_own_vote_is_durable() {
+    let started = [entry(1, 1), membership_entry(1, 2, members([1], [2, 3]))];
+    let mut core = restarted(1, started.to_vec());
+    time_out(&mut core);
+    assert_eq!((core.status().role, core.status().term), (RoleKind::Leader, Term(2)));
+    core.tick_heartbeat();
+    let ready = core.ready();
+    assert_eq!(ready.messages, [], "two learners are not told of a term that a crash could undo");
+    let to: Vec<NodeId> = ready.messages_after_persist.iter().map(|message| message.to).collect();
+    assert_eq!(to, [2, 3, 2, 3].map(NodeId), "a heartbeat and an append each, once the vote is safe");
+    persist(&mut core, ready);
+    core.tick_heartbeat();
+    assert_eq!(core.ready().messages.len(), 2, "then they leave at once");
 }
