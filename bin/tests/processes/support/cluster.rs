@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use super::process::{Process, raft_core_run, threads_are_stopped};
 use super::wait::{LONG, eventually, until};
+use super::wires::Wires;
 
 /// One cluster at a time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -30,6 +31,9 @@ const STATUS_WITHIN: Duration = Duration::from_millis(500);
 
 pub struct Cluster {
     nodes: Vec<Option<Process>>,
+    /// What each node is told of the others; all the same, unless there are wires between them.
+    files: Vec<PathBuf>,
+    wires: Option<Wires>,
     stubs: Vec<AdminStub>,
     reactor: Reactor,
     config: Config,
@@ -82,7 +86,35 @@ impl Cluster {
         let stub = |address: &String| AdminStub::new(RpcChannel::new(&reactor, address, channel_config()));
         let stubs = config.addresses().iter().map(stub).collect();
         let nodes = (0..count).map(|_| None).collect();
-        Cluster { nodes, stubs, reactor, config, folder, _turn: turn }
+        let files = vec![file; count];
+        Cluster { nodes, files, wires: None, stubs, reactor, config, folder, _turn: turn }
+    }
+
+    /// The same with nodes that reach each other through wires which can be cut; clients reach all of them.
+    pub fn start_wired(count: usize, settings: &str) -> Cluster {
+        let mut cluster = Cluster::prepare(count, settings);
+        let real: Vec<u16> = cluster.config.nodes.iter().map(|node| node.port).collect();
+        let wires = Wires::lay(&real);
+        for (id, own_port) in real.iter().enumerate() {
+            let file = cluster.folder.path().join(format!("seen-by-{id}.conf"));
+            fs::write(&file, settings).unwrap();
+            let mut seen = cluster.config.nodes.clone();
+            for node in &mut seen {
+                let other = usize::try_from(node.id).unwrap();
+                node.port = if other == id { *own_port } else { wires.port(id, other) };
+            }
+            write_nodes(&file, &seen, "process-test").unwrap();
+            cluster.files[id] = file;
+        }
+        cluster.wires = Some(wires);
+        (0..count).for_each(|id| cluster.start_node(id));
+        cluster.leader();
+        cluster
+    }
+
+    /// What the nodes of a wired cluster reach each other through.
+    pub fn wires(&self) -> &Wires {
+        self.wires.as_ref().expect("the cluster is wired")
     }
 
     pub fn file(&self) -> PathBuf {
@@ -122,7 +154,8 @@ impl Cluster {
     fn start_with(&mut self, id: usize, more: &[&str]) {
         assert!(self.nodes[id].is_none(), "node {id} runs already");
         let mut command = raft_core_run();
-        command.args(["--node", &id.to_string(), "--file"]).arg(self.file()).args(more);
+        command.args(["--node", &id.to_string(), "--file"]).arg(&self.files[id]).args(more);
+        command.arg("--data-dir").arg(self.folder.path().join("test-data"));
         self.nodes[id] = Some(Process::start(command, &self.folder.path().join(format!("node{id}.log"))));
     }
 
@@ -135,6 +168,7 @@ impl Cluster {
         let channel = RpcChannel::new(&self.reactor, &self.address(id), channel_config());
         self.stubs.push(AdminStub::new(channel));
         self.nodes.push(None);
+        self.files.push(self.file());
         self.start_joining(id);
         id
     }

@@ -37,11 +37,15 @@ impl History {
     }
 
     pub fn get(&self, clerk: &Clerk, key: &str) -> Option<Bytes> {
+        self.try_get(clerk, key).ok()?
+    }
+
+    pub fn try_get(&self, clerk: &Clerk, key: &str) -> Result<Option<Bytes>, ClerkError> {
         let begin = self.now();
         // A get that failed saw nothing, so there is nothing to record.
-        let saw = clerk.get(key.to_owned()).ok()?;
+        let saw = clerk.get(key.to_owned())?;
         self.record(key, Action::Get { saw: saw.clone() }, begin, Some(self.now()), None);
-        saw
+        Ok(saw)
     }
 
     pub fn put(&self, clerk: &Clerk, key: &str, value: Bytes) -> Result<u64, ClerkError> {

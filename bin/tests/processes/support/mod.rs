@@ -6,3 +6,4 @@ pub mod linearizability;
 pub mod process;
 pub mod wait;
 pub mod wire;
+pub mod wires;
