@@ -82,7 +82,7 @@ fn a_wrong_line_in_the_file_is_named_with_what_to_write_instead() {
             "node1ip=127.0.0.1\nnode1port=29016",
             "line 3: node1 has the address 127.0.0.1:29016 of node0 (line 1)",
         ),
-        ("node2ip=127.0.0.1\nnode2port=29018", "line 3: node2 is named but node1 is not"),
+        ("node2ip=127.0.0.1", "line 3: node2port is missing; add for instance node2port=29018"),
     ] {
         let folder = folder_with(&format!("{good}{line}\n"));
         let (code, text) = refusal(folder.path(), &[]);

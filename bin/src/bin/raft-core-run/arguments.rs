@@ -23,7 +23,7 @@ Exit codes: 0 stopped as asked; 1 a failure while starting or running; 2 wrong u
 #[derive(Debug, Parser)]
 #[command(name = "raft-core-run", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// How many nodes, 1 to 7 [default: as many as the file names, 3 for a new file]
+    /// How many nodes, 1 to 7, at the first start [default: as many as the file names, 3 for a new file]
     #[arg(short = 'n', long = "nodes", value_name = "N", env = "RAFT_KV_NODES")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=conf::NODES_MAX as u64))]
     pub(crate) nodes: Option<u64>,

@@ -12,6 +12,7 @@ use conf::{Config, NodeAddress, write_nodes};
 use rand::rngs::{ChaCha8Rng, SysRng};
 use rand::{Rng, RngExt, SeedableRng};
 
+use crate::data_dir;
 use crate::failure::Failure;
 
 /// How many nodes a new file gets when nobody says.
@@ -20,7 +21,7 @@ const PORTS: RangeInclusive<u16> = 10_000..=29_999;
 /// How many ports are tried before the machine counts as full.
 const PORT_TRIES_MAX: usize = 2_000;
 
-/// The cluster's configuration; a file that is not there or names no node is written first.
+/// The cluster's configuration; a file that is not there or names no node is written first, with so many nodes.
 pub(crate) fn open_or_create(file: &Path, nodes: Option<u64>) -> Result<Config, Failure> {
     let config = match Config::load(file) {
         Ok(config) => config,
@@ -28,7 +29,6 @@ pub(crate) fn open_or_create(file: &Path, nodes: Option<u64>) -> Result<Config, 
         Err(error) => return Err(error.into()),
     };
     if !config.nodes.is_empty() {
-        check_count(&config, file, nodes)?;
         return Ok(config);
     }
     let mut rng = ChaCha8Rng::try_from_rng(&mut SysRng)
@@ -39,19 +39,16 @@ pub(crate) fn open_or_create(file: &Path, nodes: Option<u64>) -> Result<Config, 
     let node = |(id, port)| NodeAddress { id, host: "127.0.0.1".to_owned(), port, listen: None };
     let chosen: Vec<NodeAddress> = (0..).zip(ports).map(node).collect();
     // Another launcher may have been quicker: then its cluster is the file's.
-    let config = write_nodes(file, &chosen, &format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64()))?;
-    check_count(&config, file, nodes)?;
-    Ok(config)
+    Ok(write_nodes(file, &chosen, &format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64()))?)
 }
 
 /// The configuration for one node of it: here nothing is chosen, since every host must say the same.
-pub(crate) fn open(file: &Path, nodes: Option<u64>, id: u64) -> Result<Config, Failure> {
+pub(crate) fn open(file: &Path, id: u64) -> Result<Config, Failure> {
     let config = Config::load(file)?;
     if config.nodes.is_empty() {
         let file = file.display();
         return Err(Failure::Usage(format!("{file} names no nodes; add node{id}ip=… and node{id}port=…")));
     }
-    check_count(&config, file, nodes)?;
     if config.node(id).is_none() {
         let numbers: Vec<String> = config.nodes.iter().map(|node| node.id.to_string()).collect();
         let (file, numbers) = (file.display(), numbers.join(", "));
@@ -60,16 +57,24 @@ pub(crate) fn open(file: &Path, nodes: Option<u64>, id: u64) -> Result<Config, F
     Ok(config)
 }
 
-fn check_count(config: &Config, file: &Path, nodes: Option<u64>) -> Result<(), Failure> {
-    let named = config.nodes.len() as u64;
-    match nodes {
-        Some(asked) if asked != named => Err(Failure::Usage(format!(
-            "{} names {named} node{} but -n asks for {asked}; use -n {named}, or name another file with -f",
-            file.display(),
-            if named == 1 { "" } else { "s" }
-        ))),
-        _ => Ok(()),
+/// How many nodes there are to be is asked for at the first start only: later there is data under `base`, and whoever
+/// takes part is in the log.
+pub(crate) fn check_count(
+    config: &Config,
+    file: &Path,
+    base: &Path,
+    nodes: Option<u64>,
+) -> Result<(), Failure> {
+    let (named, file) = (config.nodes.len() as u64, file.display());
+    let Some(asked) = nodes.filter(|asked| *asked != named) else { return Ok(()) };
+    let noun = if named == 1 { "node" } else { "nodes" };
+    if config.nodes.iter().any(|node| data_dir::has_begun(base, node.id)) {
+        log::warn!("-n {asked} counts at the first start only; {file} names {named} {noun}");
+        return Ok(());
     }
+    Err(Failure::Usage(format!(
+        "{file} names {named} {noun} but -n asks for {asked}; use -n {named}, or name another file with -f"
+    )))
 }
 
 /// Ports that nobody listens on. All are held until the last is found, which makes them distinct.
@@ -121,25 +126,28 @@ mod tests {
     }
 
     #[test]
-    fn another_number_of_nodes_is_refused_as_usage() {
+    fn another_number_of_nodes_is_refused_as_usage_until_there_is_data() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.conf");
-        open_or_create(&file, None).unwrap();
-        for error in [open_or_create(&file, Some(5)).unwrap_err(), open(&file, Some(5), 0).unwrap_err()] {
-            assert!(
-                matches!(&error, Failure::Usage(text) if text.contains("names 3 nodes but -n asks for 5"))
-            );
-        }
+        let config = open_or_create(&file, None).unwrap();
+        let check = |asked| check_count(&config, &file, folder.path(), Some(asked));
+        assert!(check(3).is_ok());
+        let error = check(5).unwrap_err();
+        assert!(matches!(&error, Failure::Usage(text) if text.contains("names 3 nodes but -n asks for 5")));
+        let of_node = data_dir::create_for_node(folder.path(), 2).unwrap();
+        assert!(check(5).is_err(), "an empty folder is no data");
+        fs::write(of_node.join("identity"), "").unwrap();
+        assert!(check(5).is_ok());
     }
 
     #[test]
     fn one_node_of_a_cluster_needs_a_file_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.conf");
-        assert!(matches!(open(&file, None, 0), Err(Failure::Usage(_))));
+        assert!(matches!(open(&file, 0), Err(Failure::Usage(_))));
         assert!(!file.exists());
         open_or_create(&file, None).unwrap();
-        assert!(open(&file, None, 2).is_ok());
-        assert!(matches!(open(&file, None, 3), Err(Failure::Usage(text)) if text.contains("0 to 2")));
+        assert!(open(&file, 2).is_ok());
+        assert!(matches!(open(&file, 3), Err(Failure::Usage(text)) if text.contains("it names 0, 1, 2")));
     }
 }

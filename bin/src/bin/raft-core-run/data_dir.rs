@@ -36,6 +36,11 @@ pub(crate) fn create_for_node(base: &Path, id: u64) -> Result<PathBuf, Failure> 
     Ok(folder)
 }
 
+/// Whether the node has been started on this data before.
+pub(crate) fn has_begun(base: &Path, id: u64) -> bool {
+    base.join(format!("node{id}")).join("identity").exists()
+}
+
 fn create(folder: &Path) -> Result<(), Failure> {
     let created = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     created.map_err(|error| Failure::Runtime(refusal(folder, &error)))

@@ -26,10 +26,11 @@ pub(crate) fn run(arguments: &Arguments, id: u64) -> Outcome {
 
 fn serve(arguments: &Arguments, id: u64, outlet: &Outlet) -> Outcome {
     resources::raise_descriptor_limit();
-    let mut config = cluster_file::open(&arguments.file, arguments.nodes, id)?;
+    let mut config = cluster_file::open(&arguments.file, id)?;
     let (allowed, nodes) = (config.limits.connections_max, config.nodes.len() as u64);
     config.limits.connections_max = resources::affordable_connections(allowed, nodes)?;
     let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &arguments.file);
+    cluster_file::check_count(&config, &arguments.file, &base, arguments.nodes)?;
     let folder = data_dir::create_for_node(&base, id)?;
     // Before the start, which may take a while: a signal is an order from the first moment on.
     let is_child = arguments.parent_pid.is_some();

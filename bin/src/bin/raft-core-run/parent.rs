@@ -5,7 +5,7 @@
 //! node that refuses to start ends the whole start, since what it says wants reading before anything runs.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -51,10 +51,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 fn launch(arguments: &Arguments, outlet: &Outlet) -> Outcome {
     resources::raise_descriptor_limit();
     let config = cluster_file::open_or_create(&arguments.file, arguments.nodes)?;
+    let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &arguments.file);
+    cluster_file::check_count(&config, &arguments.file, &base, arguments.nodes)?;
     advise(config.nodes.len());
     let (sender, events) = sync_channel(EVENTS_MAX);
     forward_signals(sender.clone())?;
-    let mut parent = Parent::start(arguments, &config, events, outlet)?;
+    let mut parent = Parent::start(arguments, &config, &base, events, outlet)?;
     let watch = LeaderWatch::start(config.addresses(), sender)?;
     let outcome = parent.watch(&watch);
     watch.stop();
@@ -104,15 +106,15 @@ impl Parent {
     fn start(
         arguments: &Arguments,
         config: &Config,
+        base: &Path,
         events: Receiver<Event>,
         outlet: &Outlet,
     ) -> Result<Parent, Failure> {
         let file = arguments.file.clone();
-        let base = data_dir::base(arguments.data_dir.as_deref(), config.data_dir.as_deref(), &file);
-        let lock = data_dir::lock(&base)?;
+        let lock = data_dir::lock(base)?;
         let mut children = Vec::new();
         for node in &config.nodes {
-            children.push(ChildNode::start(node.id, &file, &base, outlet.clone())?);
+            children.push(ChildNode::start(node.id, &file, base, outlet.clone())?);
         }
         let nodes = children.len();
         let noun = if nodes == 1 { "node" } else { "nodes" };
