@@ -10,6 +10,7 @@
 
 mod support;
 
+mod bad_disk;
 mod demo;
 mod explained;
 mod foreign_node;

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::bad_disk::BadDisks;
 use super::process::{Process, raft_core_run, threads_are_stopped};
 use super::wait::{LONG, eventually, until};
 use super::wires::Wires;
@@ -34,6 +36,7 @@ pub struct Cluster {
     /// What each node is told of the others; all the same, unless there are wires between them.
     files: Vec<PathBuf>,
     wires: Option<Wires>,
+    disks: Option<BadDisks>,
     stubs: Vec<AdminStub>,
     reactor: Reactor,
     config: Config,
@@ -87,7 +90,7 @@ impl Cluster {
         let stubs = config.addresses().iter().map(stub).collect();
         let nodes = (0..count).map(|_| None).collect();
         let files = vec![file; count];
-        Cluster { nodes, files, wires: None, stubs, reactor, config, folder, _turn: turn }
+        Cluster { nodes, files, wires: None, disks: None, stubs, reactor, config, folder, _turn: turn }
     }
 
     /// The same with nodes that reach each other through wires which can be cut; clients reach all of them.
@@ -110,6 +113,20 @@ impl Cluster {
         (0..count).for_each(|id| cluster.start_node(id));
         cluster.leader();
         cluster
+    }
+
+    /// The same on disks that stall and fail when they are told to.
+    pub fn start_on_bad_disks(count: usize, settings: &str) -> Cluster {
+        let mut cluster = Cluster::prepare(count, settings);
+        cluster.disks = Some(BadDisks::build(cluster.folder.path()));
+        (0..count).for_each(|id| cluster.start_node(id));
+        cluster.leader();
+        cluster
+    }
+
+    /// What the nodes of a cluster on bad disks write to.
+    pub fn disks(&self) -> &BadDisks {
+        self.disks.as_ref().expect("the cluster is on bad disks")
     }
 
     /// What the nodes of a wired cluster reach each other through.
@@ -156,6 +173,9 @@ impl Cluster {
         let mut command = raft_core_run();
         command.args(["--node", &id.to_string(), "--file"]).arg(&self.files[id]).args(more);
         command.arg("--data-dir").arg(self.folder.path().join("test-data"));
+        if let Some(disks) = &self.disks {
+            disks.put_under(&mut command, id);
+        }
         self.nodes[id] = Some(Process::start(command, &self.folder.path().join(format!("node{id}.log"))));
     }
 
@@ -189,6 +209,12 @@ impl Cluster {
         node.signal(Signal::TERM);
         let status = node.ended(LONG);
         assert!(status.success(), "node {id} did not stop in order: {status}");
+    }
+
+    /// Waits for a node to end by itself: how, and what it has said.
+    pub fn wait_for_end(&mut self, id: usize) -> (ExitStatus, String) {
+        let mut node = self.nodes[id].take().expect("the node runs");
+        (node.ended(LONG), node.log())
     }
 
     pub fn signal(&self, id: usize, signal: Signal) {

@@ -1,5 +1,6 @@
 //! What the process tests share: a cluster of real nodes, a launcher, raw frames, and the checking of histories.
 
+pub mod bad_disk;
 pub mod cluster;
 pub mod history;
 pub mod linearizability;
