@@ -15,6 +15,8 @@ pub struct Source {
     pub name: String,
     raw: String,
     code: Vec<char>,
+    /// Where in `code` each line ends.
+    line_ends: Vec<usize>,
     /// The first and last line of each part that only tests compile.
     test_parts: Vec<(usize, usize)>,
 }
@@ -22,7 +24,9 @@ pub struct Source {
 impl Source {
     pub fn new(name: &str, text: &str) -> Source {
         let code = mask(text);
-        let mut source = Source { name: name.to_owned(), raw: text.to_owned(), code, test_parts: Vec::new() };
+        let line_ends = (0..code.len()).filter(|position| code[*position] == '\n').collect();
+        let (name, raw, test_parts) = (name.to_owned(), text.to_owned(), Vec::new());
+        let mut source = Source { name, raw, code, line_ends, test_parts };
         source.test_parts = source.find_test_parts();
         source
     }
@@ -98,7 +102,7 @@ impl Source {
     }
 
     fn line_of(&self, position: usize) -> usize {
-        1 + self.code[..position].iter().filter(|c| **c == '\n').count()
+        1 + self.line_ends.partition_point(|end| *end < position)
     }
 
     /// The brace that opens the item at `start`; `None` if a semicolon ends it first.
