@@ -145,7 +145,8 @@ fn figure_8(up: usize, pause_ms_max: u64, weather: Weather, seed: u64) {
     assert!(cluster.promises.terms_led() > rounds / 2, "leaders came and went");
     start_all(&mut cluster, 5);
     let before = cluster.promises.history.len();
-    let agrees = cluster.run_until(60_000, |cluster| cluster.promises.history.len() > before);
+    // Usually some seconds. But where logs differ by dozens of entries, which go one by one, reigns are short.
+    let agrees = cluster.run_until(600_000, |cluster| cluster.promises.history.len() > before);
     assert!(agrees, "they agree again in the same weather");
     converge(&mut cluster, 5);
 }
