@@ -1,10 +1,13 @@
 //! What a node says about itself: why it called an election, and what keeps its followers.
 
 use bytes::Bytes;
-use raft_core::{NodeId, Reason, Restored, RoleKind, Status, WaitsFor};
+use raft_core::{
+    Body, Entry, Index, Membership, NodeId, Payload, Reason, Restored, RoleKind, Status, WaitsFor,
+};
 
 use crate::rig::{
-    accepted, append, config, drain, elect, elect_and_commit, id, node_with, restarted, time_out, to_me,
+    accepted, append, config, drain, elect, elect_and_commit, entry, id, node_with, restarted, time_out,
+    to_me,
 };
 
 #[test]
@@ -74,4 +77,24 @@ fn a_follower_that_was_not_heard_for_an_election_timeout_is_waited_for() {
         core.tick_election();
     }
     assert_eq!(waits(&core), [WaitsFor::Nothing, WaitsFor::Contact]);
+}
+
+#[test]
+fn who_may_not_campaign_names_no_leader_that_it_does_not_hear() {
+    // The log that leader 2 sends makes node 1 a learner, or removes it.
+    for learners in [vec![NodeId(1)], vec![]] {
+        let members = Membership::new([NodeId(2), NodeId(3)]).with_learners(learners);
+        let change = Entry { payload: Payload::Membership(Box::new(members)), ..entry(1, 1) };
+        let mut core = restarted(1, vec![]);
+        core.step(to_me(2, 1, append(id(0, 0), vec![change], 1)));
+        drain(&mut core);
+        let config = config(3);
+        (1..config.election_ticks_min).for_each(|_| core.tick_election());
+        assert_eq!(core.status().leader, Some(NodeId(2)), "it may be heard yet");
+        (config.election_ticks_min..=config.election_ticks_max).for_each(|_| core.tick_election());
+        assert_eq!((core.status().leader, core.status().role), (None, RoleKind::Follower));
+        assert_eq!(drain(&mut core), [], "it asks for no votes");
+        core.step(to_me(2, 1, Body::Heartbeat { leader_commit: Index(1), read_context: 0 }));
+        assert_eq!(core.status().leader, Some(NodeId(2)));
+    }
 }
