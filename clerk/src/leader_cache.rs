@@ -33,13 +33,16 @@ struct Node {
 pub struct LeaderCache {
     nodes: Vec<Node>,
     current: NodeIndex,
+    /// How far the round through all nodes has come. Hints do not move it: two nodes, one of which names the other for
+    /// ever, would keep the rest from being asked.
+    round: NodeIndex,
 }
 
 impl LeaderCache {
     /// Starts with the first endpoint. There must be one; doubles are dropped.
     pub fn new(endpoints: &[String]) -> LeaderCache {
         assert!(!endpoints.is_empty(), "the border refuses an empty list of endpoints");
-        let mut cache = LeaderCache { nodes: Vec::new(), current: NodeIndex(0) };
+        let mut cache = LeaderCache { nodes: Vec::new(), current: NodeIndex(0), round: NodeIndex(0) };
         for endpoint in endpoints {
             cache.find_or_learn(endpoint);
         }
@@ -75,7 +78,7 @@ impl LeaderCache {
     /// `node` did what only a leader does.
     pub fn confirmed(&mut self, node: NodeIndex) {
         self.nodes[node.0].avoid_until = Duration::ZERO;
-        self.current = node;
+        (self.current, self.round) = (node, node);
     }
 
     /// `node` says that it does not lead, and perhaps who does.
@@ -114,10 +117,11 @@ impl LeaderCache {
     /// The next node in the round that is not avoided; if all are, the one whose pause ends first.
     fn move_on(&mut self, now: Duration) {
         let count = self.nodes.len();
-        let round = (1..=count).map(|step| NodeIndex((self.current.0 + step) % count));
+        let round = (1..=count).map(|step| NodeIndex((self.round.0 + step) % count));
         let next = round.clone().find(|node| !self.is_avoided(*node, now));
         let next = next.or_else(|| round.min_by_key(|node| self.nodes[node.0].avoid_until));
-        self.current = next.expect("the round ends at the current node itself");
+        self.current = next.expect("the round ends where it began");
+        self.round = self.current;
     }
 
     fn find_or_learn(&mut self, address: &str) -> Option<NodeIndex> {
@@ -176,6 +180,14 @@ mod tests {
         assert_eq!(cache.current(), NodeIndex(1), "the dead one is left out of the round");
         assert_eq!(cache.refused(NodeIndex(1), Some("a:1"), ms(101)), Next::AtOnce);
         assert_eq!(cache.current(), NodeIndex(0));
+    }
+
+    #[test]
+    fn a_node_that_names_another_for_ever_keeps_nobody_from_being_asked() {
+        let mut cache = three();
+        assert_eq!(cache.refused(NodeIndex(0), Some("c:3"), ms(0)), Next::AtOnce);
+        assert_eq!(cache.refused(NodeIndex(2), None, ms(0)), Next::AfterBackoff);
+        assert_eq!(cache.current(), NodeIndex(1), "not the one that sent it there");
     }
 
     #[test]
