@@ -190,9 +190,11 @@ impl Connection {
         After::Linger
     }
 
-    /// Whether a server's connection owes its peer nothing: all calls answered, all replies sent.
+    /// Whether a server's connection owes its peer nothing: all calls answered, all replies sent; or nothing can be sent any
+    /// more.
     pub(crate) fn is_done(&self) -> bool {
         match &self.side {
+            Side::Server(_) if self.outbox.is_closed() => true,
             Side::Server(side) => side.calls_in_flight(&self.outbox) == 0 && self.outbox.unsent() == 0,
             Side::Client(_) | Side::Opening(_) => true,
         }
