@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::entrance::{admit, answer_itself, args_bytes, ask_middleware, find, not_kept, shielded};
+use super::entrance::{
+    admit, answer_cancelled, answer_itself, args_bytes, ask_middleware, find, not_kept, shielded,
+};
 use super::in_flight::InFlight;
 use super::provider::{ProviderCore, ServiceTable, Standing};
 use super::responder::{ReplyForm, Responder};
@@ -54,8 +56,8 @@ pub(crate) struct ServerSide {
     is_told_to_leave: bool,
     /// Why the connection ends, whatever else it has sent.
     must_end: Option<MustEnd>,
-    /// Calls that end because a message of their streams was not kept.
-    oversized: Vec<u64>,
+    /// Calls that end because a message of their streams was not kept, and its size in bytes.
+    oversized: Vec<(u64, u64)>,
     /// Calls begun on this connection.
     begun: u64,
     in_flight: InFlight,
@@ -179,12 +181,9 @@ impl ServerSide {
         }
         let outcome = self.dispatch_frames(outbox, turn);
         if let Some(ServerOwner { stages, .. }) = &outbox.server {
-            let oversized = std::mem::take(&mut self.oversized);
-            let text = "a stream's message beyond args_bytes_max";
-            self.in_flight.end_cancelled(stages, |call_id| match oversized.contains(&call_id) {
-                true => answer_itself(outbox, call_id, Status::BadRequest, text),
-                false => answer_itself(outbox, call_id, Status::Cancelled, "cancelled by its caller"),
-            });
+            let (oversized, config) = (std::mem::take(&mut self.oversized), &self.provider.config);
+            self.in_flight
+                .end_cancelled(stages, |call_id| answer_cancelled(outbox, call_id, &oversized, config));
         }
         if let Err(refusal) = outcome {
             let text = || format!("{}: {refusal}; connection closed", self.peer);
@@ -400,8 +399,8 @@ impl ServerSide {
                     self.must_end = Some(MustEnd::BeyondCredit);
                 }
             }
-            (_, Err(_)) => {
-                self.oversized.push(call_id);
+            (_, Err(bytes)) => {
+                self.oversized.push((call_id, bytes));
                 self.in_flight.cancel(call_id);
             }
         }
@@ -419,7 +418,7 @@ impl ServerSide {
             return responder.fail(Status::PermissionDenied, "not for clients of the origin");
         }
         if let Err(bytes) = frame.body {
-            let (status, text) = not_kept(bytes, &self.provider.config);
+            let (status, text) = not_kept("arguments", bytes, &self.provider.config);
             return responder.fail(status, &text);
         }
         if !self.provider.config.middleware.is_empty()

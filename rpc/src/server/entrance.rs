@@ -18,14 +18,14 @@ use crate::reactor::clock::Nanos;
 use crate::reactor::outbox::{Outbox, ServerOwner};
 use crate::reactor::poll_loop::Turn;
 
-/// Why arguments of that size were not kept.
-pub(super) fn not_kept(bytes: u64, config: &ProviderConfig) -> (Status, String) {
+/// Why what came, `arguments` or a message of a stream, was not kept, for its size.
+pub(super) fn not_kept(what: &str, bytes: u64, config: &ProviderConfig) -> (Status, String) {
     if bytes > config.args_bytes_max as u64 {
         let max = config.args_bytes_max;
-        return (Status::TooLarge, format!("arguments of {bytes} bytes, the maximum is {max}"));
+        return (Status::TooLarge, format!("{what} of {bytes} bytes, the maximum is {max}"));
     }
     let max = config.unfinished_bytes_max;
-    (Status::Overloaded, format!("no room for arguments of {bytes} bytes: unfinished_bytes_max is {max}"))
+    (Status::Overloaded, format!("no room for {what} of {bytes} bytes: unfinished_bytes_max is {max}"))
 }
 
 /// Bytes of a call's arguments, in as many bits as its header has for them.
@@ -89,6 +89,23 @@ pub(super) fn answer_itself(outbox: &Arc<Outbox>, call_id: u64, status: Status, 
     // A peer that takes nothing is cut by the replies that it does not take.
     let _ = outbox.append(|buffer| put_failure(buffer, call_id, status, text));
     outbox.finish();
+}
+
+/// Answers a call that is cancelled, or that ends because a message of its stream was not kept.
+pub(super) fn answer_cancelled(
+    outbox: &Arc<Outbox>,
+    call_id: u64,
+    oversized: &[(u64, u64)],
+    config: &ProviderConfig,
+) {
+    match oversized.iter().find(|(oversized, _)| *oversized == call_id) {
+        None => answer_itself(outbox, call_id, Status::Cancelled, "cancelled by its caller"),
+        Some((_, bytes)) => {
+            // Its handler has begun: a status that says it has not run would be a lie.
+            let (_, text) = not_kept("a stream's message", *bytes, config);
+            answer_itself(outbox, call_id, Status::Internal, &text);
+        }
+    }
 }
 
 pub(super) fn find<'a>(services: &'a ServiceTable, name: &[u8]) -> Option<&'a Arc<ServiceEntry>> {

@@ -9,7 +9,11 @@ use rpc::{StreamItem, StreamReader};
 const WINDOW_MESSAGES: u32 = 65_536_u32.div_ceil(MESSAGE_BYTES as u32 + 3 + 32);
 
 fn flowing(seed: u64) -> (Pair, Arc<Flows>) {
-    let pair = Pair::with(seed, ProviderConfig::default());
+    flowing_with(seed, ProviderConfig::default())
+}
+
+fn flowing_with(seed: u64, config: ProviderConfig) -> (Pair, Arc<Flows>) {
+    let pair = Pair::with(seed, config);
     let flows = Arc::new(Flows::default());
     pair.provider.notify_service(flows.clone()).unwrap();
     (pair, flows)
@@ -86,6 +90,21 @@ fn whatever_the_pieces_a_stream_arrives_whole_and_in_order() {
         requests.end();
         assert_eq!(replies.next(), Ok(None));
     }
+}
+
+#[test]
+fn a_message_beyond_the_servers_limit_ends_its_call_which_may_have_run() {
+    let (pair, _flows) =
+        flowing_with(4, ProviderConfig { args_bytes_max: 2_000, ..ProviderConfig::default() });
+    let channel = pair.channel();
+    let (mut requests, reply) = channel.call_client_stream::<Text, Text>(&TALLY, &RpcController::new());
+    requests.send(&message(0)).unwrap();
+    requests.send(&Text::new([7; 3_000])).unwrap();
+    let error = reply.wait().unwrap_err();
+    let text = "a stream's message of 3003 bytes, the maximum is 2000".to_owned();
+    assert_eq!(error, RpcError::Status { status: rpc::Status::Internal, text });
+    assert!(error.may_have_run(), "its handler had begun");
+    assert!(channel.call::<_, Text>(&ECHO, &RpcController::new(), &Text::new("others")).is_ok());
 }
 
 #[test]
