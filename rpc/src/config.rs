@@ -19,6 +19,9 @@ pub struct ReactorConfig {
     pub timers_max: usize,
     /// Channels at a time; default 65,536. A further one refuses its calls with `Busy`.
     pub channels_max: usize,
+    /// Request bytes of all channels that their servers have not taken yet; default 1 GiB. Beyond it calls are refused with
+    /// `Busy`, until enough of them have left.
+    pub unsent_bytes_total_max: usize,
 }
 
 impl Default for ReactorConfig {
@@ -29,6 +32,7 @@ impl Default for ReactorConfig {
             accepts_per_turn_max: 64,
             timers_max: 65_536,
             channels_max: 65_536,
+            unsent_bytes_total_max: 1 << 30,
         }
     }
 }

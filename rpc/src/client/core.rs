@@ -10,7 +10,6 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::channel::Method;
-pub(crate) use super::pending_call::Answered;
 use super::pending_call::{Caller, Completion, NOT_APPENDED, Pending};
 use super::retry::Budget;
 use super::state::Watch;
@@ -19,7 +18,7 @@ use crate::error::RpcError;
 use crate::inherit::{self, Inherited};
 use crate::middleware::{AUTH_TOKEN_BYTES_MAX, fresh_request_id};
 use crate::primitives::Mutex;
-use crate::primitives::atomic::{AtomicBool, Ordering};
+use crate::primitives::atomic::{AtomicUsize, Ordering};
 use crate::protocol::encoder::{Body, CallFields, put_call_with, put_cancel, put_legacy_call};
 use crate::reactor::Shared;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
@@ -30,6 +29,9 @@ use crate::reactor::outbox::{LARGE_FRAME_BYTES_MIN, Outbox, UnsentLimits};
 /// Nanoseconds in a millisecond.
 pub(super) const MILLISECOND: u64 = 1_000_000;
 
+/// No place in a reactor's list of channels.
+const NO_PLACE: usize = usize::MAX;
+
 /// See the module's text.
 pub(crate) struct Core {
     pub(super) address: String,
@@ -39,8 +41,8 @@ pub(crate) struct Core {
     slot_bits: u32,
     /// [`ChannelConfig::keep_alive`]; never for origin servers.
     pub(super) keep_alive: Nanos,
-    /// Whether the reactor knows the channel.
-    is_registered: AtomicBool,
+    /// Where the reactor keeps the channel; [`NO_PLACE`] if it does not know it.
+    place: AtomicUsize,
     pub(super) state: Mutex<State>,
     pub(super) watch: Watch,
     pub(super) budget: Budget,
@@ -60,6 +62,9 @@ pub(super) struct State {
     pub(super) retired: Vec<Arc<Outbox>>,
     /// Connections made so far.
     epoch: u64,
+    /// When the connection that is being made was asked for. What calls say of their time meanwhile counts from then: how long
+    /// they waited is taken off when it is made.
+    pub(super) asked_for_at: Nanos,
     /// A question for a sign of life that is open.
     pub(super) probe: Option<Probe>,
 }
@@ -109,12 +114,18 @@ struct Started {
 
 impl State {
     /// The connections that calls may be on.
-    fn outboxes(&self) -> impl Iterator<Item = &Arc<Outbox>> {
+    pub(super) fn outboxes(&self) -> impl Iterator<Item = &Arc<Outbox>> {
         let current = match &self.link {
             Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox),
             _ => None,
         };
         current.into_iter().chain(&self.retired)
+    }
+
+    /// What a call that is begun now says of its time, in milliseconds. Rounded up: less than one is not none, nor is nothing.
+    pub(super) fn timeout_ms(&self, due: Nanos, now: Nanos) -> u64 {
+        let from = if matches!(self.link, Link::Opening(_)) { self.asked_for_at } else { now };
+        due.saturating_sub(from).div_ceil(MILLISECOND).clamp(1, u64::from(u32::MAX))
     }
 
     /// The connection of that number, while it may carry calls.
@@ -135,6 +146,7 @@ impl Core {
             heard_at: 0,
             retired: Vec::new(),
             epoch: 0,
+            asked_for_at: 0,
             probe: None,
         };
         Core {
@@ -142,7 +154,7 @@ impl Core {
             reactor,
             slot_bits: slots.trailing_zeros(),
             keep_alive: if config.legacy { NEVER } else { nanos_in(config.keep_alive).max(1) },
-            is_registered: AtomicBool::new(false),
+            place: AtomicUsize::new(NO_PLACE),
             state: Mutex::new(state),
             watch: Watch::default(),
             budget: Budget::new(&config.retry),
@@ -162,13 +174,14 @@ impl Core {
         &self.reactor
     }
 
-    /// Whether the reactor hears of this channel for the first time.
-    pub(crate) fn register_once(&self) -> bool {
-        !self.is_registered.swap(true, Ordering::Relaxed)
+    /// Where the reactor keeps the channel, if it knows it.
+    pub(crate) fn place(&self) -> Option<usize> {
+        // Relaxed: the reactor's thread is the only one to use it.
+        Some(self.place.load(Ordering::Relaxed)).filter(|place| *place != NO_PLACE)
     }
 
-    pub(crate) fn unregister(&self) {
-        self.is_registered.store(false, Ordering::Relaxed);
+    pub(crate) fn set_place(&self, place: usize) {
+        self.place.store(place, Ordering::Relaxed);
     }
 
     /// Begins a call; `completion` is run exactly once, here if the call is refused. With `must_flush` it leaves at
@@ -234,7 +247,7 @@ impl Core {
         (body, body_bytes): (&dyn Body, usize),
         caller: Caller,
     ) -> Result<Started, Box<(Caller, RpcError)>> {
-        let timeout = match self.check_sizes(body_bytes).and_then(|()| inherited.limit(timeout, now)) {
+        let timeout = match self.check_limits(body_bytes).and_then(|()| inherited.limit(timeout, now)) {
             Ok(timeout) => timeout,
             Err(error) => return Err(Box::new((caller, error))),
         };
@@ -250,9 +263,9 @@ impl Core {
         };
         let call_id = self.unused_call_id(&mut state);
         let names = method.names();
+        let due = now.saturating_add(timeout);
         let appended = if !self.config.legacy {
-            // Rounded up: a deadline of less than a millisecond is not none.
-            let timeout_ms = timeout.div_ceil(MILLISECOND).min(u64::from(u32::MAX));
+            let timeout_ms = state.timeout_ms(due, now);
             let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
             let (request_id, kind) = (inherited.request_id, 0);
             let credit_bytes = caller.completion.stream().map_or(0, |stream| stream.window);
@@ -278,7 +291,6 @@ impl Core {
         if self.config.legacy && frame != NOT_APPENDED {
             state.legacy.outstanding = Some(call_id);
         }
-        let due = now.saturating_add(timeout);
         if state.pending.is_empty() {
             state.heard_at = state.heard_at.max(now);
         }
@@ -288,8 +300,8 @@ impl Core {
         Ok(Started { call_id, look_at, outbox, must_connect })
     }
 
-    /// Refuses what is larger than it may be.
-    pub(super) fn check_sizes(&self, body_bytes: usize) -> Result<(), RpcError> {
+    /// Refuses what is larger than it may be, and everything while the reactor's channels have too much to send.
+    pub(super) fn check_limits(&self, body_bytes: usize) -> Result<(), RpcError> {
         let token_bytes = self.config.auth_token.bytes().len();
         for (what, bytes, max) in [
             ("arguments", body_bytes, self.config.args_bytes_max),
@@ -300,7 +312,7 @@ impl Core {
                 return Err(RpcError::TooLarge { what, bytes, max, may_have_run: false });
             }
         }
-        Ok(())
+        self.reactor.check_unsent()
     }
 
     /// The outbox that a call goes to; with whether its connection must be made.
@@ -320,6 +332,7 @@ impl Core {
         let limits = UnsentLimits { max: self.config.unsent_bytes_max as u64, high_water: u64::MAX };
         let outbox = Arc::new(Outbox::new(self.reactor.clone(), limits, None, state.epoch));
         state.link = Link::Opening(outbox.clone());
+        state.asked_for_at = now;
         Ok((outbox, true))
     }
 
@@ -373,68 +386,5 @@ impl Core {
             _ => return,
         };
         outbox.flush();
-    }
-
-    /// Closes the channel: no call is begun any more, and those in flight are answered.
-    pub(crate) fn close(self: &Arc<Core>) {
-        let mut answered = Vec::new();
-        {
-            let mut state = lock(&self.state);
-            self.drain_stopped(&mut state, &mut answered);
-        }
-        // A reactor that has stopped has closed the connection.
-        let _ = self.reactor.post(Command::CloseChannel(self.clone()));
-        self.note_change();
-        answered.into_iter().for_each(|call| call.run(self));
-    }
-
-    /// The channel ends, and its calls with it.
-    pub(super) fn drain_stopped(&self, state: &mut State, answered: &mut Vec<Answered>) {
-        // NB: cut first. Nothing more leaves of what the calls are told has not.
-        let left_of = |outbox: &Arc<Outbox>| {
-            outbox.cut();
-            (outbox.epoch, outbox.may_have_left())
-        };
-        let left: Vec<_> = state.outboxes().map(left_of).collect();
-        state.link = Link::Closed;
-        state.retired.clear();
-        self.drain(state, answered, |pending| {
-            let may_have_run =
-                left.iter().any(|(epoch, left)| *epoch == pending.epoch && pending.frame.end <= *left);
-            RpcError::Stopped { may_have_run }
-        });
-    }
-
-    /// Takes the calls of one connection out of the table.
-    pub(super) fn drain_of(
-        &self,
-        state: &mut State,
-        epoch: u64,
-        answered: &mut Vec<Answered>,
-        error: impl Fn(&Pending) -> RpcError,
-    ) {
-        if state.pending.iter().all(|(_, pending)| pending.epoch == epoch) {
-            return self.drain(state, answered, error);
-        }
-        let is_of_it = |(_, pending): (usize, &Pending)| (pending.epoch == epoch).then_some(pending.call_id);
-        let call_ids: Vec<u64> = state.pending.iter().filter_map(is_of_it).collect();
-        for pending in call_ids.into_iter().filter_map(|call_id| self.take(state, call_id)) {
-            let outcome = Err(error(&pending));
-            answered.push(Answered { caller: pending.caller, outcome });
-        }
-    }
-
-    /// Takes all calls out of the table.
-    pub(super) fn drain(
-        &self,
-        state: &mut State,
-        answered: &mut Vec<Answered>,
-        error: impl Fn(&Pending) -> RpcError,
-    ) {
-        state.legacy = LegacyLine::default();
-        for pending in state.pending.drain() {
-            let outcome = Err(error(&pending));
-            answered.push(Answered { caller: pending.caller, outcome });
-        }
     }
 }

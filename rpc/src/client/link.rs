@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Link, Probe, State};
+use super::core::{Core, Link, MILLISECOND, Probe, State};
 use super::pending_call::{Answered, NOT_APPENDED, Pending};
 use crate::error::RpcError;
 use crate::protocol::encoder::put_ping;
@@ -26,11 +26,15 @@ impl Core {
         }
     }
 
+    /// The connection is made, and nothing has left on it yet.
     pub(crate) fn on_connected(self: &Arc<Core>, now: Nanos) {
         {
             let mut state = lock(&self.state);
             if let Link::Opening(outbox) = &state.link {
-                state.link = Link::Ready(outbox.clone());
+                let outbox = outbox.clone();
+                // NB: under the lock. Who begins a call after it says what is left from then on.
+                outbox.shorten_timeouts(now.saturating_sub(state.asked_for_at) / MILLISECOND);
+                state.link = Link::Ready(outbox);
                 Core::heard(&mut state, now);
             }
         }
@@ -43,10 +47,11 @@ impl Core {
     pub(crate) fn on_connect_failed(self: &Arc<Core>, error: RpcError, answered: &mut Vec<Answered>) {
         let mut state = lock(&self.state);
         let Link::Opening(outbox) = &state.link else { return };
-        let epoch = outbox.epoch;
+        let outbox = outbox.clone();
         self.pause(&mut state, error.clone());
-        self.drain_of(&mut state, epoch, answered, |_| error.clone());
+        self.drain_of(&mut state, outbox.epoch, answered, |_| error.clone());
         drop(state);
+        outbox.cut();
         self.note_change();
     }
 

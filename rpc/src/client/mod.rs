@@ -3,6 +3,7 @@
 mod around;
 pub(crate) mod channel;
 pub(crate) mod core;
+mod ending;
 mod link;
 mod one_way;
 pub(crate) mod pending_call;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::channel::{Method, RpcChannel};
-use super::core::{Core, MILLISECOND};
+use super::core::Core;
 use crate::error::RpcError;
 use crate::inherit::Inherited;
 use crate::protocol::encoder::{Body, CallFields, put_call_with};
@@ -53,13 +53,13 @@ impl Core {
         body: &dyn Body,
     ) -> Result<(), RpcError> {
         let body_bytes = body.body_len();
-        self.check_sizes(body_bytes)?;
+        self.check_limits(body_bytes)?;
         let timeout = inherited.limit(nanos_in(self.config.default_timeout), now)?;
-        let (outbox, must_connect) = self.outbox_for_call(&mut lock(&self.state), now)?;
+        let mut state = lock(&self.state);
+        let (outbox, must_connect) = self.outbox_for_call(&mut state, now)?;
         let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
-        let timeout_ms = timeout.div_ceil(MILLISECOND).min(u64::from(u32::MAX));
         let fields = CallFields {
-            timeout_ms,
+            timeout_ms: state.timeout_ms(now.saturating_add(timeout), now),
             auth_token,
             request_id: inherited.request_id,
             kind: ONE_WAY,
@@ -71,13 +71,13 @@ impl Core {
         } else {
             outbox.append_large(None, put)
         };
+        drop(state);
         if must_connect {
             self.note_change();
             let stopped = RpcError::Stopped { may_have_run: false };
             self.reactor.post(Command::Connect(self.clone())).map_err(|_| stopped)?;
-        } else {
-            outbox.finish();
         }
+        outbox.finish();
         appended.map(drop).map_err(|error| self.not_appended(error))
     }
 }

@@ -13,4 +13,5 @@ mod large_body;
 pub(crate) mod recall;
 pub mod reply_decoder;
 pub mod status;
+pub(crate) mod time_left;
 pub mod varint;

@@ -44,6 +44,15 @@ pub(super) fn write_varint(room: &mut [u8; VARINT_BYTES_MAX], value: u64) -> usi
     length
 }
 
+/// Writes `value`, which is to fit, as all of `room`: longer than need be, as readers of fields put up with.
+pub(super) fn write_as_long(room: &mut [u8], mut value: u64) {
+    let last = room.len().saturating_sub(1);
+    for (place, byte) in room.iter_mut().enumerate() {
+        *byte = value as u8 & 0x7f | if place < last { 0x80 } else { 0 };
+        value >>= 7;
+    }
+}
+
 /// Gives each seven bits of a value below [`WORD_END`] a byte: halves, quarters, eighths.
 #[inline]
 const fn spread(value: u64) -> u64 {

@@ -97,8 +97,8 @@ impl Connection {
         self.stream.send_at_once();
         self.stream.ask_if_silent();
         let core = opening.core.clone();
-        self.outbox.attach(self.stream.clone());
         core.on_connected(now);
+        self.outbox.attach(self.stream.clone());
         self.side = Side::Client(ClientSide::new(core));
         self.outbox.flush();
         Ok(true)

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crate::config::ReactorConfig;
 use crate::error::RpcError;
-use crate::primitives::atomic::{AtomicBool, Ordering};
+use crate::primitives::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::primitives::thread::{self, JoinHandle};
 use crate::primitives::{Condvar, Mutex};
 use crate::simulation::world::SimulatedWorld;
@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) world: World,
     mailbox: Mailbox,
     pub(crate) deadlines: Deadlines,
+    /// Of all channels' connections: what was left after the latest write to each, in bytes.
+    unsent_bytes: AtomicU64,
     panic_observer: Mutex<Option<PanicObserver>>,
     ended: (Mutex<bool>, Condvar),
 }
@@ -65,6 +67,7 @@ impl Shared {
             deadlines: Deadlines::new(config.timers_max),
             config,
             world,
+            unsent_bytes: AtomicU64::new(0),
             panic_observer: Mutex::new(None),
             ended: (Mutex::new(false), Condvar::new()),
         }
@@ -80,6 +83,21 @@ impl Shared {
         if self.deadlines.arm(due) {
             self.mailbox.wake_sleeper();
         }
+    }
+
+    /// What is left to send on a channel's connection has changed.
+    pub(crate) fn note_unsent(&self, before: u64, now: u64) {
+        // Relaxed: a number only, which wraps to the right one.
+        self.unsent_bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Refuses more to send while the channels have too much.
+    pub(crate) fn check_unsent(&self) -> Result<(), RpcError> {
+        let max = self.config.unsent_bytes_total_max as u64;
+        if self.unsent_bytes.load(Ordering::Relaxed) <= max {
+            return Ok(());
+        }
+        Err(RpcError::Busy { limit: "unsent_bytes_total_max", max })
     }
 
     /// Runs a user's callback. A panic is logged and reported, and goes no further: the other calls of the process have

@@ -25,6 +25,7 @@ use super::spare;
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicBool, Ordering};
 use crate::protocol::recall::recall;
+use crate::protocol::time_left::shorten_timeouts;
 use crate::server::in_flight::{Stages, Ticket};
 use crate::server::provider::ProviderCore;
 use crate::server::streams::Streams;
@@ -254,14 +255,17 @@ impl Outbox {
         }
     }
 
-    /// Tells the provider how much is left, if that has changed: most often nothing is, as before.
+    /// Tells the provider, or the reactor of a client's, how much is left, if that has changed: most often nothing is, as
+    /// before.
     fn note_unsent(&self, queue: &mut Queue) {
         let left = if queue.closed { 0 } else { queue.unsent() };
         let known = std::mem::replace(&mut queue.unsent_known, left);
-        if known != left
-            && let Some(owner) = &self.server
-        {
-            owner.provider.note_unsent(known, left);
+        if known == left {
+            return;
+        }
+        match &self.server {
+            Some(owner) => owner.provider.note_unsent(known, left),
+            None => self.reactor.note_unsent(known, left),
         }
     }
 
@@ -320,7 +324,11 @@ impl Outbox {
 
     /// Ends the connection from any thread: the reactor hears of it from the socket.
     pub(crate) fn cut(&self) {
-        lock(&self.queue).closed = true;
+        {
+            let mut queue = lock(&self.queue);
+            queue.closed = true;
+            self.note_unsent(&mut queue);
+        }
         lock(&self.socket).shut_down();
     }
 
@@ -363,6 +371,13 @@ impl Outbox {
             (None, None) => None,
         };
         found.is_some_and(recall)
+    }
+
+    /// The connection is made, nothing has left, and what waits has waited for so long: calls say so much less of their time.
+    pub(crate) fn shorten_timeouts(&self, waited_ms: u64) {
+        let mut queue = lock(&self.queue);
+        let Queue { sealed, bytes, .. } = &mut *queue;
+        sealed.iter_mut().chain([bytes]).for_each(|frames| shorten_timeouts(frames, waited_ms));
     }
 
     /// What may wait to leave.

@@ -88,7 +88,7 @@ pub(crate) struct PollLoop {
     pub(super) lingering: Vec<Token>,
     /// Connection attempts.
     pub(super) opening: Vec<Token>,
-    pub(super) channels: Vec<Weak<Core>>,
+    pub(super) channels: Slab<Weak<Core>>,
     pub(super) providers: Vec<Weak<ProviderCore>>,
     pub(super) hooks: Vec<Weak<dyn EndOfTurn>>,
     /// Providers that are stopping, and until when they may.
@@ -125,7 +125,7 @@ impl PollLoop {
             again: Vec::new(),
             lingering: Vec::new(),
             opening: Vec::new(),
-            channels: Vec::new(),
+            channels: Slab::new(),
             providers: Vec::new(),
             hooks: Vec::new(),
             stopping: Vec::new(),

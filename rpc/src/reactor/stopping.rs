@@ -111,7 +111,7 @@ impl PollLoop {
         let scope = Scope::of_turn();
         self.close_listeners(|_| true);
         let left = self.shared.mailbox.close();
-        for channel in std::mem::take(&mut self.channels) {
+        for (_, channel) in std::mem::take(&mut self.channels) {
             if let Some(core) = channel.upgrade() {
                 self.stop_channel(&core);
             }

@@ -68,16 +68,15 @@ impl PollLoop {
 
     /// Begins the connection that a channel waits for.
     fn connect(&mut self, core: Arc<Core>) {
-        if core.register_once() {
+        if core.place().is_none() {
             if self.channels.len() >= self.shared.config.channels_max {
-                self.channels.retain(|channel| channel.strong_count() > 0);
+                self.channels.retain(|_, channel| channel.strong_count() > 0);
             }
             if self.channels.len() >= self.shared.config.channels_max {
-                core.unregister();
                 let max = self.shared.config.channels_max as u64;
                 return self.connect_failed(&core, RpcError::Busy { limit: "channels_max", max });
             }
-            self.channels.push(Arc::downgrade(&core));
+            core.set_place(self.channels.insert(Arc::downgrade(&core)));
         }
         // Its calls may have been due before it was known here.
         let next = core.expire(self.turn.nanos, &mut self.turn.answered);
@@ -122,17 +121,19 @@ impl PollLoop {
         self.run_answered(core);
     }
 
-    /// Ends what a closed channel has open.
+    /// Forgets a closed channel. Its connections have been cut, which their sockets tell; what it is just opening is not
+    /// waited for.
     fn close_channel(&mut self, core: &Arc<Core>) {
-        let tokens: Vec<Token> = self.connections(|connection| match &connection.side {
-            Side::Client(side) => Arc::ptr_eq(&side.core, core),
-            Side::Opening(opening) => Arc::ptr_eq(&opening.core, core),
-            Side::Server(_) => false,
-        });
-        for token in tokens {
-            self.close(token, "the channel was closed");
+        for token in self.opening.clone() {
+            if let Some(Entry::Connection(connection)) = self.entry(token)
+                && matches!(&connection.side, Side::Opening(opening) if Arc::ptr_eq(&opening.core, core))
+            {
+                self.close(token, "the channel was closed");
+            }
         }
-        self.channels.retain(|channel| !std::ptr::eq(channel.as_ptr(), Arc::as_ptr(core)));
+        if let Some(place) = core.place() {
+            self.channels.try_remove(place);
+        }
     }
 
     fn listen(&mut self, socket: net::Listener, provider: Arc<crate::server::provider::ProviderCore>) {
@@ -160,13 +161,14 @@ impl PollLoop {
         let now = self.turn.nanos;
         self.shared.deadlines.disarm();
         let mut next = self.shared.deadlines.take_due(now, &mut self.actions);
-        for position in 0..self.channels.len() {
-            if let Some(core) = self.channels[position].upgrade() {
-                next = next.min(core.expire(now, &mut self.turn.answered));
-                self.run_answered(&core);
-            }
-        }
-        self.channels.retain(|channel| channel.strong_count() > 0);
+        let mut channels = std::mem::take(&mut self.channels);
+        channels.retain(|_, channel| {
+            let Some(core) = channel.upgrade() else { return false };
+            next = next.min(core.expire(now, &mut self.turn.answered));
+            self.run_answered(&core);
+            true
+        });
+        self.channels = channels;
         for token in std::mem::take(&mut self.turn.timed) {
             let Some(Entry::Connection(connection)) = self.entry(token) else { continue };
             let Side::Server(side) = &mut connection.side else { continue };

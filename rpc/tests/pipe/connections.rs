@@ -105,6 +105,65 @@ fn a_half_closed_peer_gets_the_replies_that_come_in_time() {
 }
 
 #[test]
+fn a_peer_whose_replies_cannot_be_written_is_not_waited_for() {
+    let pair = Pair::new();
+    let peer = pair.world.connect(server_address());
+    for call_id in [1, 2] {
+        peer.send(&request("Keep", call_id, b"x"));
+    }
+    pair.world.settle();
+    pair.world.reset(server_address());
+    // The reactor has not heard of it yet: the write fails, and then the end of the stream is read.
+    let (text, reply) = pair.service.kept.lock().unwrap().remove(0);
+    reply.send(&text);
+    pair.world.settle();
+    assert_eq!(pair.provider.gauges().connections, 0, "though a call is in flight and a reply unsent");
+    pair.answer_kept();
+    pair.world.settle();
+    let gauges = pair.provider.gauges();
+    assert_eq!((gauges.calls_in_flight, gauges.unsent_bytes), (0, 0));
+}
+
+#[test]
+fn when_channels_have_too_much_to_send_all_together_calls_are_refused_until_it_has_left() {
+    let pair = Pair::new();
+    let client =
+        pair.world.reactor(ReactorConfig { unsent_bytes_total_max: 100_000, ..ReactorConfig::default() });
+    let silent: SocketAddr = "10.0.0.2:80".parse().unwrap();
+    let to = |address: SocketAddr| RpcChannel::new(&client, &address.to_string(), ChannelConfig::default());
+    let call = |channel: &RpcChannel, bytes: usize, timeout: Duration| {
+        let controller = RpcController::new();
+        controller.set_timeout(timeout);
+        channel.begin::<_, Text>(&ECHO, &controller, &Text::new(vec![7; bytes]))
+    };
+    pair.world.cut(silent);
+    // What waits for its connection counts, and what a server does not take.
+    let opening = to(silent);
+    let first = call(&opening, 60_000, ms(5000));
+    let taken = to(server_address());
+    assert!(call(&taken, 10, ms(1000)).wait().is_ok());
+    pair.world.set_pipe_bytes_max(1_000);
+    pair.world.cut(server_address());
+    let second = call(&taken, 60_000, ms(10_000));
+    let refused = RpcError::Busy { limit: "unsent_bytes_total_max", max: 100_000 };
+    for channel in [&opening, &taken, &to(server_address())] {
+        assert_eq!(call(channel, 1, ms(1000)).wait(), Err(refused.clone()));
+        assert_eq!(channel.send_one_way(&ECHO, &Text::new("x")), Err(refused.clone()));
+    }
+    // The attempt fails, and what waited for it is forgotten.
+    assert!(matches!(first.wait(), Err(RpcError::Connect { .. })));
+    let third = call(&taken, 30_000, ms(10_000));
+    pair.world.mend(server_address());
+    assert!(third.wait().is_ok() && second.wait().is_ok());
+    let cut = call(&taken, 110_000, ms(1000));
+    let other = to(server_address());
+    assert!(matches!(call(&other, 10, ms(1000)).wait(), Err(RpcError::Busy { .. })));
+    taken.close();
+    assert!(matches!(cut.wait(), Err(RpcError::Stopped { .. })));
+    assert!(call(&other, 10, ms(1000)).wait().is_ok(), "what was closed counts no more");
+}
+
+#[test]
 fn a_broken_connection_ends_its_calls_and_says_whether_they_may_have_run() {
     let pair = Pair::new();
     let channel = pair.channel();

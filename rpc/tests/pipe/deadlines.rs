@@ -53,6 +53,45 @@ fn a_call_that_could_not_leave_in_time_has_not_run_and_never_will() {
 }
 
 #[test]
+fn a_call_that_waited_for_its_connection_says_what_is_left_of_its_time() {
+    let pair = Pair::new();
+    let refusing: SocketAddr = "10.0.0.3:80".parse().unwrap();
+    pair.world.cut(refusing);
+    pair.world.set_name("store:80", &[refusing, server_address()]);
+    let channel = RpcChannel::new(&pair.client, "store:80", ChannelConfig::default());
+    let told = |call: usize| pair.service.kept.lock().unwrap()[call].1.context().timeout;
+    let first = pair.begin(&channel, &KEEP, ms(5000));
+    pair.world.advance(ms(1200) + NANOSECOND);
+    let second = pair.begin(&channel, &KEEP, ms(5000));
+    channel.send_one_way(&KEEP, &Text::new("one way")).unwrap();
+    let large = RpcController::new();
+    large.set_timeout(ms(3000));
+    let third = channel.begin::<_, Text>(&KEEP, &large, &Text::new(vec![7; 20_000]));
+    // The first address has had its two seconds.
+    pair.world.advance(ms(800) - NANOSECOND);
+    assert_eq!([0, 1, 2, 3].map(told), [ms(3000), ms(4201), ms(4201), ms(2201)], "rounded up");
+    let fourth = pair.begin(&channel, &KEEP, ms(5000));
+    pair.world.settle();
+    assert_eq!(told(4), ms(5000));
+    pair.answer_kept();
+    pair.world.settle();
+    assert!(third.wait().is_ok());
+    assert!([first, second, fourth].iter().all(|call| call.answer().1.is_ok()));
+}
+
+#[test]
+fn a_call_without_time_says_so_and_not_that_the_server_may_decide() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    let call = pair.begin(&channel, &KEEP, Duration::ZERO);
+    pair.world.settle();
+    pair.world.advance(NANOSECOND);
+    assert!(matches!(call.answer(), (NANOSECOND, Err(RpcError::DeadlineExceeded { .. }))));
+    let kept = pair.service.kept.lock().unwrap();
+    assert!(kept.iter().all(|(_, reply)| reply.context().timeout == MILLISECOND));
+}
+
+#[test]
 fn a_server_ends_late_calls_itself_each_at_its_time() {
     let pair = Pair::new();
     let peer = pair.world.connect(server_address());
