@@ -9,6 +9,7 @@ use crate::error::RpcError;
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::reactor::clock::nanos_in;
+use crate::reactor::deadlines::TimerId;
 use crate::reactor::lock::lock;
 
 /// Deadline, cancellation and outcome of a call. A clone controls the same call.
@@ -34,7 +35,19 @@ struct State {
 #[derive(Default)]
 struct Latest {
     channel: Weak<Core>,
+    /// 0, which no call has, while it has made no attempt.
     call_id: u64,
+    /// It waits for its next attempt.
+    rest: Option<TimerId>,
+}
+
+impl Latest {
+    /// It is of this channel.
+    fn be_of(&mut self, channel: &Arc<Core>) {
+        if !std::ptr::eq(self.channel.as_ptr(), Arc::as_ptr(channel)) {
+            *self = Latest { channel: Arc::downgrade(channel), call_id: 0, rest: None };
+        }
+    }
 }
 
 impl RpcController {
@@ -60,12 +73,14 @@ impl RpcController {
     /// told. Calls begun later are refused until [`RpcController::reset`]. A call that has been answered stays answered.
     pub fn cancel(&self) {
         self.state.is_cancelled.store(true, Ordering::SeqCst);
-        let (channel, call_id) = {
-            let latest = lock(&self.state.latest);
-            (latest.channel.upgrade(), latest.call_id)
+        let (channel, call_id, rest) = {
+            let mut latest = lock(&self.state.latest);
+            (latest.channel.upgrade(), latest.call_id, latest.rest.take())
         };
         if let Some(channel) = channel {
             channel.cancel(call_id);
+            // Dropped here, with no lock held: that answers the call.
+            drop(rest.and_then(|timer| channel.reactor().deadlines.remove(timer)));
         }
     }
 
@@ -94,14 +109,25 @@ impl RpcController {
     pub(crate) fn note_call(&self, channel: &Arc<Core>, call_id: u64) {
         {
             let mut latest = lock(&self.state.latest);
+            latest.be_of(channel);
             latest.call_id = call_id;
-            if !std::ptr::eq(latest.channel.as_ptr(), Arc::as_ptr(channel)) {
-                latest.channel = Arc::downgrade(channel);
-            }
         }
         // Whoever cancelled in between has not seen this call.
         if self.is_cancelled() {
             channel.cancel(call_id);
+        }
+    }
+
+    /// Notes that the call begun last waits for its next attempt.
+    pub(crate) fn note_rest(&self, channel: &Arc<Core>, timer: TimerId) {
+        {
+            let mut latest = lock(&self.state.latest);
+            // NB: the attempt may have been made by now. Then its number has been noted, and stays.
+            latest.be_of(channel);
+            latest.rest = Some(timer);
+        }
+        if self.is_cancelled() {
+            drop(channel.reactor().deadlines.remove(timer));
         }
     }
 

@@ -3,8 +3,8 @@
 //! Why it exists: to call protobuf services from plain threads, fast, and to talk to the C++ programs built on mprpc that
 //! exist already. A server registers services at an [`RpcProvider`]; a client calls them over an [`RpcChannel`]; both hang
 //! on a [`Reactor`], which is one thread and serves as many of either as you like. Traits, dispatchers and stubs are
-//! generated from `.proto` files by the crate `rpc-codegen`; what it generates is small, as this server and client show,
-//! which do without it:
+//! [generated](#services-from-proto-files) from `.proto` files; what is generated is small, as this server and client
+//! show, which do without it:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -51,6 +51,29 @@
 //! }
 //! ```
 //!
+//! # Services from `.proto` files
+//!
+//! With `rpc-codegen` among the build dependencies, and `prost` and `bytes` beside `rpc`, this is all of `build.rs`; it
+//! needs no `protoc`:
+//!
+//! ```text
+//! fn main() {
+//!     rpc_codegen::compile(&["proto/greeter.proto"]);
+//! }
+//! ```
+//!
+//! Of `package greeting; service Greeter { rpc Greet(Greeting) returns (Greeting); }` come the messages and, for each
+//! service, a trait `Greeter` with a method `greet(&self, request: Greeting, reply: Reply<Greeting>)`, a
+//! `GreeterDispatcher` that makes a [`Service`] of what implements it, and a `GreeterStub` whose methods `greet` and
+//! `greet_async` call it:
+//!
+//! ```text
+//! include!(concat!(env!("OUT_DIR"), "/greeting.rs"));
+//!
+//! provider.notify_service(Arc::new(GreeterDispatcher::new(Arc::new(MyGreeter))))?;
+//! let reply = GreeterStub::new(channel).greet(&RpcController::new(), &request)?;
+//! ```
+//!
 //! # What to know
 //!
 //! - **A handler must not block.** It runs on the reactor's thread. It keeps its [`Responder`] (or typed [`Reply`]) and
@@ -59,7 +82,7 @@
 //! - **Every call ends exactly once,** with a reply or an [`RpcError`] that says where it failed and, by
 //!   [`RpcError::may_have_run`], whether the server may have executed it. Calls have a deadline by default (5 s), which the
 //!   server is told and keeps, too; a handler can ask what is left and whether anybody still waits, and its own calls
-//!   inherit it ([`CallContext`]). The guide is `docs/deadlines.md`.
+//!   inherit it ([`CallContext`]).
 //! - **One write per connection and turn.** Calls of one poll turn are dispatched together, then the services' and hooks'
 //!   `end_of_turn` run, then each connection is written once. Other threads get the same by [`corked`].
 //! - **Nothing is unbounded.** The limits are fields of [`ReactorConfig`], [`ProviderConfig`] and [`ChannelConfig`], and
@@ -75,8 +98,9 @@
 //!
 //! # Guides
 //!
-//! In `docs`: `deadlines.md` (time, cancellation, sending again), `overload.md` (limits, going away), `middleware.md` (tokens,
-//! logs, counters, and how to write one), `streaming.md` (many messages in one call), `wire.md` (for clients in other languages).
+//! [`guide::deadlines`] (time, cancellation, sending again), [`guide::overload`] (limits, going away),
+//! [`guide::middleware`] (tokens, logs, counters, and how to write one), [`guide::streaming`] (many messages in one call),
+//! [`guide::wire`] (for clients in other languages).
 //!
 //! # The rooms
 //!
@@ -93,6 +117,7 @@ mod client;
 mod config;
 mod controller;
 mod error;
+pub mod guide;
 mod inherit;
 mod log_gate;
 mod middleware;

@@ -4,7 +4,7 @@ use crate::primitives::atomic::{AtomicU64, Ordering};
 use crate::reactor::clock::Nanos;
 
 /// A further warning of the same kind is counted instead, for so long, in nanoseconds.
-const INTERVAL: Nanos = 5_000_000_000;
+pub(crate) const INTERVAL: Nanos = 5_000_000_000;
 
 /// Warnings of one kind.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl LogGate {
     }
 
     /// Whether a line may be logged now; with how many were held back before it.
-    fn pass(&self, now: Nanos) -> Option<u64> {
+    pub(crate) fn pass(&self, now: Nanos) -> Option<u64> {
         // Relaxed: numbers only; two threads that come at once may both pass.
         if now < self.opens_at.load(Ordering::Relaxed) {
             self.held_back.fetch_add(1, Ordering::Relaxed);

@@ -153,9 +153,12 @@ fn an_earlier_deadline_is_seen_behind_a_later_one() {
 #[test]
 fn the_server_is_told_the_deadline() {
     let ends = Ends::new();
+    let channel = ends.channel();
+    // What it takes to connect would be taken off.
+    assert!(call(&channel, &ECHO, "x").is_ok());
     let controller = RpcController::new();
     controller.set_timeout(Duration::from_millis(1234));
-    let error = ends.channel().call::<_, Text>(&WAIT, &controller, &Text::new("x")).unwrap_err();
+    let error = channel.call::<_, Text>(&WAIT, &controller, &Text::new("x")).unwrap_err();
     assert!(error.to_string().contains("1234 ms"), "{error}");
     assert!(!error.may_have_run(), "OVERLOADED promises that");
 }

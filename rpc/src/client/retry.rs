@@ -74,15 +74,15 @@ impl RetryConfig {
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What the channel may spend on repetitions, in hundredths of one.
-pub(super) struct Budget(AtomicU64);
+pub(crate) struct Budget(AtomicU64);
 
 impl Budget {
-    pub(super) fn new(config: &RetryConfig) -> Budget {
+    pub(crate) fn new(config: &RetryConfig) -> Budget {
         Budget(AtomicU64::new(u64::from(config.budget_max) * 100))
     }
 
     /// A call has been begun.
-    fn earn(&self, config: &RetryConfig) {
+    pub(crate) fn earn(&self, config: &RetryConfig) {
         let max = u64::from(config.budget_max) * 100;
         let earned = |budget: u64| Some((budget + u64::from(config.budget_percent)).min(max));
         // Relaxed: a number only.
@@ -90,7 +90,7 @@ impl Budget {
     }
 
     /// Pays for a repetition, if there is enough.
-    fn spend(&self) -> bool {
+    pub(crate) fn spend(&self) -> bool {
         let spent = |budget: u64| budget.checked_sub(100);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent).is_ok()
     }
@@ -120,6 +120,8 @@ struct Repeated {
     attempts: u32,
     /// What the latest attempt came to: the answer, should there be no further one.
     outcome: Option<Outcome>,
+    /// It waits for its next attempt.
+    is_resting: bool,
     /// `None` once run.
     completion: Option<Completion>,
 }
@@ -155,6 +157,7 @@ impl Core {
             due: self.reactor.world.nanos().saturating_add(timeout),
             attempts: 0,
             outcome: None,
+            is_resting: false,
             completion: Some(completion),
         };
         call.attempt(must_flush);
@@ -164,10 +167,9 @@ impl Core {
 impl Repeated {
     fn attempt(mut self, must_flush: bool) {
         if self.controller.is_cancelled() {
-            let may_have_run = matches!(&self.outcome, Some(Err(error)) if error.may_have_run());
-            self.outcome = Some(Err(RpcError::Cancelled { may_have_run }));
             return;
         }
+        self.is_resting = false;
         self.attempts += 1;
         let left = Duration::from_nanos(self.due.saturating_sub(self.core.reactor.world.nanos()));
         let (core, method, controller) = (self.core.clone(), self.method, self.controller.clone());
@@ -202,17 +204,24 @@ impl Repeated {
     }
 
     /// Tries again after a pause, if that is before the deadline.
-    fn rest(self, pause: Duration) {
+    fn rest(mut self, pause: Duration) {
         if self.core.reactor.world.nanos().saturating_add(nanos_in(pause)) < self.due {
-            let reactor = self.core.reactor().clone();
-            reactor.run_after(pause, Box::new(move || self.attempt(true)));
+            self.is_resting = true;
+            let (core, controller) = (self.core.clone(), self.controller.clone());
+            let timer = core.reactor().run_after(pause, Box::new(move || self.attempt(true)));
+            controller.note_rest(&core, timer);
         }
     }
 }
 
-/// The end, also of a call whose timer a stopping reactor drops: the caller learns what the latest attempt came to.
+/// The end, also of a call whose timer is cancelled, or dropped by a stopping reactor: the caller learns what the latest
+/// attempt came to.
 impl Drop for Repeated {
     fn drop(&mut self) {
+        if self.is_resting && self.controller.is_cancelled() {
+            let may_have_run = matches!(&self.outcome, Some(Err(error)) if error.may_have_run());
+            self.outcome = Some(Err(RpcError::Cancelled { may_have_run }));
+        }
         if let (Some(completion), Some(outcome)) = (self.completion.take(), self.outcome.take()) {
             completion.run(&self.core.reactor, outcome);
         }

@@ -137,6 +137,10 @@ impl PollLoop {
     }
 
     fn listen(&mut self, socket: net::Listener, provider: Arc<crate::server::provider::ProviderCore>) {
+        if provider.is_stopping() {
+            // It was told to stop before this was heard of, and its listeners have been closed.
+            return;
+        }
         let mut listener = Listener::new(socket, provider);
         let token = self.next_token();
         if let Err(error) = self.poller.watch_listener(&mut listener.socket, token) {

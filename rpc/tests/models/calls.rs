@@ -3,22 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::primitives::{Mutex, thread};
-use crate::world::{ADDRESS, TestService, World};
-use crate::{ChannelConfig, Method, RpcChannel, RpcController, RpcError, check};
+use crate::primitives::thread;
+use crate::world::{ADDRESS, Ends, TestService, World, begin};
+use crate::{ChannelConfig, Method, RpcChannel, check};
 
 const ECHO: Method = Method::new("test", "Echo");
 const KEEP: Method = Method::new("test", "Keep");
-
-/// How a call has ended, as often as it has.
-type Ends = Arc<Mutex<Vec<Result<(), RpcError>>>>;
-
-fn begin(channel: &RpcChannel, method: &Method) -> (RpcController, Ends) {
-    let (controller, ends) = (RpcController::new(), Ends::default());
-    let told = ends.clone();
-    channel.call_async(method, &controller, &(), move |end| told.lock().unwrap().push(end));
-    (controller, ends)
-}
 
 pub fn a_call_that_is_answered_late_cancelled_and_closed_at_once_ends_once() {
     for method in [ECHO, KEEP] {

@@ -57,8 +57,10 @@ pub use simulation::{Peer, Simulation};
 
 mod answers;
 mod calls;
+mod counters;
 mod outbox;
 mod parts;
+mod stopping;
 mod world;
 
 /// Random schedules tried for each scenario, and as many that preempt seldom but anywhere.
@@ -87,12 +89,16 @@ fn main() -> std::process::ExitCode {
         calls::a_call_that_is_answered_late_cancelled_and_closed_at_once_ends_once,
         calls::a_call_whose_reactor_ends_ends_too,
         calls::many_threads_call_on_one_channel_and_each_call_has_its_answer,
+        counters::every_warning_is_logged_or_counted,
+        counters::no_more_calls_are_repeated_than_the_budget_has,
         outbox::what_many_threads_send_leaves_whole_and_in_each_threads_order,
         parts::a_blocked_caller_is_woken_for_each_of_its_calls,
         parts::a_command_is_taken_handed_back_or_found_at_the_end,
         parts::a_reactor_never_sleeps_on_a_command_or_a_deadline,
         parts::a_reader_of_a_stream_gets_every_message_and_the_end,
         parts::a_writer_of_a_stream_waits_for_credit_or_the_end_and_no_longer,
+        stopping::a_provider_that_stops_ends_every_call_once_and_leaves_nothing,
+        stopping::nobody_is_listened_to_when_the_provider_has_stopped,
     ];
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit_code()
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use crate::primitives::{Mutex, thread};
 use crate::protocol::encoder::{CallFields, Names, put_call_with};
 use crate::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
-use crate::{Call, ProviderConfig, Reactor, ReactorConfig, Responder, RpcProvider, Service, Simulation};
+use crate::{
+    Call, Method, ProviderConfig, Reactor, ReactorConfig, Responder, RpcChannel, RpcController, RpcError,
+    RpcProvider, Service, Simulation,
+};
 
 /// Where the server listens.
 pub const ADDRESS: &str = "10.0.0.1:80";
@@ -83,6 +86,17 @@ impl World {
     pub fn end(self) {
         self.reactor.stop(Duration::ZERO);
     }
+}
+
+/// How a call has ended, as often as it has.
+pub type Ends = Arc<Mutex<Vec<Result<(), RpcError>>>>;
+
+/// Begins a call whose ends are noted.
+pub fn begin(channel: &RpcChannel, method: &Method) -> (RpcController, Ends) {
+    let (controller, ends) = (RpcController::new(), Ends::default());
+    let told = ends.clone();
+    channel.call_async(method, &controller, &(), move |end| told.lock().unwrap().push(end));
+    (controller, ends)
 }
 
 /// A call's frame.

@@ -65,6 +65,29 @@ fn no_attempt_is_made_after_the_deadline() {
 }
 
 #[test]
+fn a_call_that_is_cancelled_between_two_attempts_is_answered_at_once() {
+    for is_refused_here in [false, true] {
+        let pair = Pair::new();
+        let policy = RetryPolicy { attempts_max: 9, pause_min: ms(400), pause_max: ms(400) };
+        let channel = match is_refused_here {
+            false => pair.channel_with(retrying(policy, 100)),
+            true => RpcChannel::new(&pair.client, "nobody:80", retrying(policy, 100)),
+        };
+        let others = pair.begin(&channel, &WAIT, ms(60_000));
+        pair.world.settle();
+        let call = pair.begin(&channel, &WAIT, ms(60_000));
+        pair.world.advance(ms(100));
+        assert!(!call.is_answered());
+        call.controller.cancel();
+        assert_eq!(call.answer(), (ms(100), Err(RpcError::Cancelled { may_have_run: false })));
+        let calls = pair.service.calls.load(Ordering::SeqCst);
+        pair.world.advance(ms(60_000));
+        assert!(call.is_answered() && others.is_answered());
+        assert!(pair.service.calls.load(Ordering::SeqCst) <= calls + 9, "the other one's attempts");
+    }
+}
+
+#[test]
 fn a_call_that_may_have_run_is_repeated_only_if_its_method_is_idempotent() {
     for (method, answered) in [(KEEP, false), (KEEP.idempotent(), true)] {
         let pair = Pair::new();
