@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::primitives::atomic::Ordering;
 use crate::primitives::thread;
 use crate::world::{ADDRESS, Ends, TestService, World, begin};
 use crate::{ChannelConfig, Method, RpcChannel, check};
@@ -31,6 +32,42 @@ pub fn a_call_that_is_answered_late_cancelled_and_closed_at_once_ends_once() {
             assert_eq!(ends.lock().unwrap().len(), 1, "{ends:?}");
         });
     }
+}
+
+pub fn a_call_that_is_told_not_to_have_run_never_runs() {
+    check(|| {
+        let world = World::new();
+        let service = Arc::new(TestService::default());
+        let provider = world.serve(service.clone());
+        let channel = RpcChannel::new(&world.reactor, ADDRESS, ChannelConfig::default());
+        let (_, first) = begin(&channel, &ECHO);
+        world.turn_until(|| !first.lock().unwrap().is_empty());
+        let calling = [0, 1].map(|_| {
+            let channel = channel.clone();
+            thread::spawn(move || begin(&channel, &ECHO))
+        });
+        let closing = {
+            let channel = channel.clone();
+            thread::spawn(move || channel.close())
+        };
+        world.turn(6);
+        closing.join().unwrap();
+        let mut ends = vec![first];
+        for (controller, end) in calling.into_iter().map(|calling| calling.join().unwrap()) {
+            controller.cancel();
+            ends.push(end);
+        }
+        world.simulation.settle();
+        let may_have_run = |end: &&Ends| match &end.lock().unwrap()[..] {
+            [Ok(())] => true,
+            [Err(error)] => error.may_have_run(),
+            ends => panic!("{ends:?}"),
+        };
+        let calls = service.calls.load(Ordering::SeqCst);
+        assert!(calls <= ends.iter().filter(may_have_run).count(), "{calls} calls have run: {ends:?}");
+        world.end();
+        drop((channel, provider));
+    });
 }
 
 pub fn a_call_whose_reactor_ends_ends_too() {

@@ -87,6 +87,7 @@ fn main() -> std::process::ExitCode {
         answers::a_call_gets_one_terminal_reply_whoever_gives_it,
         answers::a_thread_pool_answers_every_call_once_also_those_it_has_no_time_for,
         calls::a_call_that_is_answered_late_cancelled_and_closed_at_once_ends_once,
+        calls::a_call_that_is_told_not_to_have_run_never_runs,
         calls::a_call_whose_reactor_ends_ends_too,
         calls::many_threads_call_on_one_channel_and_each_call_has_its_answer,
         counters::every_warning_is_logged_or_counted,

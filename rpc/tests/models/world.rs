@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::primitives::atomic::{AtomicUsize, Ordering};
 use crate::primitives::{Mutex, thread};
 use crate::protocol::encoder::{CallFields, Names, put_call_with};
 use crate::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
@@ -18,6 +19,8 @@ pub const ADDRESS: &str = "10.0.0.1:80";
 #[derive(Default)]
 pub struct TestService {
     pub kept: Mutex<Vec<Responder>>,
+    /// Calls that have come.
+    pub calls: AtomicUsize,
 }
 
 impl Service for TestService {
@@ -26,6 +29,7 @@ impl Service for TestService {
     }
 
     fn call(&self, call: Call<'_>, responder: Responder) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         match call.method {
             b"Keep" => self.kept.lock().unwrap().push(responder),
             _ => responder.send(&()),
