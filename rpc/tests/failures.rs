@@ -317,6 +317,11 @@ fn names_are_resolved_and_unknown_ones_said() {
     let address = format!("localhost:{}", ends.address.port());
     let channel = RpcChannel::new(&ends.client, &address, ChannelConfig::default());
     assert!(call(&channel, &ECHO, "by name").is_ok());
+    // Where the system has IPv6.
+    if let Ok(address) = ends.provider.listen("[::1]:0") {
+        let channel = RpcChannel::new(&ends.client, &address.to_string(), ChannelConfig::default());
+        assert!(address.is_ipv6() && call(&channel, &ECHO, "by its long address").is_ok());
+    }
     for address in ["no-such-host.invalid:80", "no port", ""] {
         let channel = RpcChannel::new(&ends.client, address, ChannelConfig::default());
         let error = call(&channel, &ECHO, "x").unwrap_err();

@@ -7,7 +7,7 @@ use std::net::Shutdown;
 
 use common::raw::*;
 use common::*;
-use rpc::{ProviderConfig, RpcError, Status};
+use rpc::{ProviderConfig, RpcController, RpcError, Status};
 
 #[test]
 fn requests_glued_together_are_all_answered() {
@@ -38,6 +38,21 @@ fn large_requests_come_back_whole() {
         let text: Vec<u8> = (0..bytes).map(|at: u32| (at % 251) as u8).collect();
         assert_eq!(call(&channel, &ECHO, &text).unwrap(), Text::new(&text), "{bytes} bytes");
     }
+}
+
+#[test]
+fn from_nothing_to_the_very_maximum_all_comes_back_whole_and_no_byte_more() {
+    let ends = Ends::new();
+    let channel = ends.channel();
+    assert_eq!(call(&channel, &ECHO, ""), Ok(Text::default()));
+    // The field's tag and its length take five bytes.
+    let most = Text { text: vec![7; (64 << 20) - 5].into() };
+    assert_eq!(prost::Message::encoded_len(&most), 64 << 20);
+    let reply: Result<Text, RpcError> = channel.call(&ECHO, &RpcController::new(), &most);
+    assert!(reply == Ok(most), "64 MiB, or their reply, are not whole");
+    let beyond =
+        RpcError::TooLarge { what: "arguments", bytes: (64 << 20) + 1, max: 64 << 20, may_have_run: false };
+    assert_eq!(call(&channel, &ECHO, vec![7; (64 << 20) - 4]), Err(beyond));
 }
 
 #[test]

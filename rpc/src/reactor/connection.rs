@@ -46,6 +46,10 @@ pub(crate) struct Connection {
     is_read_closed: bool,
     /// The latest read went into a large body.
     is_direct: bool,
+    /// The turn in which it was read last.
+    read_in_turn: u64,
+    /// It is among those that have more to read in the next turn.
+    pub(crate) is_in_line: bool,
     /// Until when a peer that sends nothing more is kept; 0 while it may send.
     pub(crate) linger_until: Nanos,
 }
@@ -69,7 +73,17 @@ pub(crate) struct Opening {
 
 impl Connection {
     pub(crate) fn new(token: Token, stream: Arc<Stream>, outbox: Arc<Outbox>, side: Side) -> Connection {
-        Connection { token, stream, outbox, side, is_read_closed: false, is_direct: false, linger_until: 0 }
+        Connection {
+            token,
+            stream,
+            outbox,
+            side,
+            is_read_closed: false,
+            is_direct: false,
+            read_in_turn: 0,
+            is_in_line: false,
+            linger_until: 0,
+        }
     }
 
     /// There is news of the socket.
@@ -104,8 +118,11 @@ impl Connection {
         Ok(true)
     }
 
-    /// Reads and hands on what there is, within the turn's bound.
+    /// Reads and hands on what there is, within the turn's bound. News that comes when it has had its turn is for the next one.
     pub(crate) fn read(&mut self, turn: &mut Turn) -> After {
+        if std::mem::replace(&mut self.read_in_turn, turn.number) == turn.number {
+            return After::Again;
+        }
         let mut bytes_left = turn.scratch.len() * turn.reads_max;
         while bytes_left > 0 {
             if let Side::Server(side) = &self.side

@@ -161,14 +161,17 @@ impl PollLoop {
         }
         self.wait();
         let scope = Scope::of_turn();
+        for token in std::mem::take(&mut self.again) {
+            self.visit(token, |connection, turn| {
+                connection.is_in_line = false;
+                connection.read(turn)
+            });
+        }
         let mut news = std::mem::take(&mut self.news);
         for news in news.drain(..) {
             self.on_news(news);
         }
         self.news = news;
-        for token in std::mem::take(&mut self.again) {
-            self.visit(token, |connection, turn| connection.read(turn));
-        }
         self.take_commands();
         if self.turn.nanos >= self.shared.deadlines.armed() {
             self.expire();
@@ -248,7 +251,12 @@ impl PollLoop {
         let Entry::Connection(connection) = &mut slot.entry else { return };
         match visit(connection, &mut self.turn) {
             After::Keep => {}
-            After::Again => self.again.push(token),
+            After::Again => {
+                // NB: once. A connection that is named twice would have twice its share of each turn from then on.
+                if !std::mem::replace(&mut connection.is_in_line, true) {
+                    self.again.push(token);
+                }
+            }
             After::Linger => {
                 if !self.lingering.contains(&token) {
                     self.lingering.push(token);

@@ -51,7 +51,7 @@ impl Stages {
     }
 
     /// A call takes a free place; on the reactor's thread.
-    fn begin(&self, place: u32) -> Ticket {
+    pub(crate) fn begin(&self, place: u32) -> Ticket {
         let word = self.word(place);
         // Relaxed: the ticket reaches other threads only with the responder, which publishes it.
         let before = word.load(Ordering::Relaxed);

@@ -93,6 +93,7 @@ fn main() -> std::process::ExitCode {
         counters::every_warning_is_logged_or_counted,
         counters::no_more_calls_are_repeated_than_the_budget_has,
         outbox::what_many_threads_send_leaves_whole_and_in_each_threads_order,
+        parts::a_call_that_many_want_to_end_is_ended_by_one,
         parts::a_blocked_caller_is_woken_for_each_of_its_calls,
         parts::a_command_is_taken_handed_back_or_found_at_the_end,
         parts::a_reactor_never_sleeps_on_a_command_or_a_deadline,

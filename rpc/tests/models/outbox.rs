@@ -23,6 +23,15 @@ pub fn what_many_threads_send_leaves_whole_and_in_each_threads_order() {
             world.simulation.set_pipe_bytes_max(11);
             let listener = world.simulation.listen(ADDRESS.parse().unwrap());
             let channel = RpcChannel::new(&world.reactor, ADDRESS, ChannelConfig::default());
+            // The connection is there, so that the senders write themselves.
+            channel.send_one_way(&Method::new("test", "first"), &()).unwrap();
+            let (mut peer, mut received) = (None, Vec::new());
+            let mut has_received = |count| {
+                peer = peer.take().or_else(|| listener.accept());
+                received.extend(peer.as_ref().map(|peer| peer.receive()).unwrap_or_default());
+                methods_of(&received).len() == count
+            };
+            world.turn_until(|| has_received(1));
             let senders = NAMES.map(|names| {
                 let channel = channel.clone();
                 let send = move || {
@@ -32,12 +41,7 @@ pub fn what_many_threads_send_leaves_whole_and_in_each_threads_order() {
                 };
                 thread::spawn(move || if is_corked { crate::reactor::cork::corked(send) } else { send() })
             });
-            let (mut peer, mut received) = (None, Vec::new());
-            world.turn_until(|| {
-                peer = peer.take().or_else(|| listener.accept());
-                received.extend(peer.as_ref().map(|peer| peer.receive()).unwrap_or_default());
-                methods_of(&received).len() == 4
-            });
+            world.turn_until(|| has_received(5));
             senders.into_iter().for_each(|sender| sender.join().unwrap());
             let methods = methods_of(&received);
             for names in NAMES {

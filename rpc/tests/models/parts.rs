@@ -11,6 +11,7 @@ use crate::reactor::clock::NEVER;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::mailbox::{Command, Mailbox};
 use crate::reactor::world::World;
+use crate::server::in_flight::Stages;
 use crate::stream::state::{StreamState, Taken};
 
 pub fn a_reactor_never_sleeps_on_a_command_or_a_deadline() {
@@ -87,6 +88,20 @@ pub fn a_blocked_caller_is_woken_for_each_of_its_calls() {
         }
         world.end();
         waiting.join().unwrap();
+    });
+}
+
+pub fn a_call_that_many_want_to_end_is_ended_by_one() {
+    check(|| {
+        let stages = Arc::new(Stages::default());
+        let ticket = stages.begin(0);
+        let ending = [0, 1].map(|_| {
+            let stages = stages.clone();
+            thread::spawn(move || stages.end(ticket))
+        });
+        let ended = ending.map(|thread| usize::from(thread.join().unwrap()));
+        assert_eq!(ended.iter().sum::<usize>(), 1);
+        assert!(!stages.is_pending(ticket));
     });
 }
 

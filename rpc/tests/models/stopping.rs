@@ -10,7 +10,7 @@ const ECHO: Method = Method::new("test", "Echo");
 const KEEP: Method = Method::new("test", "Keep");
 
 pub fn a_provider_that_stops_ends_every_call_once_and_leaves_nothing() {
-    for turns in [4, 12] {
+    for turns in [4, 30] {
         check(move || {
             let world = World::new();
             let service = Arc::new(TestService::default());
@@ -18,21 +18,21 @@ pub fn a_provider_that_stops_ends_every_call_once_and_leaves_nothing() {
             let channel = RpcChannel::new(&world.reactor, ADDRESS, ChannelConfig::default());
             let mut ends = [ECHO, KEEP, KEEP].map(|method| begin(&channel, &method).1).to_vec();
             world.turn(turns);
-            let answered = service.clone();
-            let others = [
+            let answering = [0, 1].map(|_| {
+                let service = service.clone();
                 thread::spawn(move || {
-                    let kept = std::mem::take(&mut *answered.kept.lock().unwrap());
+                    let kept = service.kept.lock().unwrap().pop();
                     kept.into_iter().for_each(|responder| responder.send(&()));
-                    None
-                }),
-                {
-                    let channel = channel.clone();
-                    thread::spawn(move || Some(begin(&channel, &ECHO).1))
-                },
-            ];
+                })
+            });
+            let late = {
+                let channel = channel.clone();
+                thread::spawn(move || begin(&channel, &ECHO).1)
+            };
             // Whoever stops it has the world go on meanwhile.
             provider.stop();
-            ends.extend(others.into_iter().filter_map(|other| other.join().unwrap()));
+            answering.into_iter().for_each(|answering| answering.join().unwrap());
+            ends.push(late.join().unwrap());
             service.kept.lock().unwrap().clear();
             world.turn_and_pass_time_until(|| ends.iter().all(|ends| !ends.lock().unwrap().is_empty()));
             assert!(ends.iter().all(|ends| ends.lock().unwrap().len() == 1), "{ends:?}");

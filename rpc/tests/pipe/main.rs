@@ -10,6 +10,7 @@ mod cancellation;
 mod connections;
 mod credits;
 mod deadlines;
+mod fairness;
 mod flows;
 mod going_away;
 mod model;
