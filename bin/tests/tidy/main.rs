@@ -29,6 +29,7 @@ const ARROWS: [(&str, &str, &[&str]); 15] = [
     ("proto", "proto", &["rpc", "rpc-codegen"]),
     ("raft/core", "raft-core", &[]),
     ("raft", "raft", &["raft-core", "rpc", "proto"]),
+    ("raft/fuzz", "raft-fuzz", &["raft", "proto"]),
     ("kvserver", "kvserver", &["raft", "rpc", "proto"]),
     ("kvserver/fuzz", "kvserver-fuzz", &["kvserver"]),
     ("clerk", "clerk", &["rpc", "proto"]),

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use raft_core::{Entry, HardState, Index, SnapshotMeta};
+use raft_core::{Entry, HardState, Index, SnapshotMeta, Term};
 
 use super::record::{self, RECORD_ALIGNMENT, Record, RecordFault};
 use super::segment::{Position, SEGMENT_HEADER_BYTES};
@@ -86,10 +86,15 @@ impl Walk {
     /// it is when there is none.
     pub(super) fn step(&mut self, rest: &[u8]) -> Result<Record, RecordFault> {
         let (record, size, chain) = record::decode(rest, self.chain)?;
-        if let Record::Batch(_) = record
-            && record::recognise_batch_head(rest, self.seed, self.position).is_none()
-        {
-            return Err(RecordFault::NotARecord("the head of a batch names another place"));
+        if let Record::Batch(head) = record {
+            if record::recognise_batch_head(rest, self.seed, self.position).is_none() {
+                return Err(RecordFault::NotARecord("the head of a batch names another place"));
+            }
+            if head.synced_to > self.position {
+                return Err(RecordFault::Senseless(
+                    "the head of a batch says that more was durable than came before it",
+                ));
+            }
         }
         self.position.offset += size as u64;
         self.chain = chain;
@@ -129,6 +134,17 @@ pub(super) fn furthest_synced(
     furthest
 }
 
+/// No log gets to a term or an index beyond it.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
+/// Refuses numbers that no log gets to, so that others can follow those that are taken.
+pub(super) fn check_reach(term: Term, index: Index) -> Result<(), String> {
+    match term.0.max(index.0) {
+        ..=NUMBER_MAX => Ok(()),
+        number => Err(format!("no log gets as far as {number}")),
+    }
+}
+
 /// The log that a sequence of records amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogBuilder {
@@ -164,6 +180,7 @@ impl LogBuilder {
         match record {
             Record::Batch(_) | Record::Continued(_) => Ok(()),
             Record::HardState(hard_state) => {
+                check_reach(hard_state.term, Index::ZERO)?;
                 if hard_state.term < self.hard_state.term {
                     return Err(format!("term {} follows term {}", hard_state.term, self.hard_state.term));
                 }
@@ -171,10 +188,14 @@ impl LogBuilder {
                 Ok(())
             }
             Record::Snapshot(meta) => {
+                check_reach(meta.last.term, meta.last.index)?;
                 self.apply_snapshot(meta);
                 Ok(())
             }
-            Record::Entry(entry) => self.apply_entry(entry),
+            Record::Entry(entry) => {
+                check_reach(entry.term, entry.index)?;
+                self.apply_entry(entry)
+            }
         }
     }
 

@@ -7,11 +7,11 @@
 //! here changes the disk.
 
 use log::Level;
-use raft_core::Index;
+use raft_core::{Index, Term};
 
 use super::super::disk::{Disk, FileEntry, FileName};
 use super::super::recovery::Remark;
-use super::reader::{LogBuilder, Walk};
+use super::reader::{LogBuilder, Walk, check_reach};
 use super::record::{Record, RecordFault};
 use super::segment::{HeaderRead, Position, SegmentHeader, WAL_FORMAT_VERSION, segment_name};
 use super::segment_file::SegmentFile;
@@ -113,6 +113,8 @@ impl Scan<'_> {
             Err(broken) => return Ok(Some(broken)),
         };
         if self.walked.is_empty() {
+            check_reach(Term(0), header.last_index_before)
+                .map_err(|reason| damaged(&entry.file, 0, reason))?;
             self.log = LogBuilder::new(header.last_index_before);
             self.synced_to = Position { segment: sequence, offset: 0 };
         }
