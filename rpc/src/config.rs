@@ -15,7 +15,8 @@ pub struct ReactorConfig {
     pub reads_per_turn_max: usize,
     /// Connections accepted from one listener per turn; default 64.
     pub accepts_per_turn_max: usize,
-    /// Timers waiting at a time; default 65,536. A further one runs at once (early rather than never).
+    /// Timers waiting at a time, which calls between two attempts are, too; default 65,536. A further one runs at once (early
+    /// rather than never); a further call ends with what its latest attempt came to.
     pub timers_max: usize,
     /// Channels at a time; default 65,536. A further one refuses its calls with `Busy`.
     pub channels_max: usize,

@@ -122,7 +122,7 @@ fn a_cancelled_call_gets_one_reply_and_so_does_a_late_one() {
 }
 
 #[test]
-fn the_server_ends_late_calls_in_the_order_they_are_due() {
+fn the_server_ends_late_calls_itself_and_no_others() {
     let ends = Ends::new();
     let kept = kept_by(&ends);
     let mut stream = connect(ends.address);
@@ -133,8 +133,10 @@ fn the_server_ends_late_calls_in_the_order_they_are_due() {
     }
     let replies = read_replies(&mut stream, 3);
     assert!(begun.elapsed() >= Duration::from_millis(60));
-    let seen: Vec<_> = replies.iter().map(|it| it.head.call_id).collect();
-    assert_eq!(seen, [3, 4, 2]);
+    // In which order, `pipe/deadlines` says: here the machine may stop for longer than all of them have.
+    let mut seen: Vec<_> = replies.iter().map(|it| it.head.call_id).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [2, 3, 4]);
     let left = context_of(&ends).remaining();
     assert!(left > Duration::from_secs(20) && left < Duration::from_secs(60), "{left:?}");
     for (_, reply) in &ends.service.kept.lock().unwrap()[1..] {
@@ -210,12 +212,13 @@ fn calls_of_a_handler_inherit_what_is_left() {
         let method = Method::new("front", method);
         channel.call::<_, Text>(&method, &controller, &Text::new("")).unwrap_err().to_string()
     };
-    assert!(ask("Detached").contains(" 50000 ms"));
     for method in ["Inline", "Thread"] {
         let text = ask(method);
         let told: u64 = text.rsplit(' ').nth(1).unwrap().parse().unwrap();
         assert!((10_000..=30_000).contains(&told), "{method}: {text}");
     }
+    // By now its channel is connected, which would be taken off.
+    assert!(ask("Detached").contains(" 50000 ms"));
     front.workers.lock().unwrap().drain(..).for_each(|worker| worker.join().unwrap());
 }
 

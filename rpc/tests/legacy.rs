@@ -269,6 +269,7 @@ fn a_legacy_channel_makes_its_calls_one_at_a_time() {
 fn a_late_reply_of_an_origin_server_is_not_taken_for_the_next_calls() {
     let ends = Ends::new();
     let channel = ends.channel_with(ChannelConfig { legacy: true, ..ChannelConfig::default() });
+    assert!(call(&channel, &ECHO, "to be connected").is_ok());
     let controller = RpcController::new();
     controller.set_timeout(Duration::from_millis(5));
     let late: Result<Text, RpcError> = channel.call(&LATER, &controller, &Text::new("x"));

@@ -6,8 +6,9 @@
 use rpc::Status;
 use rpc::protocol::decoder::{Mode, RequestDecoder};
 use rpc::protocol::encoder::{
-    Names, put_call, put_cancel, put_credit, put_failure, put_going_away, put_legacy_call, put_ping,
-    put_pong, put_reply, put_reply_credit, put_stream_end, put_stream_message, put_stream_reply,
+    CallFields, Names, put_call, put_call_with, put_cancel, put_credit, put_failure, put_going_away,
+    put_legacy_call, put_ping, put_pong, put_reply, put_reply_credit, put_stream_end, put_stream_message,
+    put_stream_reply,
 };
 use rpc::protocol::header::{Shape, message_shape};
 use serde_json::Value;
@@ -107,6 +108,20 @@ fn the_vectors_of_the_guide_are_what_is_written() {
         .collect();
     for vector in [
         written(&|buffer| put_call(buffer, Names::Plain("kv", "Get"), 1, 1000, &Raw(vec![0x0a, 0]), 2)),
+        written(&|buffer| {
+            let fields = CallFields {
+                call_id: 1,
+                timeout_ms: 1000,
+                auth_token: b"t",
+                request_id: 9,
+                ..CallFields::default()
+            };
+            put_call_with(buffer, Names::Plain("kv", "Get"), &fields, &Raw(vec![0x0a, 0]), 2);
+        }),
+        written(&|buffer| {
+            let fields = CallFields { timeout_ms: 1000, kind: 3, ..CallFields::default() };
+            put_call_with(buffer, Names::Plain("kv", "Get"), &fields, &Raw(vec![0x0a, 0]), 2);
+        }),
         written(&|buffer| put_reply(buffer, 1, &Raw(vec![0x0a, 1, b'x']), 3)),
         written(&|buffer| put_failure(buffer, 1, Status::Overloaded, "full")),
         written(&|buffer| put_cancel(buffer, 1)),

@@ -203,18 +203,20 @@ impl Repeated {
         }
     }
 
-    /// Tries again after a pause, if that is before the deadline.
+    /// Tries again after a pause, if that is before the deadline and there is a place to wait.
     fn rest(mut self, pause: Duration) {
         if self.core.reactor.world.nanos().saturating_add(nanos_in(pause)) < self.due {
             self.is_resting = true;
             let (core, controller) = (self.core.clone(), self.controller.clone());
-            let timer = core.reactor().run_after(pause, Box::new(move || self.attempt(true)));
-            controller.note_rest(&core, timer);
+            let timer = core.reactor().run_after_if_room(pause, Box::new(move || self.attempt(true)));
+            if let Some(timer) = timer {
+                controller.note_rest(&core, timer);
+            }
         }
     }
 }
 
-/// The end, also of a call whose timer is cancelled, or dropped by a stopping reactor: the caller learns what the latest
+/// The end, also of a call whose timer is cancelled, found no room, or is dropped by a stopping reactor: the caller learns what the latest
 /// attempt came to.
 impl Drop for Repeated {
     fn drop(&mut self) {

@@ -133,6 +133,20 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Like [`Shared::run_after`], but where there is no place for it, or the reactor has ended, `action` is dropped.
+    pub(crate) fn run_after_if_room(&self, delay: Duration, action: Action) -> Option<TimerId> {
+        let due = self.world.nanos().saturating_add(clock::nanos_in(delay));
+        match self.deadlines.insert(due, action) {
+            Inserted::Waiting(id) => {
+                self.arm(due);
+                Some(id)
+            }
+            Inserted::Ended(..) | Inserted::Full(..) => None,
+        }
+    }
+}
+
 /// The text of a panic, as far as it has one.
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&str>() {

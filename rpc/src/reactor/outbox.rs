@@ -293,7 +293,8 @@ impl Outbox {
         if !self.is_congested.load(Ordering::Relaxed) {
             return false;
         }
-        self.flush();
+        // NB: nothing is written here. Whoever has appended will, on this thread at the turn's end: else a connection whose
+        // replies are large and taken would have the whole turn for itself.
         let mut queue = lock(&self.queue);
         queue.awaits_drain = self.is_above_low_water(&queue);
         if !queue.awaits_drain {

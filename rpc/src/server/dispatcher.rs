@@ -110,12 +110,13 @@ impl ServerSide {
         self.begun - outbox.answered()
     }
 
-    /// The provider is stopping: a peer of ours is told, and closes when its last call is answered.
-    pub(crate) fn tell_to_leave(&mut self, outbox: &Arc<Outbox>) {
+    /// The provider is stopping: a peer of ours is told, and closes when its last call is answered. Returns whether it is.
+    pub(crate) fn tell_to_leave(&mut self, outbox: &Arc<Outbox>) -> bool {
         if self.decoder.mode() == Some(Mode::Own) && !self.is_told_to_leave {
             self.is_told_to_leave = outbox.append(put_going_away).is_ok();
             outbox.finish();
         }
+        self.is_told_to_leave
     }
 
     /// Whether the end of the connection is the peer's to make.
@@ -380,7 +381,8 @@ impl ServerSide {
         if shows_token_late {
             return responder.fail(Status::Unauthenticated, "a token belongs to the first frame");
         }
-        if self.provider.is_stopping() && !self.is_told_to_leave {
+        // Who can be told, if it was not its turn yet, is served what it sent before it knew.
+        if self.provider.is_stopping() && !self.tell_to_leave(outbox) {
             return responder.fail(Status::ShuttingDown, "the server is stopping");
         }
         self.call_service(frame, responder, turn);

@@ -2,7 +2,8 @@
 //!
 //! All of its files are included by path beside locks, words and threads of the checker's own: the very text that ships is
 //! what is checked. Time and network are those of the crate's simulation, which one of the checked threads has go on. A
-//! wake-up that is lost shows as a deadlock, or as a scenario that goes on for ever; the checker reports both.
+//! wake-up that is lost shows as a deadlock, or as a scenario that goes on for ever; the checker reports both. What mistakes
+//! the scenarios have been seen to find stands in `README.md` beside this file.
 
 #![allow(
     dead_code,

@@ -9,6 +9,7 @@ use rpc::{Call, Responder, Service};
 struct Turns {
     /// The connections of the calls of each turn; the last one goes on.
     calls: Mutex<Vec<Vec<u64>>>,
+    reply_bytes: usize,
 }
 
 impl Service for Turns {
@@ -23,7 +24,7 @@ impl Service for Turns {
         }
         calls.last_mut().unwrap().push(responder.context().connection_id);
         drop(calls);
-        responder.send(&());
+        responder.send(&Text::new(vec![7; self.reply_bytes]));
     }
 
     fn end_of_turn(&self) {
@@ -67,4 +68,30 @@ fn a_busy_connection_is_read_so_often_a_turn_and_the_others_have_their_turns_bet
     let last_of_others = turns.iter().rposition(|turn| turn.iter().any(|id| *id != most_used)).unwrap();
     let turns_needed = calls / calls_per_turn_max;
     assert!(last_of_others < turns_needed / 2, "turn {last_of_others} of {turns_needed}");
+}
+
+#[test]
+fn a_connection_whose_replies_are_large_has_one_high_water_mark_of_them_a_turn_however_fast_they_leave() {
+    let world = Arc::new(Simulation::new(2));
+    let reactor = world.reactor(ReactorConfig::default());
+    let provider = RpcProvider::new(&reactor, ProviderConfig::default());
+    let turns = Arc::new(Turns { reply_bytes: 100_000, ..Turns::default() });
+    provider.notify_service(turns.clone()).unwrap();
+    provider.listen(SERVER).unwrap();
+    world.set_pipe_bytes_max(100 << 20);
+
+    let busy = world.connect(server_address());
+    let calls = 200;
+    let all: Vec<u8> = (1..=calls).flat_map(|id| request_to("turns", "Any", id, b"x")).collect();
+    assert_eq!(busy.send(&all), all.len());
+    let mut received = 0;
+    while received < 100_000 * calls as usize {
+        assert!(world.step());
+        received += busy.receive().len();
+    }
+    let turns = turns.calls.lock().unwrap();
+    assert_eq!(turns.iter().map(Vec::len).sum::<usize>(), calls as usize);
+    let most = turns.iter().map(Vec::len).max().unwrap();
+    // 1 MiB, and the reply that goes beyond.
+    assert!(most <= (1 << 20) / 100_000 + 1, "{most} calls in a turn");
 }

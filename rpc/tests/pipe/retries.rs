@@ -88,6 +88,19 @@ fn a_call_that_is_cancelled_between_two_attempts_is_answered_at_once() {
 }
 
 #[test]
+fn calls_for_whose_rest_there_is_no_room_end_with_the_cause() {
+    let pair = Pair::new();
+    let client = pair.world.reactor(ReactorConfig { timers_max: 3, ..ReactorConfig::default() });
+    let config = ChannelConfig { wait_for_ready: true, ..retrying(RetryPolicy::attempts(9), 100) };
+    let channel = RpcChannel::new(&client, "10.0.0.9:80", config);
+    let calls: Vec<_> = (0..1000).map(|_| pair.begin(&channel, &ECHO, ms(60_000))).collect();
+    pair.world.advance(ms(1_000));
+    assert_eq!(calls.iter().filter(|call| !call.is_answered()).count(), 3);
+    let ended = calls.iter().filter(|call| call.is_answered());
+    assert!(ended.into_iter().all(|call| matches!(call.answer().1, Err(RpcError::Connect { .. }))));
+}
+
+#[test]
 fn a_call_that_may_have_run_is_repeated_only_if_its_method_is_idempotent() {
     for (method, answered) in [(KEEP, false), (KEEP.idempotent(), true)] {
         let pair = Pair::new();
