@@ -22,7 +22,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FOLDERS: [&str; 8] = [".ci", "bin", "clerk", "conf", "kvserver", "proto", "raft", "rpc"];
 
 /// Which of our crates a crate may name in its manifest: the arrows, all pointing down.
-const ARROWS: [(&str, &str, &[&str]); 15] = [
+const ARROWS: [(&str, &str, &[&str]); 16] = [
     ("rpc", "rpc", &[]),
     ("rpc/codegen", "rpc-codegen", &[]),
     ("rpc/fuzz", "rpc-fuzz", &["rpc"]),
