@@ -75,6 +75,8 @@ fn converge(cluster: &mut Cluster, size: u64) {
     cluster.heal();
     cluster.weather = Weather::calm();
     start_all(cluster, size);
+    // Longer than any election timeout: who was cut off, and is still taken for the leader, leads again or is replaced.
+    cluster.run(600);
     let leader = cluster.settle();
     let caught_up = |status: Status| status.applied_index == status.last.index;
     assert!(cluster.run_until(20_000, |cluster| caught_up(cluster.status(leader))), "or it is busy");
