@@ -24,7 +24,7 @@ use crate::reactor::Shared;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::{LARGE_FRAME_BYTES_MIN, Outbox, UnsentLimits};
+use crate::reactor::outbox::{AppendError, Appended, LARGE_FRAME_BYTES_MIN, Outbox, UnsentLimits};
 
 /// Nanoseconds in a millisecond.
 pub(super) const MILLISECOND: u64 = 1_000_000;
@@ -100,7 +100,36 @@ pub(super) struct LegacyLine {
     /// Its id; its entry may be gone already, if it was given up.
     pub(super) outstanding: Option<u64>,
     /// Ids and frames.
-    pub(super) waiting: VecDeque<(u64, Vec<u8>)>,
+    waiting: VecDeque<(u64, Vec<u8>)>,
+    waiting_bytes: usize,
+}
+
+impl LegacyLine {
+    /// A call waits for its turn, unless more than `bytes_max` wait already.
+    fn push(&mut self, call_id: u64, frame: Vec<u8>, bytes_max: usize) -> Appended {
+        if self.waiting_bytes > bytes_max {
+            return Err(AppendError::Full);
+        }
+        self.waiting_bytes += frame.len();
+        self.waiting.push_back((call_id, frame));
+        Ok(NOT_APPENDED)
+    }
+
+    /// The next one's turn has come.
+    pub(super) fn pop(&mut self) -> Option<(u64, Vec<u8>)> {
+        let first = self.waiting.pop_front();
+        self.waiting_bytes -= first.as_ref().map_or(0, |(_, frame)| frame.len());
+        first
+    }
+
+    /// A call does not wait any more.
+    pub(super) fn remove(&mut self, call_id: u64) {
+        self.waiting.retain(|(it, frame)| {
+            let stays = *it != call_id;
+            self.waiting_bytes -= if stays { 0 } else { frame.len() };
+            stays
+        });
+    }
 }
 
 /// What [`Core::start`] did.
@@ -182,6 +211,12 @@ impl Core {
 
     pub(crate) fn set_place(&self, place: usize) {
         self.place.store(place, Ordering::Relaxed);
+    }
+
+    /// The reactor does not know the channel any more. Returns where it was kept: a channel may be closed twice, and its place
+    /// is another one's by then.
+    pub(crate) fn take_place(&self) -> Option<usize> {
+        Some(self.place.swap(NO_PLACE, Ordering::Relaxed)).filter(|place| *place != NO_PLACE)
     }
 
     /// Begins a call; `completion` is run exactly once, here if the call is refused. With `must_flush` it leaves at
@@ -281,8 +316,7 @@ impl Core {
         } else {
             let mut frame = Vec::new();
             put_legacy_call(&mut frame, names, body, body_bytes);
-            state.legacy.waiting.push_back((call_id, frame));
-            Ok(NOT_APPENDED)
+            state.legacy.push(call_id, frame, self.config.unsent_bytes_max)
         };
         let frame = match appended {
             Ok(frame) => frame,

@@ -163,7 +163,7 @@ impl Core {
     /// begun to leave is taken back.
     pub(super) fn give_up(&self, state: &mut State, pending: &Pending) -> bool {
         if self.config.legacy {
-            state.legacy.waiting.retain(|(call_id, _)| *call_id != pending.call_id);
+            state.legacy.remove(pending.call_id);
         }
         let Some(outbox) = state.outbox_of(pending.epoch) else { return false };
         if pending.frame == NOT_APPENDED {

@@ -170,7 +170,7 @@ impl Core {
             if let Some(pending) = self.take(&mut state, call_id) {
                 answered.push(Answered { caller: pending.caller, outcome: Ok(reply) });
             }
-            if let Some((call_id, frame)) = state.legacy.waiting.pop_front()
+            if let Some((call_id, frame)) = state.legacy.pop()
                 && let Ok(bytes) = outbox.append(|buffer| buffer.extend_from_slice(&frame))
             {
                 if let Some(pending) = self.find(&mut state, call_id) {

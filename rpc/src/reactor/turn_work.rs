@@ -131,7 +131,7 @@ impl PollLoop {
                 self.close(token, "the channel was closed");
             }
         }
-        if let Some(place) = core.place() {
+        if let Some(place) = core.take_place() {
             self.channels.try_remove(place);
         }
     }

@@ -105,6 +105,47 @@ fn a_half_closed_peer_gets_the_replies_that_come_in_time() {
 }
 
 #[test]
+fn a_channel_that_is_closed_twice_takes_nothing_from_the_one_that_came_after_it() {
+    let pair = Pair::new();
+    let [closed, next] = [(); 2].map(|()| pair.channel());
+    let first = pair.begin(&closed, &KEEP, ms(1000));
+    pair.world.settle();
+    closed.close();
+    pair.world.settle();
+    assert!(matches!(first.answer().1, Err(RpcError::Stopped { .. })));
+    let late = pair.begin(&next, &KEEP, ms(50));
+    pair.world.settle();
+    closed.close();
+    drop(closed);
+    pair.world.advance(ms(50));
+    assert!(matches!(late.answer(), (at, Err(RpcError::DeadlineExceeded { .. })) if at == ms(50)));
+}
+
+#[test]
+fn what_waits_for_its_turn_at_an_origin_server_is_bounded_in_bytes() {
+    let pair = Pair::new();
+    let config = ChannelConfig { legacy: true, unsent_bytes_max: 1_000, ..ChannelConfig::default() };
+    let channel = pair.channel_with(config);
+    let call =
+        |bytes: usize| channel.begin::<_, Text>(&KEEP, &RpcController::new(), &Text::new(vec![7; bytes]));
+    let outstanding = call(10);
+    let waiting: Vec<_> = (0..3).map(|_| call(600)).collect();
+    let full = RpcError::Busy { limit: "unsent_bytes_max", max: 1_000 };
+    assert_eq!(call(10).wait(), Err(full.clone()), "two of them are beyond, and the third was refused, too");
+    let mut waiting = waiting.into_iter();
+    assert!(waiting.next_back().is_some_and(|third| third.wait() == Err(full)));
+    // Given up, they make room.
+    drop(waiting);
+    let next = call(10);
+    pair.world.settle();
+    pair.answer_kept();
+    assert!(outstanding.wait().is_ok());
+    pair.world.settle();
+    pair.answer_kept();
+    assert!(next.wait().is_ok());
+}
+
+#[test]
 fn a_peer_whose_replies_cannot_be_written_is_not_waited_for() {
     let pair = Pair::new();
     let peer = pair.world.connect(server_address());
