@@ -44,6 +44,7 @@ impl Simulation<'_> {
                 machine.stalled_until.fill(0);
                 machine.exit_is_scheduled = false;
                 machine.paused_until = 0;
+                self.links.renew(node);
                 self.counters.lives += 1;
                 self.consensus.recovered(node, &restored)?;
                 let base = restored.snapshot.map_or(0, |meta| meta.last.index.0);

@@ -30,6 +30,7 @@ impl Simulation<'_> {
         self.phase = Phase::Peace;
         self.relieve_all();
         self.links.forget();
+        self.links.loosen();
         let chunks: Vec<u64> = self.chunks.keys().copied().collect();
         for number in chunks {
             self.events.schedule(self.now + MS, Event::ChunkTimeout { number });

@@ -8,6 +8,7 @@ use clerk::machine::CallId;
 use clerk::{Request, Verdict};
 
 use crate::faults::Fault;
+use crate::links::Way;
 use crate::news::News;
 use crate::post::Letter;
 use crate::tap::Attempt;
@@ -55,6 +56,19 @@ pub(crate) enum Parcel {
     Request { attempt: Attempt, request: Request },
 }
 
+impl Parcel {
+    /// Which of the two connections from its sender to its receiver it is on.
+    pub(crate) fn way(&self) -> Way {
+        match self {
+            Parcel::Answer { .. } | Parcel::ChunkAnswer { .. } => Way::Answering,
+            Parcel::Question { .. }
+            | Parcel::Stray { .. }
+            | Parcel::Chunk { .. }
+            | Parcel::Request { .. } => Way::Asking,
+        }
+    }
+}
+
 /// One thing that happens.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -78,6 +92,8 @@ pub(crate) enum Event {
     Strike { aimed_at: Option<usize> },
     /// A node has said what a fault was waiting for.
     Ambush { node: usize, fault: Fault },
+    /// A process that has begun to stand still does so altogether, until then.
+    Freeze { node: usize, life: u32, until: u64 },
     /// Somebody who knows this node alone asks it.
     Visit { node: usize },
     /// Things may go wrong again.

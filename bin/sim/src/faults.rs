@@ -43,6 +43,8 @@ pub enum Fault {
     Pause,
     /// One thread of a process is not scheduled for a while.
     Stall,
+    /// Connections of a node let nothing through for a while, and then all of it in order.
+    Jam,
     /// A node's clock runs too fast or too slow.
     ClockDrift,
     /// A node's clock jumps ahead.
@@ -60,7 +62,7 @@ pub enum Fault {
 }
 
 /// All of them, in the order of the closing line.
-pub const FAULTS: [Fault; 26] = [
+pub const FAULTS: [Fault; 27] = [
     Fault::Loss,
     Fault::Duplication,
     Fault::Delay,
@@ -80,6 +82,7 @@ pub const FAULTS: [Fault; 26] = [
     Fault::PowerLossOfAll,
     Fault::Pause,
     Fault::Stall,
+    Fault::Jam,
     Fault::ClockDrift,
     Fault::ClockJump,
     Fault::SlowDisk,
@@ -112,6 +115,7 @@ impl Fault {
             Fault::PowerLossOfAll => "all-off",
             Fault::Pause => "paused",
             Fault::Stall => "stalled",
+            Fault::Jam => "jammed",
             Fault::ClockDrift => "drifted",
             Fault::ClockJump => "clock-jumped",
             Fault::SlowDisk => "slow-disk",
@@ -120,6 +124,20 @@ impl Fault {
             Fault::BitFlip => "flipped",
             Fault::RollingRestart => "rolled",
         }
+    }
+
+    /// Whether it is about what nodes say to each other.
+    pub(crate) fn needs_peers(self) -> bool {
+        matches!(
+            self,
+            Fault::PartitionUniform
+                | Fault::PartitionIsolate
+                | Fault::PartitionMajority
+                | Fault::PartitionAsymmetric
+                | Fault::PartitionPartial
+                | Fault::PartitionFlapping
+                | Fault::Jam
+        )
     }
 
     /// Whether it strikes now and then, as opposed to colouring every message or the whole run.

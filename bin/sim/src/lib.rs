@@ -69,6 +69,7 @@ mod post;
 mod rooms;
 mod settings;
 mod simulation;
+mod standstills;
 mod strikes;
 mod tap;
 mod trace;

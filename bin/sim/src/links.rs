@@ -1,10 +1,25 @@
-//! The network: which site reaches which, and how much was sent. Nodes are the first sites, clients the others.
+//! The network: which site reaches which, what is stuck, and how much was sent. Nodes are the first sites, clients the
+//! others.
+
+/// The two connections by which something goes from one site to another: it asks on its own, and answers on the other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// What it asks.
+    Asking,
+    /// What it answers.
+    Answering,
+}
+
+/// Both of them.
+pub(crate) const WAYS: [Way; 2] = [Way::Asking, Way::Answering];
 
 /// Directed links between all sites.
 #[derive(Debug)]
 pub(crate) struct Links {
     sites: usize,
     cut: Vec<bool>,
+    /// Until when nothing gets through, and nothing is lost, on either way.
+    stuck_until: Vec<[u64; 2]>,
     sent: Vec<u64>,
     arrived: Vec<u64>,
     /// Messages up to this number do not arrive any more.
@@ -17,6 +32,7 @@ impl Links {
         Links {
             sites,
             cut: vec![false; links],
+            stuck_until: vec![[0; 2]; links],
             sent: vec![0; links],
             arrived: vec![0; links],
             forgotten: vec![0; links],
@@ -50,6 +66,32 @@ impl Links {
     /// Everybody reaches everybody.
     pub(crate) fn mend(&mut self) {
         self.cut.fill(false);
+    }
+
+    /// Nothing gets through on this way until then; what comes meanwhile waits and keeps its order.
+    pub(crate) fn stick(&mut self, from: usize, to: usize, way: Way, until: u64) {
+        let place = self.place(from, to);
+        let stuck_until = &mut self.stuck_until[place][way as usize];
+        *stuck_until = until.max(*stuck_until);
+    }
+
+    /// Until when nothing gets through on this way.
+    pub(crate) fn stuck_until(&self, from: usize, to: usize, way: Way) -> u64 {
+        self.stuck_until[self.place(from, to)][way as usize]
+    }
+
+    /// A site has other connections than before.
+    pub(crate) fn renew(&mut self, site: usize) {
+        for other in 0..self.sites {
+            for place in [self.place(site, other), self.place(other, site)] {
+                self.stuck_until[place] = [0; 2];
+            }
+        }
+    }
+
+    /// Nothing is stuck any more.
+    pub(crate) fn loosen(&mut self) {
+        self.stuck_until.fill([0; 2]);
     }
 
     /// One more message is sent on a link; its number.

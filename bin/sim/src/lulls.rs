@@ -51,8 +51,9 @@ impl Simulation<'_> {
         for node in 0..self.machines.len() {
             self.call_off(node);
         }
-        // Nothing late is on its way any more.
+        // Nothing late is on its way any more, and nothing is stuck.
         self.links.forget();
+        self.links.loosen();
         // Cuts that come and go, and those about to be mended, stay as they are.
         self.fault_number += 1;
         let ends_at = self.now + self.patience_us() + queue_us;

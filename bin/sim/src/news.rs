@@ -6,7 +6,7 @@
 use raft::core::NodeId;
 use raft::net::Inbox;
 
-use crate::event::{Event, Parcel, Room};
+use crate::event::{Event, Parcel};
 use crate::plan::MS;
 use crate::simulation::Simulation;
 use crate::violation::Violation;
@@ -75,7 +75,7 @@ impl Simulation<'_> {
         news: News,
     ) -> Result<(), Violation> {
         let machine = &self.machines[node];
-        let reads_on_at = machine.paused_until.max(machine.stalled_until[Room::Reactor as usize]);
+        let reads_on_at = self.deaf_until(node);
         if machine.life == life && reads_on_at > self.now {
             self.events.schedule(reads_on_at, Event::News { node, life, peer, news });
             return Ok(());

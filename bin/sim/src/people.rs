@@ -134,6 +134,12 @@ impl Simulation<'_> {
             Ok(answer) => {
                 check_acknowledged(&self.consensus, operation, answer)?;
                 self.probes_served += u64::from(client == self.plan.clients);
+                if let Operation::Put { key, .. } | Operation::Append { key, .. } | Operation::Delete { key } =
+                    operation
+                    && client < self.plan.clients
+                {
+                    self.last_written.clone_from(key);
+                }
             }
             Err(error) if operation.is_write() && error.may_have_run() => self.counters.unknown += 1,
             Err(_) => self.counters.failed += 1,

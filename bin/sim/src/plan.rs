@@ -189,8 +189,7 @@ fn draw_faults(dice: &mut Dice, nodes: u64, workload: Workload) -> Vec<Fault> {
     let mut faults = Vec::new();
     for fault in FAULTS {
         let wanted = dice.permille(if workload.is_about(fault) { 900 } else { 450 });
-        let possible = nodes > 1 || !fault.name().starts_with("cut-") || fault == Fault::ClientCut;
-        if wanted && possible {
+        if wanted && (nodes > 1 || !fault.needs_peers()) {
             faults.push(fault);
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use raft::core::NodeId;
 use raft::storage::disk::FileName;
 use raft::storage::memory::MemoryFiles;
@@ -25,6 +26,7 @@ use crate::post::Post;
 use crate::tap::ChunkDone;
 use crate::trace::Trace;
 use crate::violation::Violation;
+use crate::workload::key;
 
 /// Simulated time after which a run that has not ended is a violation of its own.
 const TIME_MAX_US: u64 = 900 * SECOND;
@@ -122,6 +124,8 @@ pub(crate) struct Simulation<'a> {
     pub(crate) phase: Phase,
     /// While one lasts, nothing further goes wrong.
     pub(crate) lull: Option<Lull>,
+    /// The key of the write that was acknowledged last.
+    pub(crate) last_written: Bytes,
     /// Who was elected last.
     pub(crate) leader: Option<usize>,
     /// What must be applied everywhere at the judgement.
@@ -159,6 +163,7 @@ impl<'a> Simulation<'a> {
             fault_number: 0,
             phase: Phase::Trouble,
             lull: None,
+            last_written: key(0),
             leader: None,
             to_reach: 0,
             probes_begun: 0,
@@ -204,6 +209,10 @@ impl<'a> Simulation<'a> {
             Event::Idea { client } => self.have_idea(client),
             Event::Strike { aimed_at } => self.strike(aimed_at),
             Event::Ambush { node, fault } => self.spring(node, fault),
+            Event::Freeze { node, life, until } => {
+                self.freeze(node, life, until);
+                Ok(())
+            }
             Event::Visit { node } => self.visit(node),
             Event::LullEnds => self.end_lull(),
             Event::Relief(relief) => {

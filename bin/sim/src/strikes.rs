@@ -3,26 +3,11 @@
 //! A strike draws one of the seed's kinds of faults and does it to somebody. Safety must hold whatever happens; only
 //! damaged files are kept to a minority of the nodes for good, since a majority of them is a cluster that is lost.
 
-use crate::event::{Event, Relief, Room};
+use crate::event::{Event, Relief};
 use crate::faults::{FAULTS, Fault};
 use crate::plan::{MS, SECOND};
 use crate::simulation::{Planned, Simulation};
 use crate::violation::Violation;
-
-/// The rooms that have a thread of their own, which may stand still.
-const THREADS: [Room; 8] = [
-    Room::Reactor,
-    Room::Writer,
-    Room::LogDisk,
-    Room::Applier,
-    Room::ApplyLoop,
-    Room::Snapshotter,
-    Room::ElectionTick,
-    Room::HeartbeatTick,
-];
-
-/// A step further off than this was put off.
-const LONG_STEP_US: u64 = 100 * MS;
 
 impl Simulation<'_> {
     /// Something goes wrong, to `aimed_at` or to whom the dice choose.
@@ -83,7 +68,7 @@ impl Simulation<'_> {
     }
 
     fn inflict(&mut self, fault: Fault, node: usize) -> Result<(), Violation> {
-        if fault != Fault::Pause {
+        if !matches!(fault, Fault::Pause | Fault::Jam) {
             self.expect_visit(node, 3 * self.plan.election_us_max());
         }
         self.trace.line(self.now, || "!".into(), || format!("{fault}, node {node} if it is one"));
@@ -106,6 +91,7 @@ impl Simulation<'_> {
             Fault::RollingRestart => self.roll(),
             Fault::Pause => self.pause(node),
             Fault::Stall => self.stall(node),
+            Fault::Jam => self.jam(node),
             Fault::ClockJump => return self.jump(node),
             Fault::SlowDisk => {
                 self.counters.count(fault);
@@ -146,34 +132,6 @@ impl Simulation<'_> {
             at += self.strike_dice.between(MS, SECOND);
             self.events.schedule(at, Event::Exit { node, life });
         }
-    }
-
-    fn pause(&mut self, node: usize) {
-        if self.machines[node].node.is_none() {
-            return;
-        }
-        self.counters.count(Fault::Pause);
-        // Mostly long enough for the others to elect somebody else, and short enough to be still asked.
-        let length = match self.strike_dice.permille(600) {
-            true => self.strike_dice.between(self.plan.election_min_ms * MS, 4 * self.plan.election_us_max()),
-            false => self.strike_dice.skewed(MS, 8 * SECOND),
-        };
-        let machine = &mut self.machines[node];
-        machine.paused_until = machine.paused_until.max(self.now + length);
-        // Who asks it before it goes on is heard with all else that came meanwhile.
-        self.expect_visit(node, length);
-    }
-
-    /// A thread is not scheduled, or a lock is not had.
-    fn stall(&mut self, node: usize) {
-        if self.machines[node].node.is_none() {
-            return;
-        }
-        self.counters.count(Fault::Stall);
-        let length = self.strike_dice.skewed(MS, 6 * SECOND);
-        let room = self.strike_dice.one(&THREADS);
-        let until = &mut self.machines[node].stalled_until[room as usize];
-        *until = (*until).max(self.now + length);
     }
 
     /// The clock is ahead all at once, and the node's time rushes to make up for it: harsher than the tickers, which
@@ -345,18 +303,6 @@ impl Simulation<'_> {
             machine.disk_slowness = 1;
             machine.paused_until = machine.paused_until.min(self.now);
             self.call_off(node);
-        }
-    }
-
-    /// The steps that were put off for longer than what they wait for lasts come at once.
-    pub(crate) fn bring_forward(&mut self, node: usize) {
-        for room in THREADS {
-            let machine = &mut self.machines[node];
-            let at = machine.paused_until.max(machine.stalled_until[room as usize]).max(self.now + 1);
-            if machine.due[room as usize].is_some_and(|due| due > at + LONG_STEP_US) {
-                machine.due[room as usize] = None;
-                self.schedule_step(node, room, at - self.now);
-            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! a struck node is asked, it was asked before. The visitor is who has not heard that something has changed: it knows
 //! nothing but the node's address, as a client does that has just been started or was idle for long.
 
+use bytes::Bytes;
 use clerk::Operation;
 
 use crate::event::Event;
@@ -27,7 +28,10 @@ impl Simulation<'_> {
             return Ok(());
         }
         self.clients[number].replace(self.plan, number, node);
-        (0..self.plan.keys)
-            .try_for_each(|place| self.begin_operation(number, Operation::Get { key: key(place) }))
+        // What was written last first: that is what a node that has not heard of it gets wrong.
+        let last = self.last_written.clone();
+        let others = (0..self.plan.keys).map(key).filter(|key| *key != last);
+        let keys: Vec<Bytes> = std::iter::once(last.clone()).chain(others).collect();
+        keys.into_iter().try_for_each(|key| self.begin_operation(number, Operation::Get { key }))
     }
 }

@@ -7,7 +7,6 @@
 use clerk::{Request, Verdict};
 use raft::core::{Body, Message, ReplyToken};
 
-use crate::dice::Dice;
 use crate::event::{Event, Parcel, Room};
 use crate::faults::Fault;
 use crate::simulation::Simulation;
@@ -17,14 +16,8 @@ use crate::violation::Violation;
 /// How long it takes to learn that a connection is refused or broken, at most.
 const REFUSED_US_MAX: u64 = 5_000;
 
-/// How long a node that stood still takes to read what came meanwhile, at most: several turns.
-const BACKLOG_US_MAX: u64 = 20_000;
-
 /// Messages that somebody gets who is not meant, in a thousand, where that is one of the faults.
 const MISDIRECTED_PERMILLE: u64 = 5;
-
-/// The concern of the dice that say in which order it reads; the sender is added.
-const BACKLOG_CONCERN: u64 = 1 << 42;
 
 impl Simulation<'_> {
     /// Sends a parcel from one site to another: it may be lost, doubled, delayed.
@@ -112,13 +105,9 @@ impl Simulation<'_> {
             self.lose(from, to, &parcel);
             return Ok(());
         }
-        let machine = &self.machines[to];
-        let reads_on_at = machine.paused_until.max(machine.stalled_until[Room::Reactor as usize]);
-        if reads_on_at > self.now {
-            // What came meanwhile is read connection by connection, in any order of these.
-            let mut dice = Dice::new(self.plan.seed ^ reads_on_at, BACKLOG_CONCERN + from as u64);
-            let at = reads_on_at + dice.between(0, BACKLOG_US_MAX);
-            self.events.schedule(at, Event::Arrival { from, to, number, parcel });
+        let read_at = self.unread_until(from, to, parcel.way());
+        if read_at > self.now {
+            self.events.schedule(read_at, Event::Arrival { from, to, number, parcel });
             return Ok(());
         }
         if self.links.arrive(from, to, number) {
