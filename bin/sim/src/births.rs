@@ -19,7 +19,7 @@ impl Simulation<'_> {
         let can_fail = self.is_rough() && self.plan.has(Fault::PowerOffInOperation);
         let machine = &mut self.machines[node];
         machine.birth_is_scheduled = false;
-        if machine.node.is_some() || machine.is_out {
+        if machine.node.is_some() || machine.is_out || machine.is_absent {
             return Ok(());
         }
         machine.life += 1;
@@ -76,13 +76,13 @@ impl Simulation<'_> {
         machine.is_out = true;
         let flipped = machine.flipped.clone();
         self.say_of_node(node, || format!("refuses to start: {text}"));
-        match flipped {
-            Some(file) if text.contains(file.as_str()) => Ok(()),
-            Some(file) => Violation::of(
+        match &flipped[..] {
+            [] => Violation::of("starts-on-sound-files", format!("node {node} does not start: {text}")),
+            files if files.iter().any(|file| text.contains(file.as_str())) => Ok(()),
+            files => Violation::of(
                 "refusal-names-the-file",
-                format!("a bit of {file} was flipped; node {node} says: {text}"),
+                format!("bits of {files:?} were flipped; node {node} says: {text}"),
             ),
-            None => Violation::of("starts-on-sound-files", format!("node {node} does not start: {text}")),
         }
     }
 
@@ -186,7 +186,7 @@ impl Simulation<'_> {
 
     pub(crate) fn schedule_birth(&mut self, node: usize) {
         let machine = &mut self.machines[node];
-        if machine.birth_is_scheduled || machine.is_out {
+        if machine.birth_is_scheduled || machine.is_out || machine.is_absent {
             return;
         }
         machine.birth_is_scheduled = true;

@@ -2,6 +2,7 @@
 //! reads complete the history.
 
 use clerk::Operation;
+use raft::core::NodeId;
 
 use crate::event::Event;
 use crate::plan::{MS, SECOND};
@@ -31,10 +32,7 @@ impl Simulation<'_> {
         self.relieve_all();
         self.links.forget();
         self.links.loosen();
-        let chunks: Vec<u64> = self.chunks.keys().copied().collect();
-        for number in chunks {
-            self.events.schedule(self.now + MS, Event::ChunkTimeout { number });
-        }
+        self.give_up_chunks();
         for node in 0..self.machines.len() {
             self.events.schedule(self.now, Event::Birth { node });
         }
@@ -45,10 +43,12 @@ impl Simulation<'_> {
 
     /// Five election timeouts are over: the cluster must have served, and everybody must have caught up.
     pub(crate) fn judge(&mut self) -> Result<(), Violation> {
-        if self.phase == Phase::LastReads {
-            return self.judge_states();
+        match self.phase {
+            Phase::LastReads => return self.judge_states(),
+            Phase::HandingOver | Phase::Removing => return self.judge_farewell(),
+            Phase::Trouble | Phase::Peace | Phase::CatchingUp | Phase::Over => {}
         }
-        let in_order = (0..self.machines.len()).filter(|node| !self.machines[*node].is_out);
+        let in_order = (0..self.machines.len()).filter(|node| self.must_converge(*node));
         let last = in_order.map(|node| (self.consensus.applied(node).0, node)).min();
         let behind = last.filter(|(applied, _)| *applied < self.to_reach);
         let comes_up = behind.is_some() && self.phase == Phase::Peace;
@@ -78,6 +78,21 @@ impl Simulation<'_> {
         Ok(())
     }
 
+    /// Chunks of snapshots that are on their way, or lost, are waited for no longer: for one that is lost a node waits
+    /// longer than a lull lasts.
+    pub(crate) fn give_up_chunks(&mut self) {
+        let chunks: Vec<u64> = self.chunks.keys().copied().collect();
+        for number in chunks {
+            self.events.schedule(self.now + MS, Event::ChunkTimeout { number });
+        }
+    }
+
+    /// Whether a node is a member, and nothing is wrong with its data.
+    fn must_converge(&self, node: usize) -> bool {
+        let machine = &self.machines[node];
+        !machine.is_out && self.consensus.members.committed().contains(NodeId(node as u64))
+    }
+
     /// How long it takes a follower to get one entry, and to have it on disk.
     pub(crate) fn entry_us(&self) -> u64 {
         2 * self.plan.delay_us.1 + 3 * self.plan.disk_us.1 + 10 * self.plan.turn_us_max
@@ -97,11 +112,10 @@ impl Simulation<'_> {
     fn judge_states(&mut self) -> Result<(), Violation> {
         let committed = self.consensus.committed.len() as u64;
         for node in 0..self.machines.len() {
-            let machine = &self.machines[node];
-            if machine.is_out {
+            if !self.must_converge(node) {
                 continue;
             }
-            let Some(alive) = &machine.node else {
+            let Some(alive) = &self.machines[node].node else {
                 return Violation::of("converges", format!("node {node} is not up"));
             };
             let applied = alive.state.applied_index();
@@ -113,7 +127,6 @@ impl Simulation<'_> {
             }
             self.compare_state(node)?;
         }
-        self.phase = Phase::Over;
-        Ok(())
+        self.say_farewell()
     }
 }

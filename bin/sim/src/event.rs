@@ -94,6 +94,10 @@ pub(crate) enum Event {
     Ambush { node: usize, fault: Fault },
     /// A process that has begun to stand still does so altogether, until then.
     Freeze { node: usize, life: u32, until: u64 },
+    /// The operator has a moment.
+    Order,
+    /// A node that was removed is stopped for good.
+    Retire { node: usize },
     /// Somebody who knows this node alone asks it.
     Visit { node: usize },
     /// Things may go wrong again.

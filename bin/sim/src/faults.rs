@@ -59,10 +59,16 @@ pub enum Fault {
     BitFlip,
     /// The nodes are restarted one after the other.
     RollingRestart,
+    /// A machine is gone with its disk.
+    Wipe,
+    /// Leadership is handed to another node.
+    Transfer,
+    /// An operator changes the members.
+    MemberChange,
 }
 
 /// All of them, in the order of the closing line.
-pub const FAULTS: [Fault; 27] = [
+pub const FAULTS: [Fault; 30] = [
     Fault::Loss,
     Fault::Duplication,
     Fault::Delay,
@@ -90,6 +96,9 @@ pub const FAULTS: [Fault; 27] = [
     Fault::FullDisk,
     Fault::BitFlip,
     Fault::RollingRestart,
+    Fault::Wipe,
+    Fault::Transfer,
+    Fault::MemberChange,
 ];
 
 impl Fault {
@@ -123,10 +132,13 @@ impl Fault {
             Fault::FullDisk => "full-disk",
             Fault::BitFlip => "flipped",
             Fault::RollingRestart => "rolled",
+            Fault::Wipe => "wiped",
+            Fault::Transfer => "transferred",
+            Fault::MemberChange => "members-changed",
         }
     }
 
-    /// Whether it is about what nodes say to each other.
+    /// Whether it needs more than one node.
     pub(crate) fn needs_peers(self) -> bool {
         matches!(
             self,
@@ -137,6 +149,8 @@ impl Fault {
                 | Fault::PartitionPartial
                 | Fault::PartitionFlapping
                 | Fault::Jam
+                | Fault::Wipe
+                | Fault::Transfer
         )
     }
 
@@ -150,6 +164,7 @@ impl Fault {
                 | Fault::Reordering
                 | Fault::Misdirection
                 | Fault::ClockDrift
+                | Fault::MemberChange
         )
     }
 }
@@ -160,10 +175,29 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A change of the members that was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A node became a learner, or lives elsewhere.
+    Added,
+    /// A learner became a voter.
+    Promoted,
+    /// A member was removed.
+    Removed,
+    /// The leader was removed.
+    LeaderRemoved,
+    /// Any number of voters became others at once.
+    Replaced,
+}
+
+/// How they are called on the closing line.
+const CHANGES: [&str; 5] = ["added", "promoted", "removed", "leader-removed", "replaced"];
+
 /// How often what happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     faults: [u64; FAULTS.len()],
+    changes: [u64; CHANGES.len()],
     /// Operations that ended, in whatever way.
     pub operations: u64,
     /// The most clients with an operation under way at the same time; over several runs, the fewest of these.
@@ -201,9 +235,22 @@ impl Counters {
         self.faults[fault as usize]
     }
 
+    /// One more change of the members.
+    pub(crate) fn changed(&mut self, change: Change) {
+        self.changes[change as usize] += 1;
+    }
+
+    /// How many changes of the members were begun, by name.
+    pub fn changes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CHANGES.into_iter().zip(self.changes)
+    }
+
     /// Adds what another run counted.
     pub fn add(&mut self, other: &Counters) {
         for (sum, more) in self.faults.iter_mut().zip(other.faults) {
+            *sum += more;
+        }
+        for (sum, more) in self.changes.iter_mut().zip(other.changes) {
             *sum += more;
         }
         self.clients_at_once = match self.clients_at_once {
@@ -243,6 +290,7 @@ impl fmt::Display for Counters {
             self.refusals,
             self.events
         )?;
-        FAULTS.iter().try_for_each(|fault| write!(f, " {fault}={}", self.of(*fault)))
+        FAULTS.iter().try_for_each(|fault| write!(f, " {fault}={}", self.of(*fault)))?;
+        self.changes().try_for_each(|(name, count)| write!(f, " {name}={count}"))
     }
 }

@@ -11,11 +11,14 @@
 //! [`Plan::draw`] draws the cluster (1 to 7 nodes), its timeouts, the clients, the [`Workload`], which kinds of faults
 //! ([`Fault`]) there are, how often they strike the leader or whoever was just elected, or wait until a node says
 //! something, and each node's [`Settings`]. Besides the clients there is a visitor, who now and then comes upon a node
-//! that was struck without having heard of it.
+//! that was struck without having heard of it. In nearly half of the seeds an operator takes nodes in, makes them voters
+//! and removes them, the leader too, by the orders that ship.
+//!
 //! At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in trouble. Now and then there is a
-//! lull: nothing further goes wrong, but what is wrong stays so, and if more than half of the nodes are sound and reach
-//! each other, they must serve within five election timeouts. In the end everything is made right, and the cluster must
-//! serve within five election timeouts and come to rest in one state.
+//! lull: nothing further goes wrong, but what is wrong stays so, and if more than half of the voters are sound and reach
+//! each other, they must serve within five election timeouts. In the end everything is made right, and the members must
+//! serve within five election timeouts and come to rest in one state. At last leadership is handed over, which must take
+//! less than an election timeout, and a member is removed, which must disturb nobody.
 //!
 //! Time is what the virtual clock says and goes one way: a node asks only a clock that never goes back, so that a jump
 //! back of a wall clock cannot reach it. Its clock may run too fast or too slow, jump ahead, or stand still with it.
@@ -25,12 +28,14 @@
 //!
 //! # What is checked
 //!
-//! After every step, by checkers that share no code with what they check: one leader per term; log matching; leader
-//! completeness; nobody applies what another did not, or what no majority holds; applied never falls; votes and
-//! acknowledged entries survive restarts; equal states at equal index; every request is answered, once; what a message
-//! means survives the wire, and what is not for a node, or not of its cluster, is refused. At the end: the clients' history is
-//! linearizable, versions rise, no append is seen twice. A panic counts as a violation; so does a node that stops, or
-//! refuses to start, without a disk fault.
+//! After every step, by checkers that share no code with what they check: one leader per term, with the votes of a
+//! majority; log matching; leader completeness; nobody applies what another did not, or what the logs of no majority
+//! hold; applied never falls; votes and acknowledged entries survive restarts. Majorities are those of the members as of
+//! the place in the log, and of both sides while voters change; a node goes by the members that its log says, a snapshot
+//! holds those of its last entry, and no leader changes them before an entry of its term is committed. Further: equal
+//! states at equal index; every request is answered, once; what a message means survives the wire, and what is not for a
+//! node, or not of its cluster, is refused. At the end: the clients' history is linearizable, versions rise, no append is
+//! seen twice. A panic counts as a violation; so does a node that stops, or refuses to start, without a disk fault.
 //!
 //! # Reading a failure
 //!
@@ -55,6 +60,7 @@ mod client;
 mod dice;
 mod ending;
 mod event;
+mod farewell;
 mod faults;
 mod links;
 mod local_clock;
@@ -62,6 +68,7 @@ mod lulls;
 pub mod minimize;
 mod news;
 mod node;
+mod operator;
 mod people;
 mod plan;
 mod planted;

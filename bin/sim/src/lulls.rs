@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use clerk::Operation;
+use raft::core::NodeId;
 
 use crate::ending::{ELECTION_TIMEOUTS, PROBES};
 use crate::event::{Event, Relief};
@@ -36,14 +37,18 @@ impl Simulation<'_> {
         }
         let known = self.consensus.committed.len() as u64;
         let in_time = |node: &usize| self.catch_up_us(*node, known) <= CATCH_UP_US_MAX;
-        let sound: Vec<usize> = (0..self.machines.len())
+        let mut sound: Vec<usize> = (0..self.machines.len())
             .filter(|node| self.machines[*node].is_sound(self.now))
             .filter(in_time)
             .collect();
+        let Some(voters) = self.consensus.members.settled().map(|members| members.voters.clone()) else {
+            return Ok(());
+        };
+        sound.retain(|node| voters.contains(&NodeId(*node as u64)));
         // Nothing new is served before the sound have all that any of them has: what nobody committed yet, too.
         let last = sound.iter().map(|node| self.consensus.last(*node).0).max().unwrap_or(known);
         let queue_us = sound.iter().map(|node| self.catch_up_us(*node, last)).max().unwrap_or(0);
-        if !self.has_majority_among(&sound) || queue_us > CATCH_UP_US_MAX {
+        if !self.has_majority_among(&sound, voters.len()) || queue_us > CATCH_UP_US_MAX {
             return Ok(());
         }
         self.trace.line(self.now, || "!".into(), || "a lull begins".into());
@@ -54,6 +59,7 @@ impl Simulation<'_> {
         // Nothing late is on its way any more, and nothing is stuck.
         self.links.forget();
         self.links.loosen();
+        self.give_up_chunks();
         // Cuts that come and go, and those about to be mended, stay as they are.
         self.fault_number += 1;
         let ends_at = self.now + self.patience_us() + queue_us;
@@ -116,13 +122,13 @@ impl Simulation<'_> {
         last.saturating_sub(self.consensus.applied(node).0) * self.entry_us()
     }
 
-    /// Whether more than half of all nodes are among these and reach each other.
-    fn has_majority_among(&self, sound: &[usize]) -> bool {
+    /// Whether more than half of so many voters are among these and reach each other.
+    fn has_majority_among(&self, sound: &[usize], voters: usize) -> bool {
         // Up to seven nodes: 128 sets of them.
         (0_u32..1 << sound.len()).any(|set| {
             let members = || sound.iter().enumerate().filter(|(place, _)| set >> place & 1 == 1);
             let reached = |(_, from): (_, &usize)| members().all(|(_, to)| self.links.is_open(*from, *to));
-            set.count_ones() as usize >= self.plan.majority() && members().all(reached)
+            set.count_ones() as usize * 2 > voters && members().all(reached)
         })
     }
 }

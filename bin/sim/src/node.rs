@@ -116,7 +116,11 @@ impl VirtualNode {
         let (parts, apply_loop) = Parts::join(&config, restored.clone(), &state, &desk, &stop, random)
             .map_err(|error| error.to_string())?;
         let mailroom = Mailroom::default();
-        let tap = Arc::new(Tap { mailroom: mailroom.clone(), application: Arc::clone(&parts.application) });
+        let tap = Arc::new(Tap {
+            mailroom: mailroom.clone(),
+            application: Arc::clone(&parts.application),
+            book: parts.book.clone(),
+        });
         parts.node.connect(Arc::clone(&tap) as _, tap as _);
         let snapshotter = Snapshotter::new(
             Arc::clone(&parts.node),
@@ -282,6 +286,9 @@ impl VirtualNode {
 fn server_config(plan: &Plan, id: u64) -> ServerConfig {
     let members: Vec<_> = (0..plan.nodes).map(|id| (id, address(id))).collect();
     let mut config = ServerConfig::new(id, CLUSTER, members, "", "unused".into());
+    config.joins = id >= plan.founders;
+    let founders = if config.joins { 0 } else { plan.founders };
+    config.founders = Some((0..founders).map(NodeId).collect());
     config.heartbeat_ms = plan.heartbeat_ms;
     config.election_min_ms = plan.election_min_ms;
     config.election_max_ms = plan.election_max_ms;

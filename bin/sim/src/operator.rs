@@ -104,8 +104,11 @@ impl Simulation<'_> {
     fn draw_wish(&mut self, leader: usize) -> Option<Wish> {
         let members = self.consensus.members.current(leader).clone();
         let nodes: Vec<usize> = members.nodes().iter().map(|node| node.0 as usize).collect();
-        let strangers: Vec<usize> =
-            self.node_ids().into_iter().filter(|node| !nodes.contains(node) && !self.is_lost(*node)).collect();
+        let strangers: Vec<usize> = self
+            .node_ids()
+            .into_iter()
+            .filter(|node| !nodes.contains(node) && !self.is_lost(*node))
+            .collect();
         let lost = nodes.iter().copied().find(|node| self.is_lost(*node));
         let learner = members.learners.iter().map(|node| node.0 as usize).find(|node| !self.is_lost(*node));
         if strangers.is_empty() || members.voters.len() >= VOTERS_ENOUGH {
@@ -146,7 +149,7 @@ impl Simulation<'_> {
 
     /// Whether a node's data are gone, or will be found damaged when it starts again.
     pub(crate) fn is_lost(&self, node: usize) -> bool {
-        self.machines[node].is_out || self.machines[node].flipped.is_some()
+        self.machines[node].is_out || !self.machines[node].flipped.is_empty()
     }
 
     fn carry_out(&mut self, leader: usize, wish: &Wish) -> Result<Answer, Violation> {
@@ -158,7 +161,8 @@ impl Simulation<'_> {
         let answer = match wish {
             Wish::Add(node) => {
                 self.start_stranger(*node);
-                let home = Home { address: address(*node as u64).into(), incarnation: Some(*node as u64 + 1) };
+                let home =
+                    Home { address: address(*node as u64).into(), incarnation: Some(*node as u64 + 1) };
                 self.order(leader, *node, MemberChange::Live(home))
             }
             Wish::Promote(node) => self.order(leader, *node, MemberChange::Promote),
@@ -176,7 +180,12 @@ impl Simulation<'_> {
         }
     }
 
-    pub(crate) fn order_of(&self, leader: usize, node: usize, change: MemberChange) -> Option<proto::admin::OrderReply> {
+    pub(crate) fn order_of(
+        &self,
+        leader: usize,
+        node: usize,
+        change: MemberChange,
+    ) -> Option<proto::admin::OrderReply> {
         let alive = self.machines[leader].node.as_ref()?;
         let book = &alive.parts.book;
         let homes = |membership: &Membership| -> BTreeMap<NodeId, Home> {
@@ -230,8 +239,8 @@ impl Simulation<'_> {
     pub(crate) fn retire(&mut self, node: usize) {
         let id = NodeId(node as u64);
         if self.is_rough() && self.consensus.members.in_play().all(|members| !members.contains(id)) {
-            self.kill(node);
             self.machines[node].is_absent = true;
+            self.kill(node);
         }
     }
 
@@ -258,11 +267,14 @@ impl Simulation<'_> {
     pub(crate) fn wipe(&mut self, node: usize) {
         let id = NodeId(node as u64);
         let is_left = |other: NodeId| other != id && !self.is_lost(other.0 as usize);
-        if self.machines[node].node.is_none() || self.is_lost(node) || !self.consensus.members.survive(is_left) {
+        if self.machines[node].node.is_none()
+            || self.is_lost(node)
+            || !self.consensus.members.survive(is_left)
+        {
             return;
         }
         self.counters.count(Fault::Wipe);
-        self.kill(node);
         self.machines[node].is_out = true;
+        self.kill(node);
     }
 }

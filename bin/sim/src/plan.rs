@@ -10,6 +10,9 @@ use crate::workload::Workload;
 pub(crate) const SECOND: u64 = 1_000_000;
 pub(crate) const MS: u64 = 1_000;
 
+/// The most nodes of which there may be more than found the cluster.
+const NODES_MAX: u64 = 7;
+
 /// The stream of dice that plans are drawn from.
 const CONCERN: u64 = 1;
 
@@ -20,8 +23,10 @@ pub struct Plan {
     pub seed: u64,
     /// What the clients do.
     pub workload: Workload,
-    /// How many nodes the cluster has.
+    /// How many nodes there are.
     pub nodes: u64,
+    /// How many of them, the first ones, found the cluster; the others may be taken in later.
+    pub founders: u64,
     /// How many clients there are.
     pub clients: usize,
     /// Operations a client has under way at once, at most.
@@ -48,6 +53,8 @@ pub struct Plan {
     pub visited_permille: u64,
     /// Strikes after which nothing further goes wrong for a while, in a thousand.
     pub lull_permille: u64,
+    /// How long an operator leaves the members as they are, at most.
+    pub order_gap_us: u64,
     /// How long a node that died stays away, at most.
     pub absence_us_max: u64,
     /// Messages lost and doubled, in a thousand.
@@ -80,8 +87,13 @@ impl Plan {
         let mut dice = Dice::new(seed, CONCERN);
         let drawn = dice.one(&Workload::ALL);
         let workload = workload.unwrap_or(drawn);
-        let nodes = dice.one(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
-        let faults = draw_faults(&mut dice, nodes, workload);
+        let founders = dice.one(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+        let faults = draw_faults(&mut dice, founders, workload);
+        let strangers = dice.between(1, 4);
+        let nodes = match faults.contains(&Fault::MemberChange) {
+            true => (founders + strangers).min(NODES_MAX.max(founders)),
+            false => founders,
+        };
         let has = |fault| faults.contains(&fault);
         let election_min_ms = dice.between(100, 400);
         let base_us = dice.one(&[50, 200, 1_000, 5_000]);
@@ -93,7 +105,8 @@ impl Plan {
             seed,
             workload,
             nodes,
-            clients: dice.between(5, 8) as usize,
+            founders,
+            clients: dice.between(6, 8) as usize,
             operations_at_once: dice.between(1, 3),
             think_us_max: dice.between(100, 300) * workload.slowness() * MS,
             keys: workload.keys(&mut dice),
@@ -105,6 +118,7 @@ impl Plan {
             ambush_permille: dice.one(&[100, 400, 800]),
             visited_permille: dice.one(&[200, 600, 1000]),
             lull_permille: dice.one(&[20, 60]),
+            order_gap_us: dice.between(100, 3_000) * MS,
             // Mostly short of the next strike: some of the time somebody is missing, but not everybody all the time.
             absence_us_max: match dice.permille(200) {
                 true => 30 * SECOND,
@@ -130,6 +144,7 @@ impl Plan {
     pub fn calm(seed: u64) -> Plan {
         Plan {
             nodes: 3,
+            founders: 3,
             clients: 5,
             operations_at_once: 1,
             think_us_max: 196 * MS,
@@ -177,21 +192,19 @@ impl Plan {
     pub(crate) fn slowest_clock_permille(&self) -> u64 {
         if self.has(Fault::ClockDrift) { SLOWEST_CLOCK_PERMILLE } else { 1000 }
     }
-
-    /// How many nodes are more than half.
-    pub(crate) fn majority(&self) -> usize {
-        self.nodes as usize / 2 + 1
-    }
 }
 
 /// Each kind is there in half of the seeds: faults that never meet show what faults that always meet hide.
-fn draw_faults(dice: &mut Dice, nodes: u64, workload: Workload) -> Vec<Fault> {
+fn draw_faults(dice: &mut Dice, founders: u64, workload: Workload) -> Vec<Fault> {
     let mut faults = Vec::new();
     for fault in FAULTS {
         let wanted = dice.permille(if workload.is_about(fault) { 900 } else { 450 });
-        if wanted && (nodes > 1 || !fault.needs_peers()) {
+        if wanted {
             faults.push(fault);
         }
+    }
+    if founders == 1 && !faults.contains(&Fault::MemberChange) {
+        faults.retain(|fault| !fault.needs_peers());
     }
     faults
 }

@@ -4,7 +4,7 @@
 //! `sim --planted-bug NAME --seeds A..B` makes it and must find it.
 
 /// A mistake: its name, and what is done wrong.
-pub const PLANTED_BUGS: [(&str, &str); 48] = [
+pub const PLANTED_BUGS: [(&str, &str); 56] = [
     (
         "append-acknowledged-before-the-sync",
         "a follower acknowledges entries that its disk does not have yet",
@@ -25,12 +25,23 @@ pub const PLANTED_BUGS: [(&str, &str); 48] = [
     ("failed-sync-taken-for-success", "the log goes on after a failed write as if it had been done"),
     ("half-taken-for-a-majority", "half of an even number of nodes decides"),
     ("heartbeat-commits-what-is-not-matched", "heartbeats carry the commit index whatever the follower has"),
+    ("joint-left-before-it-is-committed", "the new majority decides alone before both know of it"),
     ("leader-never-steps-down", "a leader that hears nobody goes on leading"),
+    ("learner-counted", "what a learner has counts for a majority"),
     ("lost-write-said-not-to-have-run", "a write of a lost leadership is said not to have run"),
     ("match-index-from-a-refusal", "a refusal's hint counts as an acknowledgement"),
     (
         "match-index-from-a-stale-reply",
         "an acknowledgement that comes late counts for all that was sent since",
+    ),
+    (
+        "membership-before-own-term-commit",
+        "a leader changes the members before an entry of its term is committed",
+    ),
+    ("membership-not-rolled-back", "a membership stays in effect when its entry is cut off"),
+    (
+        "membership-of-a-later-instant-in-the-snapshot",
+        "a snapshot holds the members of the time it is written",
     ),
     (
         "messages-overtake-the-writes-before-them",
@@ -47,6 +58,7 @@ pub const PLANTED_BUGS: [(&str, &str); 48] = [
     ("persisted-by-index-alone", "what was written of a tail counts for the entries that replaced it"),
     ("persisted-reported-before-the-sync", "the log writer reports a batch when it hands it to the disk"),
     ("pre-vote-raises-the-term", "who only asks around is in a new term already"),
+    ("quorum-of-one-side-only", "while voters change the old majority decides alone"),
     (
         "read-before-own-term-commit",
         "a read round begins before the leader has committed an entry of its term",
@@ -57,6 +69,10 @@ pub const PLANTED_BUGS: [(&str, &str); 48] = [
     ("reads-of-a-lost-leadership-confirmed", "reads under way are served when the leader steps down"),
     ("received-snapshot-not-synced", "a received snapshot counts before its file is synced"),
     ("record-checksum-not-looked-at", "recovery believes every record"),
+    (
+        "removed-node-deposes-the-leader",
+        "nobody asks before it campaigns, and who hears a leader heeds other candidates",
+    ),
     (
         "repeated-append-acknowledged-at-once",
         "an append that brings nothing new is answered although its first copy is unsynced",
@@ -77,6 +93,7 @@ pub const PLANTED_BUGS: [(&str, &str); 48] = [
         "torn-tail-taken-for-valid",
         "recovery neither zeroes a torn tail nor makes durable what it reads before it",
     ),
+    ("transfer-without-its-flag", "the election of a transfer does not say that it is one"),
     ("vote-asked-for-before-the-sync", "a candidate asks for votes before its own vote is on its disk"),
     ("vote-for-a-shorter-log", "a vote goes to a log that ends in the same term but earlier"),
     ("vote-forgotten-at-a-restart", "a node that comes up again may vote once more in the same term"),

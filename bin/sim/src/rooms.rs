@@ -174,6 +174,7 @@ impl Simulation<'_> {
         if let Some(left) = left {
             self.take_out(node, left, is_stopped)?;
         }
+        self.consensus.members.judge_told(node)?;
         let has_faulted = machine_fault(&self.machines[node]);
         if has_faulted == Some(Planned::PowerOff) {
             self.counters.count(Fault::PowerOffInOperation);
@@ -188,7 +189,10 @@ impl Simulation<'_> {
     }
 
     fn take_out(&mut self, node: usize, left: Left, is_stopped: bool) -> Result<(), Violation> {
-        let Left { messages, chunks, chunk_answers, outcomes, dropped, soft_states } = left;
+        let Left { messages, chunks, chunk_answers, outcomes, dropped, soft_states, membership } = left;
+        if let Some(membership) = membership {
+            self.consensus.members.told(node, membership);
+        }
         for state in soft_states {
             self.say_of_node(node, || {
                 format!("is {} of term {}, leader {:?}", state.role, state.term, state.leader)

@@ -21,6 +21,7 @@ use crate::links::Links;
 use crate::local_clock::LocalClock;
 use crate::lulls::Lull;
 use crate::node::VirtualNode;
+use crate::operator::Operator;
 use crate::plan::{Plan, SECOND};
 use crate::post::Post;
 use crate::tap::ChunkDone;
@@ -71,10 +72,12 @@ pub(crate) struct Machine {
     pub(crate) ambush: Option<Fault>,
     pub(crate) exit_is_scheduled: bool,
     pub(crate) birth_is_scheduled: bool,
-    /// The file in which a bit was flipped last.
-    pub(crate) flipped: Option<FileName>,
-    /// Its data are damaged; it never takes part again.
+    /// The files in which a bit was flipped.
+    pub(crate) flipped: Vec<FileName>,
+    /// Its data are damaged or gone; it never takes part again.
     pub(crate) is_out: bool,
+    /// Nobody has started it yet, or somebody stopped it for good.
+    pub(crate) is_absent: bool,
 }
 
 /// A chunk on its way, or its answer.
@@ -96,6 +99,10 @@ pub(crate) enum Phase {
     CatchingUp,
     /// The last reads are under way.
     LastReads,
+    /// Leadership is being handed over.
+    HandingOver,
+    /// A member was removed, which must disturb nobody.
+    Removing,
     /// Done.
     Over,
 }
@@ -112,6 +119,7 @@ pub(crate) struct Simulation<'a> {
     pub(crate) turn_dice: Dice,
     pub(crate) strike_dice: Dice,
     pub(crate) news_dice: Dice,
+    pub(crate) operator: Operator,
     pub(crate) post: Post,
     pub(crate) consensus: ConsensusChecks,
     pub(crate) store: StoreChecks,
@@ -128,6 +136,10 @@ pub(crate) struct Simulation<'a> {
     pub(crate) last_written: Bytes,
     /// Who was elected last.
     pub(crate) leader: Option<usize>,
+    /// Whom the farewell concerns: who led when leadership was handed over.
+    pub(crate) former_leader: usize,
+    /// Terms that had a leader when a member was removed.
+    pub(crate) leaders_before: u64,
     /// What must be applied everywhere at the judgement.
     pub(crate) to_reach: u64,
     /// Operations of the probe.
@@ -152,8 +164,9 @@ impl<'a> Simulation<'a> {
             turn_dice: Dice::new(plan.seed, TURN_CONCERN),
             strike_dice: Dice::new(plan.seed, STRIKE_CONCERN),
             news_dice: Dice::new(plan.seed, NEWS_CONCERN),
+            operator: Operator::new(plan.seed),
             post: Post::new(plan.nodes),
-            consensus: ConsensusChecks::new(nodes, plan.majority()),
+            consensus: ConsensusChecks::new(nodes, plan.founders),
             store: StoreChecks::default(),
             history: History::default(),
             counters: Counters::default(),
@@ -165,6 +178,8 @@ impl<'a> Simulation<'a> {
             lull: None,
             last_written: key(0),
             leader: None,
+            former_leader: 0,
+            leaders_before: 0,
             to_reach: 0,
             probes_begun: 0,
             probes_served: 0,
@@ -174,7 +189,11 @@ impl<'a> Simulation<'a> {
     /// Runs to the end, or to the first violation.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
         for node in 0..self.machines.len() {
+            self.machines[node].is_absent = node as u64 >= self.plan.founders;
             self.events.schedule(0, Event::Birth { node });
+        }
+        if self.plan.has(Fault::MemberChange) {
+            self.events.schedule(self.plan.order_gap_us, Event::Order);
         }
         self.begin_ideas();
         self.events.schedule(self.plan.strike_gap_us, Event::Strike { aimed_at: None });
@@ -211,6 +230,11 @@ impl<'a> Simulation<'a> {
             Event::Ambush { node, fault } => self.spring(node, fault),
             Event::Freeze { node, life, until } => {
                 self.freeze(node, life, until);
+                Ok(())
+            }
+            Event::Order => self.operate(),
+            Event::Retire { node } => {
+                self.retire(node);
                 Ok(())
             }
             Event::Visit { node } => self.visit(node),
@@ -276,8 +300,9 @@ impl Machine {
             ambush: None,
             exit_is_scheduled: false,
             birth_is_scheduled: false,
-            flipped: None,
+            flipped: Vec::new(),
             is_out: false,
+            is_absent: false,
         }
     }
 }

@@ -98,9 +98,12 @@ impl Simulation<'_> {
         }
     }
 
-    /// What comes to a node until then is read later, connection by connection, in any order of these.
+    /// What comes to a node until then is read later, connection by connection, in any order of these. Clients come on
+    /// fresh connections, which nothing holds up for long.
     fn read_late(&mut self, node: usize, until: u64, later_us_max: u64) {
-        for from in 0..self.machines.len() + self.clients.len() {
+        let nodes = self.machines.len();
+        for from in 0..nodes + self.clients.len() {
+            let later_us_max = if from < nodes { later_us_max } else { later_us_max.min(BACKLOG_US_MAX) };
             for way in WAYS {
                 let read_at = until + self.strike_dice.between(0, later_us_max);
                 self.links.stick(from, node, way, read_at);

@@ -3,6 +3,8 @@
 //! A strike draws one of the seed's kinds of faults and does it to somebody. Safety must hold whatever happens; only
 //! damaged files are kept to a minority of the nodes for good, since a majority of them is a cluster that is lost.
 
+use raft::core::NodeId;
+
 use crate::event::{Event, Relief};
 use crate::faults::{FAULTS, Fault};
 use crate::plan::{MS, SECOND};
@@ -92,6 +94,8 @@ impl Simulation<'_> {
             Fault::Pause => self.pause(node),
             Fault::Stall => self.stall(node),
             Fault::Jam => self.jam(node),
+            Fault::Wipe => self.wipe(node),
+            Fault::Transfer => return self.transfer(node),
             Fault::ClockJump => return self.jump(node),
             Fault::SlowDisk => {
                 self.counters.count(fault);
@@ -167,13 +171,13 @@ impl Simulation<'_> {
 
     /// A bit of a file of a node that has come to rest is another one when it starts again.
     fn flip(&mut self, node: usize) -> Result<(), Violation> {
-        let out = self.machines.iter().filter(|machine| machine.is_out || machine.flipped.is_some()).count();
-        let out_max = self.machines.len() - self.plan.majority();
+        let is_left = |other: NodeId| other.0 as usize != node && !self.is_lost(other.0 as usize);
+        let can_be_spared = self.consensus.members.survive(is_left);
         let machine = &mut self.machines[node];
         if machine.is_out || machine.planned.is_some() || machine.exit_is_scheduled {
             return Ok(());
         }
-        if out >= out_max && machine.flipped.is_none() {
+        if !can_be_spared && machine.flipped.is_empty() {
             return Ok(());
         }
         let Some(alive) = &mut machine.node else { return Ok(()) };
@@ -189,7 +193,7 @@ impl Simulation<'_> {
         }
         let (offset, bit) = (self.strike_dice.between(0, used - 1), self.strike_dice.between(0, 7));
         assert!(machine.files.flip_bit(file, offset, bit as u32), "the byte is there");
-        machine.flipped = Some(file.clone());
+        machine.flipped.push(file.clone());
         self.counters.count(Fault::BitFlip);
         let text = format!("bit {bit} of byte {offset} of {file} is flipped");
         self.say_of_node(node, || text);

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvserver::{Outcome, ReplySink, StoreApplication};
 use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
-use raft::core::{Message, NodeId, ReadState, SoftState, Term};
+use raft::core::{Membership, Message, NodeId, ReadState, SoftState, Term};
 use raft::driver::{Application, Transport};
-use raft::net::ChunkSender;
+use raft::net::{AddressBook, ChunkSender};
 
 /// Gets the answer to a chunk, or None when it is lost.
 pub(crate) type ChunkDone = Box<dyn FnOnce(Option<InstallSnapshotResponse>) + Send>;
@@ -40,6 +40,8 @@ pub(crate) struct Left {
     /// Requests whose sink was dropped without an answer.
     pub(crate) dropped: Vec<Attempt>,
     pub(crate) soft_states: Vec<SoftState>,
+    /// By whom the node goes from now on.
+    pub(crate) membership: Option<Membership>,
 }
 
 impl Left {
@@ -50,6 +52,7 @@ impl Left {
             && self.outcomes.is_empty()
             && self.dropped.is_empty()
             && self.soft_states.is_empty()
+            && self.membership.is_none()
     }
 }
 
@@ -68,11 +71,17 @@ impl Mailroom {
 pub(crate) struct Tap {
     pub(crate) mailroom: Mailroom,
     pub(crate) application: Arc<StoreApplication>,
+    pub(crate) book: AddressBook,
 }
 
 impl Transport for Tap {
     fn queue(&self, messages: Vec<Message>) {
         self.mailroom.open().messages.extend(messages);
+    }
+
+    fn queue_membership(&self, membership: Membership) {
+        self.book.follow(&membership);
+        self.mailroom.open().membership = Some(membership);
     }
 
     fn flush(&self) {}

@@ -50,6 +50,9 @@ fn three_hundred_seeds_break_no_rule_and_meet_every_kind_of_fault() {
     for fault in FAULTS {
         assert!(sum.of(fault) > 0, "{fault} never happened");
     }
+    for (change, count) in sum.changes() {
+        assert!(count > 0, "nobody was {change}");
+    }
     assert!(sum.snapshots > 0 && sum.refusals > 0 && sum.unknown > 0 && sum.lulls > 0, "{sum}");
 }
 

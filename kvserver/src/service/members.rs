@@ -22,6 +22,70 @@ const PROBE_TIME: Duration = Duration::from_secs(2);
 /// The longest address, in bytes: a DNS name and a port.
 const ADDRESS_BYTES_MAX: usize = 253 + 6;
 
+/// What is to become of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// It lives there; if it is not a member, it becomes a learner.
+    Live(Home),
+    /// The learner votes from now on.
+    Promote,
+    /// It is a member no more.
+    Remove,
+}
+
+impl MemberChange {
+    /// Begins it at the leader `at`; `homes` says where members live. An answer without a refusal means that it was begun.
+    pub fn begin(
+        self,
+        of: NodeId,
+        at: &RaftNode,
+        homes: impl FnOnce(&Membership) -> BTreeMap<NodeId, Home>,
+    ) -> OrderReply {
+        let Ok(before) = at.with_core(|core| core.membership().clone()) else { return absent() };
+        let (mut target, mut homes) = (before.clone(), homes(&before));
+        self.edit(of, &mut target, &mut homes);
+        match encode_homes(&homes) {
+            Ok(context) => target.context = context,
+            Err(why) => return refusal(why),
+        }
+        let begun = at.with_core(|core| match *core.membership() == before {
+            true => core.change_membership(target),
+            false => Err(ChangeError::Pending),
+        });
+        match begun {
+            Ok(Ok(_)) => OrderReply::default(),
+            Ok(Err(error)) => refused(&error),
+            Err(_) => absent(),
+        }
+    }
+
+    fn edit(self, of: NodeId, target: &mut Membership, homes: &mut BTreeMap<NodeId, Home>) {
+        let add = |nodes: &mut Vec<NodeId>| {
+            nodes.push(of);
+            nodes.sort_unstable();
+            nodes.dedup();
+        };
+        match self {
+            MemberChange::Live(Home { address, incarnation }) => {
+                if !target.contains(of) {
+                    add(&mut target.learners);
+                }
+                let known = homes.get(&of).and_then(|home| home.incarnation);
+                homes.insert(of, Home { address, incarnation: incarnation.or(known) });
+            }
+            MemberChange::Promote => {
+                target.learners.retain(|learner| *learner != of);
+                add(&mut target.voters);
+            }
+            MemberChange::Remove => {
+                target.voters.retain(|voter| *voter != of);
+                target.learners.retain(|learner| *learner != of);
+                homes.remove(&of);
+            }
+        }
+    }
+}
+
 /// What an order is answered with.
 pub(crate) fn refusal(text: impl Into<String>) -> OrderReply {
     OrderReply { refusal: text.into(), not_leader: false, again: false }
@@ -60,17 +124,8 @@ impl MemberDesk {
         let node = NodeId(request.node);
         match request.change() {
             Change::Add => self.add(node, request.address, answer),
-            Change::Promote => answer(self.begin(|target, _| {
-                target.learners.retain(|learner| *learner != node);
-                target.voters.push(node);
-                target.voters.sort_unstable();
-                target.voters.dedup();
-            })),
-            Change::Remove => answer(self.begin(|target, homes| {
-                target.voters.retain(|voter| *voter != node);
-                target.learners.retain(|learner| *learner != node);
-                homes.remove(&node);
-            })),
+            Change::Promote => answer(self.begin(node, MemberChange::Promote)),
+            Change::Remove => answer(self.begin(node, MemberChange::Remove)),
             Change::Unspecified => answer(refusal("the request does not say what is to be changed")),
         }
     }
@@ -90,7 +145,7 @@ impl MemberDesk {
         }
         match self.node.with_core(|core| core.soft_state().role) {
             Ok(RoleKind::Leader) if node == self.border.node_id() => {
-                return answer(self.home(node, address, None));
+                return answer(self.live(node, address, None));
             }
             Ok(RoleKind::Leader) => {}
             Ok(_) => return answer(OrderReply { not_leader: true, ..refusal("not the leader") }),
@@ -130,40 +185,16 @@ impl MemberDesk {
                 "node {node} is a member with other data than the node at {address} has: a node that lost its data comes \
                  back under a number that was never used"
             )),
-            _ => self.home(node, address, Some(reply.incarnation)),
+            _ => self.live(node, address, Some(reply.incarnation)),
         }
     }
 
-    /// The node lives there; if it is not a member, it becomes a learner.
-    fn home(&self, node: NodeId, address: String, incarnation: Option<u64>) -> OrderReply {
-        self.begin(|target, homes| {
-            if !target.contains(node) {
-                target.learners.push(node);
-                target.learners.sort_unstable();
-            }
-            let incarnation = incarnation.or_else(|| homes.get(&node).and_then(|home| home.incarnation));
-            homes.insert(node, Home { address: address.into(), incarnation });
-        })
+    fn live(&self, node: NodeId, address: String, incarnation: Option<u64>) -> OrderReply {
+        self.begin(node, MemberChange::Live(Home { address: address.into(), incarnation }))
     }
 
-    /// Begins the change that `edit` makes to the members and their homes.
-    fn begin(&self, edit: impl FnOnce(&mut Membership, &mut BTreeMap<NodeId, Home>)) -> OrderReply {
-        let Ok(before) = self.node.with_core(|core| core.membership().clone()) else { return absent() };
-        let (mut target, mut homes) = (before.clone(), self.homes(&before));
-        edit(&mut target, &mut homes);
-        match encode_homes(&homes) {
-            Ok(context) => target.context = context,
-            Err(why) => return refusal(why),
-        }
-        let begun = self.node.with_core(|core| match *core.membership() == before {
-            true => core.change_membership(target),
-            false => Err(ChangeError::Pending),
-        });
-        match begun {
-            Ok(Ok(_)) => OrderReply::default(),
-            Ok(Err(error)) => refused(&error),
-            Err(_) => absent(),
-        }
+    fn begin(&self, of: NodeId, change: MemberChange) -> OrderReply {
+        change.begin(of, &self.node, |membership| self.homes(membership))
     }
 
     /// Where the members live, with all that is known of their data directories.

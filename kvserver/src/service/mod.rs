@@ -9,7 +9,7 @@ mod members;
 pub use admin::AdminService;
 pub use kv::KvService;
 pub use kv_server_rpc::KvServerService;
-pub use members::MemberDesk;
+pub use members::{MemberChange, MemberDesk};
 
 /// The largest key and value a service lets in. What is applied is bounded again, by the state machine itself.
 #[derive(Clone, Copy, Debug)]

@@ -42,7 +42,7 @@ impl Raft {
         // Of a learner, too: it may have been made a voter by an entry it has not got, and is asked for its vote.
         self.state.election_elapsed = self.state.election_elapsed.saturating_add(1);
         if !self.state.may_campaign() {
-            return;
+            return self.forget_silent_leader();
         }
         let patience = if self.state.is_removed { REMOVED_PATIENCE } else { 1 };
         // Whoever leads while this node is the only voter is on its way out, and says when.
@@ -54,6 +54,15 @@ impl Raft {
                 false => Round::PreVote,
             };
             self.campaign(first, self.state.timeout_reason);
+        }
+    }
+
+    /// Who may not ask for votes has no other way of finding out that its leader is none any more, and would send clients
+    /// there for ever.
+    fn forget_silent_leader(&mut self) {
+        let Role::Follower(follower) = &mut self.role else { return };
+        if self.state.election_elapsed >= self.state.election_timeout && follower.leader.take().is_some() {
+            self.note_change(Reason::TimedOut);
         }
     }
 

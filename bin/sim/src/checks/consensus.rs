@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 use raft::core::{
-    AppendOutcome, Body, Entry, EntryId, Index, Message, Payload, Persist, Restored, RoleKind, SoftState,
-    Term,
+    AppendOutcome, Body, Entry, EntryId, Index, Message, NodeId, Payload, Persist, Restored, RoleKind,
+    SoftState, Term,
 };
 use std::collections::BTreeMap;
 
+use crate::checks::members::{MemberChecks, membership_in};
 use crate::checks::node_log::NodeLog;
 use crate::violation::Violation;
 
@@ -31,7 +32,7 @@ pub(crate) struct Committed {
 /// The checker.
 #[derive(Debug)]
 pub(crate) struct ConsensusChecks {
-    majority: usize,
+    pub(crate) members: MemberChecks,
     leaders: BTreeMap<Term, usize>,
     /// The latest term in which anybody campaigned.
     campaigned: Term,
@@ -47,9 +48,9 @@ pub(crate) struct ConsensusChecks {
 }
 
 impl ConsensusChecks {
-    pub(crate) fn new(nodes: usize, majority: usize) -> ConsensusChecks {
+    pub(crate) fn new(nodes: usize, founders: u64) -> ConsensusChecks {
         ConsensusChecks {
-            majority,
+            members: MemberChecks::new(nodes, founders),
             leaders: BTreeMap::new(),
             campaigned: Term::default(),
             began_with: BTreeMap::new(),
@@ -78,14 +79,19 @@ impl ConsensusChecks {
     /// A node came up with this.
     pub(crate) fn recovered(&mut self, node: usize, restored: &Restored) -> Result<(), Violation> {
         self.applied[node] = restored.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
+        self.members.recovered(node, restored)?;
         named(node, self.logs[node].recovered(restored))
     }
 
     /// A node's core handed this out to be stored.
     pub(crate) fn stored(&mut self, node: usize, persist: &Persist) -> Result<(), Violation> {
+        let log = &self.logs[node];
+        let goes_on =
+            persist.snapshot.as_ref().is_none_or(|meta| log.term_at(meta.last.index) == Some(meta.last.term));
+        self.members.stored(node, persist, goes_on)?;
         self.logs[node].store(persist);
         // One log matches itself: a node alone may lose what it led a term with and nobody saw, and lead that term anew.
-        if self.logs.len() == 1 {
+        if self.members.is_alone(node) {
             return Ok(());
         }
         let Some(first) = persist.entries.first() else { return Ok(()) };
@@ -134,6 +140,7 @@ impl ConsensusChecks {
             return Ok(());
         }
         self.leads(node, state.term)?;
+        self.members.elected(node, state.term)?;
         // Leader Completeness, §5.4: what was committed in a term is in the log of every later term's leader. Votes of an
         // earlier term may come late, and make a leader of it that need not have what a later one committed.
         let log = &self.logs[node];
@@ -168,13 +175,15 @@ impl ConsensusChecks {
                 named(node, self.logs[node].vote(message.term, message.from.0))
             }
             Body::RequestVoteReply { pre_vote: false, granted: true } => {
+                self.members.voted(message.from, message.term, message.to.0);
                 named(node, self.logs[node].vote(message.term, message.to.0))
             }
             Body::AppendEntriesReply(AppendOutcome::Accepted { match_index }) => {
                 named(node, self.logs[node].promise(message.term, *match_index))
             }
-            Body::AppendEntries { leader_commit, .. } => {
+            Body::AppendEntries { leader_commit, entries, .. } => {
                 self.leads(node, message.term)?;
+                self.changes_after_own_term(node, message.term, *leader_commit, entries)?;
                 self.committed_by_counting(node, message.term, *leader_commit)
             }
             Body::Heartbeat { .. } => self.leads(node, message.term),
@@ -193,6 +202,26 @@ impl ConsensusChecks {
             return Violation::of("own-term-is-committed", text);
         }
         Ok(())
+    }
+
+    /// Until an entry of its own term is committed a leader does not know who takes part, and changes nothing of that
+    /// (erratum to the dissertation's single-server changes, 2015).
+    fn changes_after_own_term(
+        &self,
+        node: usize,
+        term: Term,
+        commit: Index,
+        entries: &[Entry],
+    ) -> Result<(), Violation> {
+        let own = entries.iter().find(|entry| entry.term == term && membership_in(entry).is_some());
+        match own.filter(|_| self.logs[node].term_at(commit) != Some(term)) {
+            Some(entry) => {
+                let text =
+                    format!("node {node} changes the members by {} when {commit} is committed", entry.id());
+                Violation::of("members-change-after-own-term", text)
+            }
+            None => Ok(()),
+        }
     }
 
     /// A node is about to apply these entries. State Machine Safety: nobody ever applies another entry there.
@@ -230,11 +259,9 @@ impl ConsensusChecks {
             );
             return Violation::of("applied-in-order", text);
         }
-        let holders = self.logs.iter().filter(|log| log.holds(entry.id())).count();
-        if holders < self.majority {
-            let text = format!("node {node} applies {}, which {holders} logs hold", entry.id());
-            return Violation::of("committed-by-majority", text);
-        }
+        let logs = &self.logs;
+        let holds = |node: NodeId| logs.get(node.0 as usize).is_some_and(|log| log.holds(entry.id()));
+        self.members.commit(node, entry, holds)?;
         let (term, payload) = (entry.term, entry.payload.clone());
         self.committed.push(Committed { term, payload, applied_in: self.logs[node].term() });
         Ok(())

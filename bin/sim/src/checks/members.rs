@@ -25,7 +25,8 @@ impl View {
     fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
         self.later.retain(|(index, _)| *index < first.index);
-        self.later.extend(entries.iter().filter_map(|entry| Some((entry.index, membership_in(entry)?.clone()))));
+        self.later
+            .extend(entries.iter().filter_map(|entry| Some((entry.index, membership_in(entry)?.clone()))));
     }
 }
 
@@ -143,7 +144,9 @@ impl MemberChecks {
         let then = self.committed.iter().rev().find(|(index, _)| *index <= last.index);
         match then {
             Some((index, then)) if then != held => {
-                let text = format!("node {node} has a snapshot up to {last} with the members {held}; as of {index} they are {then}");
+                let text = format!(
+                    "node {node} has a snapshot up to {last} with the members {held}; as of {index} they are {then}"
+                );
                 Violation::of("snapshot-of-its-members", text)
             }
             _ => Ok(()),
@@ -187,7 +190,12 @@ impl MemberChecks {
 
     /// An entry is committed: `holds` says whose logs have it. It takes a majority of the members as of the entry, or of
     /// those that came next: they count as soon as they are in a log, but a membership is committed by itself.
-    pub(crate) fn commit(&mut self, node: usize, entry: &Entry, holds: impl Fn(NodeId) -> bool) -> Result<(), Violation> {
+    pub(crate) fn commit(
+        &mut self,
+        node: usize,
+        entry: &Entry,
+        holds: impl Fn(NodeId) -> bool,
+    ) -> Result<(), Violation> {
         let held = |membership: &Membership| is_majority(membership, &holds);
         let view = &self.views[node];
         let own = membership_in(entry);
@@ -199,8 +207,10 @@ impl MemberChecks {
             holders.filter_map(later).any(|(_, membership)| held(membership))
         };
         if !held(then) && (own.is_some() || !next()) {
-            let holders: Vec<usize> = (0..self.views.len()).filter(|node| holds(NodeId(*node as u64))).collect();
-            let text = format!("node {node} applies {} of {then}, which the logs of {holders:?} hold", entry.id());
+            let holders: Vec<usize> =
+                (0..self.views.len()).filter(|node| holds(NodeId(*node as u64))).collect();
+            let text =
+                format!("node {node} applies {} of {then}, which the logs of {holders:?} hold", entry.id());
             return Violation::of("committed-by-majority", text);
         }
         if let Some(membership) = own {
