@@ -11,6 +11,7 @@ mod rig;
 mod weather;
 mod world;
 
+mod changes;
 mod election;
 mod face;
 mod figure_2;

@@ -23,7 +23,7 @@ pub(crate) fn membership_entry(term: u64, index: u64, membership: Membership) ->
 }
 
 /// These peers have everything on disk.
-fn acknowledge(core: &mut RawNode, peers: &[u64]) {
+pub(crate) fn acknowledge(core: &mut RawNode, peers: &[u64]) {
     let (term, last) = (core.status().term.0, core.status().last.index.0);
     for peer in peers {
         core.step(to_me(*peer, term, accepted(last)));
@@ -32,7 +32,7 @@ fn acknowledge(core: &mut RawNode, peers: &[u64]) {
 }
 
 /// A leader of `voters` with these learners, which have caught up.
-fn leader_with_learners(voters: u64, learners: &[u64]) -> RawNode {
+pub(crate) fn leader_with_learners(voters: u64, learners: &[u64]) -> RawNode {
     let mut core = node_with(config(voters), Restored::default());
     elect_and_commit(&mut core);
     core.change_membership(members(1..=voters, learners.iter().copied())).expect("a leader that has begun");
