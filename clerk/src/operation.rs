@@ -99,6 +99,8 @@ pub enum Refusal {
     Invalid,
     /// The server holds the write's number for one whose answer was already seen.
     StaleSeq,
+    /// The leader's disk is full: it takes no writes until there is room, and says where and how much it lacks.
+    NoSpace,
     /// The server does not let this client do that.
     Denied,
     /// The other side is not such a store, or speaks another version of it.

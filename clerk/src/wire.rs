@@ -113,6 +113,7 @@ fn outcome_verdict(outcome: Option<kv::Outcome>) -> Verdict {
             Verdict::Unreachable { may_have_run, text: "the node is shutting down".to_string() }
         }
         Ok(kv::Code::StaleSeq) => Verdict::Refused { reason: Refusal::StaleSeq, text, may_have_run: true },
+        Ok(kv::Code::NoSpace) => Verdict::Refused { reason: Refusal::NoSpace, text, may_have_run },
         Ok(kv::Code::TooLarge) => Verdict::Refused { reason: Refusal::TooLarge, text, may_have_run },
         Ok(kv::Code::Invalid) => Verdict::Refused { reason: Refusal::Invalid, text, may_have_run },
         Ok(kv::Code::Ok | kv::Code::NotFound) => nonsense("a reply that does not fit the request"),

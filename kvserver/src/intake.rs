@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use raft::core::{ProposeError, ReadError};
+use raft::core::{ProposeError, RawNode, ReadError};
 use raft::driver::RaftNode;
 use raft::sync::locked;
 
@@ -33,17 +33,23 @@ pub struct Intake {
     gate: Arc<ReadGate>,
     turn: Mutex<Turn>,
     hints: Arc<LeaderHints>,
+    /// Where the node keeps its data: what a full disk is reported with.
+    data_dir: String,
 }
 
+/// Writers that are turned away together.
+type TurnedAway = (ProposeError, Vec<Box<dyn ReplySink>>);
+
 impl Intake {
-    /// An intake for `node`; `hints` tell clients where the leader is.
+    /// An intake for `node`; `hints` tell clients where the leader is, `data_dir` names what is full if its disk is.
     pub fn new(
         node: Arc<RaftNode>,
         waiters: Arc<Waiters>,
         gate: Arc<ReadGate>,
         hints: Arc<LeaderHints>,
+        data_dir: String,
     ) -> Intake {
-        Intake { node, waiters, gate, hints, turn: Mutex::default() }
+        Intake { node, waiters, gate, hints, data_dir, turn: Mutex::default() }
     }
 
     /// Takes a write: an encoded command and who waits for its answer.
@@ -68,12 +74,9 @@ impl Intake {
         let Turn { commands, writers, reads } = turn;
         let (mut writers, mut reads) = (Some(writers), Some(reads));
         let visit = self.node.with_core(|core| {
-            let mut refusals = (None, None);
+            let mut refusals = (Vec::new(), None);
             if !commands.is_empty() {
-                match core.propose(commands) {
-                    Ok(proposed) => self.waiters.file(proposed, writers.take().expect("taken once")),
-                    Err(error) => refusals.0 = Some(error),
-                }
+                refusals.0 = self.propose(core, commands, writers.take().expect("taken once"));
             }
             if reads.as_ref().is_some_and(|reads| !reads.is_empty()) {
                 let context = self.gate.next_context();
@@ -85,13 +88,14 @@ impl Intake {
             refusals
         });
         let stopping = Refusal::ShuttingDown { may_have_run: false };
-        let (write_refusal, read_refusal) = match visit {
+        let (turned_away, read_refusal) = match visit {
             Ok((writes, reads)) => {
-                (writes.map(|e| self.write_refusal(e)), reads.map(|e| self.read_refusal(e)))
+                let writes = writes.into_iter().map(|(error, writers)| (self.write_refusal(error), writers));
+                (writes.collect(), reads.map(|e| self.read_refusal(e)))
             }
-            Err(_) => (Some(stopping.clone()), Some(stopping)),
+            Err(_) => (vec![(stopping.clone(), writers.unwrap_or_default())], Some(stopping)),
         };
-        if let (Some(refusal), Some(writers)) = (write_refusal, writers) {
+        for (refusal, writers) in turned_away {
             send_all(writers.into_iter().map(|sink| (sink, Outcome::Refused(refusal.clone()))));
         }
         if let (Some(refusal), Some(reads)) = (read_refusal, reads) {
@@ -99,8 +103,35 @@ impl Intake {
         }
     }
 
+    /// Proposes the commands, as far as the disk has room for them: who is turned away and why.
+    fn propose(
+        &self,
+        core: &mut RawNode,
+        mut commands: Vec<Bytes>,
+        mut writers: Vec<Box<dyn ReplySink>>,
+    ) -> Vec<TurnedAway> {
+        let beyond = commands.split_off(core.fitting(&commands));
+        let beyond = (beyond, writers.split_off(commands.len()));
+        let mut turned_away = Vec::new();
+        for (commands, writers) in [(commands, writers), beyond] {
+            if commands.is_empty() {
+                continue;
+            }
+            match core.propose(commands) {
+                Ok(proposed) => self.waiters.file(proposed, writers),
+                Err(error) => turned_away.push((error, writers)),
+            }
+        }
+        turned_away
+    }
+
     fn write_refusal(&self, error: ProposeError) -> Refusal {
         match error {
+            ProposeError::NoSpace { needed_bytes, left_bytes } => Refusal::NoSpace(format!(
+                "the disk of {} is full: its log can take {left_bytes} bytes more and needs {needed_bytes}; nothing was \
+                 written, and writes are taken again when there is room",
+                self.data_dir
+            )),
             ProposeError::NotLeader { leader } => {
                 Refusal::NotLeader { leader: self.hints.address(leader), may_have_run: false }
             }

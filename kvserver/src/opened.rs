@@ -37,13 +37,23 @@ pub(crate) struct Opened {
     pub(crate) start_number: u64,
 }
 
+/// What a command has in the log beside its key and value, at most.
+const COMMAND_FRAME_BYTES: u64 = 1 << 20;
+
+/// The log's settings: the largest command finds its place in a segment, so that room can be reserved for it.
+fn wal_config(config: &ServerConfig, seed: u64) -> WalConfig {
+    let shipped = WalConfig::new(seed);
+    let largest = (config.key_bytes_max + config.value_bytes_max) as u64 + COMMAND_FRAME_BYTES;
+    WalConfig { segment_bytes: shipped.segment_bytes.max(largest), ..shipped }
+}
+
 impl Opened {
     /// Opens the data directory of `config` and recovers what is in it.
     pub(crate) fn open(config: &ServerConfig) -> Result<Opened, StartError> {
         let path = &config.data_dir;
         let directory = DataDirectory::open(path, &config.cluster_id, NodeId(config.node_id))?;
         let mut log_disk = RealDisk::new(path);
-        let wal_config = WalConfig::new(directory.identity().incarnation);
+        let wal_config = wal_config(config, directory.identity().incarnation);
         let storage_error = |error| StartError::Storage { path: path.clone(), error };
         let recovery = recover(&mut log_disk, wal_config, !directory.is_fresh()).map_err(storage_error)?;
         let Recovery { wal, restored, snapshots, remarks } = recovery;

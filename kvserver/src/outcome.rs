@@ -38,6 +38,8 @@ pub enum Refusal {
     },
     /// A named limit is reached; not proposed.
     Busy,
+    /// This node's disk is full, as the sentence says; not proposed.
+    NoSpace(String),
     /// Key or value is over its limit.
     TooLarge(String),
     /// The request makes no sense.

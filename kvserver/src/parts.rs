@@ -86,6 +86,7 @@ impl Parts {
             Arc::clone(&waiters),
             Arc::clone(&gate),
             Arc::clone(&hints),
+            config.data_dir.display().to_string(),
         ));
         let application = Arc::new(StoreApplication::new(
             Arc::clone(&waiters),

@@ -166,7 +166,7 @@ fn a_spare_made_ahead_becomes_the_next_segment() {
     write(&mut wal, &mut disk, &persist(1, (1..=10).map(|index| entry(1, index, 200)).collect()));
     let plan = wal.wants_spare().expect("there is no spare, and the segment is half full");
     assert!(wal.wants_spare().is_none(), "one is coming");
-    wal.add_spare(plan.prepare(&mut RealDisk::new(directory.path())).unwrap());
+    wal.add_spare(plan.prepare(&mut RealDisk::new(directory.path())).unwrap().expect("there is room"));
     assert!(wal.wants_spare().is_none(), "one is there");
     write(&mut wal, &mut disk, &persist(1, (11..=16).map(|index| entry(1, index, 200)).collect()));
     write(&mut wal, &mut disk, &persist(1, (17..=26).map(|index| entry(1, index, 200)).collect()));

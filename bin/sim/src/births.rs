@@ -106,7 +106,8 @@ impl Simulation<'_> {
         let reason = alive.parts.application.failure().unwrap_or_default();
         let fault = match machine.planned {
             Some(Planned::Failure) if machine.files.fault_has_happened() => Fault::FailedDisk,
-            Some(Planned::Full) => Fault::FullDisk,
+            // It was counted when the disk became full.
+            Some(Planned::Full) => return self.end_after(node, &reason),
             _ => {
                 return Violation::of(
                     "stops-only-for-a-broken-disk",
@@ -115,6 +116,11 @@ impl Simulation<'_> {
             }
         };
         self.counters.count(fault);
+        self.end_after(node, &reason)
+    }
+
+    /// The process of a node that has stopped for this reason will end.
+    fn end_after(&mut self, node: usize, reason: &str) -> Result<(), Violation> {
         let life = self.machines[node].life;
         let after = self.turn_us();
         self.events.schedule(self.now + after, Event::Exit { node, life });

@@ -109,6 +109,8 @@ fn refused(refusal: kvserver::Refusal) -> Verdict {
             Verdict::NotLeader { hint: leader.as_deref().map(str::to_owned), may_have_run }
         }
         kvserver::Refusal::Busy => Verdict::Busy { may_have_run: false, text: "busy".into() },
+        // A client that would come back later: a full disk is a passing fault here.
+        kvserver::Refusal::NoSpace(text) => Verdict::Busy { may_have_run: false, text },
         kvserver::Refusal::TooLarge(text) => {
             Verdict::Refused { reason: Refusal::TooLarge, text, may_have_run: false }
         }

@@ -26,6 +26,9 @@ use crate::tap::{Attempt, ChunkTap, ClientSink, Mailroom, Tap};
 /// The first port of the nodes' made-up addresses.
 const PORT_FIRST: u64 = 10_000;
 
+/// Of smaller segments nothing is reserved.
+const SEGMENT_BYTES_TO_RESERVE: u64 = 32 << 10;
+
 /// The name of the cluster.
 pub(crate) const CLUSTER: &str = "virtual";
 
@@ -101,7 +104,11 @@ impl VirtualNode {
         let config = server_config(plan, id);
         let settings = &plan.settings[id as usize];
         let mut log_disk = SharedDisk(Arc::new(Mutex::new(MemoryDisk::held(files))));
-        let wal_config = WalConfig { segment_bytes: settings.segment_bytes, ..WalConfig::new(id + 1) };
+        let shipped = WalConfig::new(id + 1);
+        // What may be on its way is more than a few tiny segments hold.
+        let has_reserve = settings.segment_bytes >= SEGMENT_BYTES_TO_RESERVE;
+        let reserve_segments = if has_reserve { shipped.reserve_segments } else { 0 };
+        let wal_config = WalConfig { segment_bytes: settings.segment_bytes, reserve_segments, ..shipped };
         let recovery = recover(&mut log_disk, wal_config, life > 1).map_err(|error| error.to_string())?;
         let Recovery { wal, restored, snapshots, .. } = recovery;
         let desk_files = files.clone();
@@ -133,7 +140,8 @@ impl VirtualNode {
         .with_chunk_sizes(settings.chunks);
         let spare_desk = Arc::clone(&desk);
         let prepare_spare = move |plan| spare_desk.prepare_spare(plan).is_ok();
-        let writer = LogWriter::new(wal, Box::new(log_disk.clone()), prepare_spare);
+        let mut writer = LogWriter::new(wal, Box::new(log_disk.clone()), prepare_spare);
+        writer.tell_room(&parts.node);
         let (staged, staged_seen) = Default::default();
         let times = tick_times(&config);
         let node = VirtualNode {
@@ -227,6 +235,11 @@ impl VirtualNode {
         }
     }
 
+    /// Whether its disk is full, and is to be asked soon whether it has room.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.writer.lacks_room()
+    }
+
     /// The writer was idle for long.
     pub(crate) fn seal(&mut self) {
         self.writer.seal();
@@ -251,6 +264,16 @@ impl VirtualNode {
     /// Whether the snapshotter has something to do.
     pub(crate) fn has_snapshot_work(&self) -> bool {
         !self.desk.is_empty() || !self.snapshotter.is_resting()
+    }
+
+    /// Whether a snapshot found no room and is put off.
+    pub(crate) fn has_put_off(&self) -> bool {
+        self.snapshotter.pause().is_some()
+    }
+
+    /// The pause of a snapshot that was put off is over.
+    pub(crate) fn try_snapshot_again(&mut self) {
+        self.snapshotter.try_again();
     }
 
     pub(crate) fn step_snapshotter(&mut self) {

@@ -7,6 +7,7 @@ use raft::driver::{ApplyMsg, LogItem};
 use crate::client::verdict;
 use crate::event::{Event, Parcel, Room};
 use crate::faults::Fault;
+use crate::node::VirtualNode;
 use crate::plan::MS;
 use crate::simulation::{PendingChunk, Planned, Simulation};
 use crate::tap::{Left, OutgoingChunk};
@@ -14,6 +15,9 @@ use crate::violation::Violation;
 
 /// How long the log must be idle before it is sealed, as the log writer has it.
 const SEAL_AFTER_US: u64 = 500 * MS;
+
+/// How often a full disk is asked for room, as the log writer has it.
+const ROOM_PATIENCE_US: u64 = 100 * MS;
 
 /// Of all indexes, one in this many is one at which states are compared; with large states, fewer.
 const HASH_EVERY: u64 = 64;
@@ -53,15 +57,17 @@ impl Simulation<'_> {
                 machine.log_touched = self.now;
                 alive.step_log_disk();
                 if alive.held_operations() == 0 {
-                    self.schedule_step(node, Room::Seal, SEAL_AFTER_US);
+                    let after = idle_us(alive);
+                    self.schedule_step(node, Room::Seal, after);
                 }
             }
             Room::Seal => {
-                let idle = self.now - machine.log_touched;
-                if idle >= SEAL_AFTER_US {
+                alive.try_snapshot_again();
+                let (idle, after) = (self.now - machine.log_touched, idle_us(alive));
+                if idle >= after {
                     alive.seal();
                 } else {
-                    self.schedule_step(node, Room::Seal, SEAL_AFTER_US - idle);
+                    self.schedule_step(node, Room::Seal, after - idle);
                 }
             }
             Room::Applier => {
@@ -72,7 +78,13 @@ impl Simulation<'_> {
                 self.apply(node)?;
                 self.schedule_step(node, Room::Applier, 1);
             }
-            Room::Snapshotter => alive.step_snapshotter(),
+            Room::Snapshotter => {
+                alive.step_snapshotter();
+                if alive.has_put_off() {
+                    let after = idle_us(alive);
+                    self.schedule_step(node, Room::Seal, after);
+                }
+            }
             Room::ElectionTick => {
                 let wait = alive.turn_election_ticker(machine.clock.at(self.now));
                 let after = wait.map(|wait| machine.clock.until(wait));
@@ -267,6 +279,11 @@ impl Simulation<'_> {
         let (low, high) = self.plan.disk_us;
         self.turn_dice.between(low, high) * self.machines[node].disk_slowness
     }
+}
+
+/// How long a log writer waits for work before it does what an idle one does.
+fn idle_us(node: &VirtualNode) -> u64 {
+    if node.lacks_room() { ROOM_PATIENCE_US } else { SEAL_AFTER_US }
 }
 
 /// The planned fault of a machine's disk that has happened.

@@ -165,6 +165,7 @@ impl Simulation<'_> {
             Planned::Full => {
                 let used: usize = machine.files.contents().iter().map(|(_, bytes)| bytes.len()).sum();
                 machine.files.set_capacity(used as u64 + room);
+                self.counters.count(Fault::FullDisk);
             }
         }
     }

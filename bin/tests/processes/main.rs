@@ -14,6 +14,7 @@ mod bad_disk;
 mod demo;
 mod explained;
 mod foreign_node;
+mod full_disk;
 mod full_node;
 mod garbage;
 mod handed_over;

@@ -148,6 +148,7 @@ fn refused(refusal: Refusal) -> WireOutcome {
             text: String::new(),
         },
         Refusal::Busy => coded(Code::Busy, "too much is waiting to be committed".into()),
+        Refusal::NoSpace(text) => coded(Code::NoSpace, text),
         Refusal::TooLarge(text) => coded(Code::TooLarge, text),
         Refusal::Invalid(text) => coded(Code::Invalid, text),
         Refusal::ShuttingDown { may_have_run } => {

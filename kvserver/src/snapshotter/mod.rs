@@ -24,7 +24,7 @@ pub use desk::{DeskFull, LoadError, SnapshotDesk, Task};
 use crate::shared_state::SharedState;
 use receiving::Received;
 use sending::Sendings;
-use writing::{Compaction, Writing};
+use writing::{Compaction, PutOff, Writing};
 
 /// How long the snapshotter waits before it tries again to shorten a log that is not on disk yet.
 const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
@@ -54,6 +54,8 @@ pub struct Snapshotter {
     chunks: Arc<dyn ChunkSender>,
     sizes: ChunkSizes,
     writing: Option<Writing>,
+    /// A snapshot that found no room and is to be tried again.
+    put_off: Option<PutOff>,
     compaction: Option<Compaction>,
     sendings: Sendings,
     /// A snapshot that has come whole and is to be installed in the next turn.
@@ -91,7 +93,7 @@ impl Snapshotter {
         chunks: Arc<dyn ChunkSender>,
     ) -> Snapshotter {
         desk.note_newest_bytes(files.newest_bytes());
-        let (sizes, writing, compaction, sendings) = Default::default();
+        let (sizes, writing, put_off, compaction, sendings) = Default::default();
         let (received, restoring) = Default::default();
         Snapshotter {
             node,
@@ -102,6 +104,7 @@ impl Snapshotter {
             chunks,
             sizes,
             writing,
+            put_off,
             compaction,
             sendings,
             received,
@@ -123,11 +126,14 @@ impl Snapshotter {
             } else if self.compaction.is_some() {
                 self.desk.wait(Some(COMPACTION_PAUSE))
             } else {
-                self.desk.wait(None)
+                self.desk.wait(self.pause())
             };
             let task = match task {
                 PopTimeout::Item(task) => Some(task),
-                PopTimeout::TimedOut => None,
+                PopTimeout::TimedOut => {
+                    self.try_again();
+                    None
+                }
                 PopTimeout::Closed => return,
             };
             if let Err(error) = self.turn(task) {
@@ -138,7 +144,8 @@ impl Snapshotter {
 
     /// Whether there is nothing to go on with unless a task comes.
     pub fn is_resting(&self) -> bool {
-        self.writing.is_none() && self.received.is_none() && self.compaction.is_none()
+        let is_due = self.put_off.as_ref().is_some_and(PutOff::is_due);
+        self.writing.is_none() && self.received.is_none() && self.compaction.is_none() && !is_due
     }
 
     /// Does `task`, if there is one, and the next step of what is being written.
@@ -158,7 +165,7 @@ impl Snapshotter {
                 self.node.log_work().append(LogItem::Spare(spare));
                 self.node.log_work().announce();
             }
-            None => {}
+            None => self.begin_again()?,
         }
         // Also after a task: many of them must not keep the log from being shortened.
         self.write_on()?;

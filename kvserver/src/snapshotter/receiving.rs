@@ -6,6 +6,7 @@ use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
 use raft::core::{ChunkVerdict, EntryId, Index, InstallVerdict, NodeId, SnapshotMeta, Term};
 use raft::membership_bytes;
 use raft::net::ChunkAnswer;
+use raft::storage::disk::DiskError;
 use raft::storage::snapshot_file::SnapshotError;
 
 use super::{Broken, Snapshotter};
@@ -43,7 +44,7 @@ impl Snapshotter {
                     self.received = Some(Received { from, response, answer });
                     return Ok(());
                 }
-                Err(SnapshotError::Disk(error)) => return Err(error.into()),
+                Err(SnapshotError::Disk(error)) => response.no_room = no_room(from, error)?,
                 Err(refused) => warn!("a snapshot from node {from} is refused: {refused}"),
             },
         }
@@ -60,7 +61,7 @@ impl Snapshotter {
                 self.install(meta);
                 (response.accepted, response.installed) = (true, true);
             }
-            Err(SnapshotError::Disk(error)) => return Err(error.into()),
+            Err(SnapshotError::Disk(error)) => response.no_room = no_room(from, error)?,
             Err(refused) => warn!("a snapshot from node {from} is refused: {refused}"),
         }
         answer(response);
@@ -102,6 +103,17 @@ impl Snapshotter {
             info!("node {from} sends a snapshot up to index {}, {} bytes", last.index, request.file_bytes);
         }
         self.files.receive_chunk(&mut *self.disk, request.offset, request.data.clone())
+    }
+}
+
+/// A disk that is full takes no snapshot, and says so; any other failure ends the node.
+fn no_room(from: NodeId, error: DiskError) -> Result<bool, Broken> {
+    match error {
+        DiskError::Full { .. } => {
+            warn!("a snapshot from node {from} is not taken: {error}");
+            Ok(true)
+        }
+        error => Err(error.into()),
     }
 }
 

@@ -63,8 +63,10 @@ impl Snapshotter {
         else {
             return Ok(());
         };
+        let is_full = answer.as_ref().is_some_and(|answer| answer.no_room);
         let Some(answer) = answer.filter(|answer| answer.accepted) else {
-            self.end_sending(to, SnapshotOutcome::Failed);
+            let outcome = if is_full { SnapshotOutcome::NoRoom } else { SnapshotOutcome::Failed };
+            self.end_sending(to, outcome);
             return Ok(());
         };
         if answer.installed {

@@ -29,6 +29,16 @@ pub enum ProposeError {
         /// Which bound.
         limit: Limit,
     },
+    /// This node's disk is full; nothing of the batch was appended.
+    #[error(
+        "the disk is full: the log has room for {left_bytes} bytes more, and this may take {needed_bytes}"
+    )]
+    NoSpace {
+        /// What the batch may cost.
+        needed_bytes: u64,
+        /// What is still reserved for the log.
+        left_bytes: u64,
+    },
 }
 
 /// Why no change of the membership was begun.
@@ -159,6 +169,9 @@ pub enum Limit {
     /// The log waits for a snapshot.
     #[error("log_bytes_max")]
     LogBytes,
+    /// What is reserved for the log on this node's disk is used up faster than it can be made whole.
+    #[error("the log's reserve on the disk")]
+    LogRoom,
     /// Too many reads wait for a round.
     #[error("reads_pending_max")]
     PendingReads,

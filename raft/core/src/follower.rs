@@ -7,9 +7,11 @@
 //! an entry) never leaves before it is durable. A node that crashes and forgets a term it merely saw has neither voted
 //! nor acknowledged anything in it.
 
+use crate::entry::Entry;
 use crate::message::{AppendOutcome, Body, Message};
 use crate::planted;
 use crate::raft::{Raft, Role, State};
+use crate::room::charge_of_entries;
 use crate::status::Reason;
 use crate::types::{EntryId, Index, NodeId, Term};
 
@@ -85,9 +87,12 @@ fn append(state: &mut State, message: Message) {
     let Body::AppendEntries { prev, entries, leader_commit } = message.body else {
         unreachable!("only appends are routed here");
     };
+    let prev_index = prev.index;
     let outcome = match trim_committed(state, prev, entries) {
         Some((prev, entries)) if state.log.contains(prev) || is_there_by_index(state, prev) => {
+            let (sent, entries) = (entries.len(), within_room(state, entries));
             let match_index = prev.index.plus(entries.len() as u64);
+            let has_none = entries.is_empty() && sent > 0 && prev.index == prev_index;
             state.log.splice(entries);
             if planted::is("stale-append-truncates") {
                 state.log.cut_after(match_index);
@@ -97,7 +102,10 @@ fn append(state: &mut State, message: Message) {
                 false => match_index,
             };
             state.log.commit_to(leader_commit.min(has));
-            AppendOutcome::Accepted { match_index }
+            match has_none {
+                true => AppendOutcome::NoRoom { prev_index },
+                false => AppendOutcome::Accepted { match_index },
+            }
         }
         Some((prev, _)) => {
             AppendOutcome::Rejected { hint: meeting_hint(state, prev), prev_index: prev.index }
@@ -118,6 +126,16 @@ fn append(state: &mut State, message: Message) {
     state.send_after_persist(answer);
 }
 
+/// Those of the entries that the disk has room for, from the first on. What is acknowledged must become durable, and a log
+/// writer that finds no room stops the node.
+fn within_room(state: &State, mut entries: Vec<Entry>) -> Vec<Entry> {
+    let known = entries.iter().take_while(|entry| state.log.contains(entry.id())).count();
+    let new = &entries[known..];
+    let fitting = state.room.fitting(&state.log, new.len(), true, |count| charge_of_entries(&new[..count]));
+    entries.truncate(known + fitting);
+    entries
+}
+
 /// Whether any entry stands at the place: not enough, kept for the simulator to find.
 fn is_there_by_index(state: &State, prev: EntryId) -> bool {
     planted::is("consistency-check-by-index-alone")
@@ -127,11 +145,7 @@ fn is_there_by_index(state: &State, prev: EntryId) -> bool {
 
 /// What is committed here is in the leader's log too, so only what goes beyond it is looked at; below it the log may
 /// have been compacted. None: the message ends at or before the commit index.
-fn trim_committed(
-    state: &State,
-    prev: EntryId,
-    mut entries: Vec<crate::entry::Entry>,
-) -> Option<(EntryId, Vec<crate::entry::Entry>)> {
+fn trim_committed(state: &State, prev: EntryId, mut entries: Vec<Entry>) -> Option<(EntryId, Vec<Entry>)> {
     let committed = state.log.committed();
     if prev.index >= committed {
         return Some((prev, entries));

@@ -51,6 +51,16 @@ impl Leader {
     }
 }
 
+impl Peer {
+    /// Its disk has no room for what it is sent: it is asked again ever more rarely, up to `doublings` times.
+    pub(crate) fn lacks_room(&mut self, beat: u64, doublings: u32) {
+        if !self.progress.lacks_room() {
+            log::warn!("node {} has no room on its disk for what it is sent", self.id);
+        }
+        self.progress.no_room(beat, doublings);
+    }
+}
+
 impl Raft {
     /// The election is won.
     pub(crate) fn become_leader(&mut self) {

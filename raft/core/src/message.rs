@@ -87,6 +87,11 @@ pub enum AppendOutcome {
         /// The index of the `prev` that was refused; it tells the leader which of its messages this answers.
         prev_index: Index,
     },
+    /// Nothing was taken: the entries do not fit what the receiver's disk has room for.
+    NoRoom {
+        /// The index of the `prev` of the message that this answers.
+        prev_index: Index,
+    },
 }
 
 impl Body {
@@ -141,6 +146,9 @@ impl fmt::Display for Body {
             }
             Body::AppendEntriesReply(AppendOutcome::Rejected { hint, prev_index }) => {
                 write!(f, "AppendEntriesReply rejected prev={prev_index} hint={hint}")
+            }
+            Body::AppendEntriesReply(AppendOutcome::NoRoom { prev_index }) => {
+                write!(f, "AppendEntriesReply no-room prev={prev_index}")
             }
             Body::Heartbeat { leader_commit, read_context } => {
                 write!(f, "Heartbeat commit={leader_commit} read={read_context}")

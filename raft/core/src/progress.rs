@@ -46,6 +46,8 @@ pub(crate) struct Progress {
     probed_beat: u64,
     /// The heartbeat interval since which appends are unanswered though heartbeats are answered.
     silent_since: Option<u64>,
+    /// How often in a row it had no room for what it was sent.
+    room_refusals: u32,
     /// An empty append is due, which asks whether what was sent has arrived.
     check_due: bool,
 }
@@ -62,6 +64,7 @@ impl Progress {
             is_gone: false,
             probed_beat: 0,
             silent_since: None,
+            room_refusals: 0,
             check_due: false,
         }
     }
@@ -144,7 +147,14 @@ impl Progress {
         let meets = index.next() >= self.next_index;
         self.match_index = self.match_index.max(index);
         self.next_index = self.next_index.max(self.match_index.next());
+        if news {
+            self.room_refusals = 0;
+        }
         match self.state {
+            // What it had no room for is offered again one message at a time.
+            ProgressState::Probe { .. } if meets && self.room_refusals > 0 => {
+                self.state = ProgressState::Probe { paused: false, bare: false };
+            }
             ProgressState::Probe { .. } if meets => self.replicate(),
             ProgressState::Snapshot { .. } if news && self.match_index >= kept_after => self.replicate(),
             ProgressState::Replicate => {
@@ -166,6 +176,28 @@ impl Progress {
             ProgressState::Replicate => prev_index > self.match_index && prev_index < self.next_index,
             ProgressState::Snapshot { .. } => false,
         }
+    }
+
+    /// Whether an answer that there is no room for the entries after `prev_index` still matters.
+    pub(crate) fn want_of_room_is_current(&self, prev_index: Index) -> bool {
+        match self.state {
+            ProgressState::Probe { .. } => prev_index == self.next_index.previous(),
+            ProgressState::Replicate => prev_index >= self.match_index && prev_index < self.next_index,
+            ProgressState::Snapshot { .. } => false,
+        }
+    }
+
+    /// The follower has no room for what it was sent in the interval `beat`: with each refusal in a row it is left alone
+    /// for twice as long, which is doubled so many times at most.
+    pub(crate) fn no_room(&mut self, beat: u64, doublings: u32) {
+        self.probe(self.match_index.next());
+        self.room_refusals = self.room_refusals.saturating_add(1);
+        self.pause(beat + (1 << self.room_refusals.min(doublings)));
+    }
+
+    /// Whether the follower had no room for what it was sent last.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.room_refusals > 0
     }
 
     /// Probe from `next_index`, or from what is acknowledged if that is later.

@@ -19,6 +19,7 @@ use crate::membership::Membership;
 use crate::message::{AppendOutcome, Body, Message};
 use crate::planted;
 use crate::ready::Outbox;
+use crate::room::Room;
 use crate::status::{Reason, RoleKind};
 use crate::types::{NodeId, ReplyToken, Term};
 
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) is_removed: bool,
     /// Why the role or the term last changed.
     pub(crate) reason: Reason,
+    /// What the disk has room for.
+    pub(crate) room: Room,
     pub(crate) out: Outbox,
 }
 

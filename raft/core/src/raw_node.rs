@@ -19,6 +19,7 @@ use crate::message::Message;
 use crate::planted;
 use crate::raft::{Raft, Role, State};
 use crate::ready::{Outbox, Persist, Ready, SoftState};
+use crate::room::{LogRoom, Room};
 use crate::snapshot::{ChunkVerdict, InstallVerdict, Restored, SnapshotMeta, SnapshotOutcome};
 use crate::status::{Reason, Status};
 use crate::types::{EntryId, Index, NodeId, Term};
@@ -88,6 +89,7 @@ impl RawNode {
             elections_in_vain: 0,
             is_removed: false,
             reason: Reason::Started,
+            room: Room::default(),
             out: Outbox::default(),
         };
         state.reset_election_timer();
@@ -133,9 +135,19 @@ impl RawNode {
     /// means that the command is lost.
     ///
     /// # Errors
-    /// [`ProposeError::NotLeader`], or [`ProposeError::Busy`] with the limit that is reached.
+    /// [`ProposeError::NotLeader`], [`ProposeError::Busy`] with the limit that is reached, or [`ProposeError::NoSpace`].
     pub fn propose(&mut self, commands: Vec<Bytes>) -> Result<Proposed, ProposeError> {
         self.checked(|raft| raft.propose(commands))
+    }
+
+    /// How many of these commands, from the first on, [`RawNode::propose`] would find room for on the disk.
+    pub fn fitting(&self, commands: &[Bytes]) -> usize {
+        self.raft.fitting(commands)
+    }
+
+    /// Says what the disk has room for, from whoever writes the log. Until it is said nothing is refused for want of room.
+    pub fn log_room(&mut self, room: LogRoom) {
+        self.checked(|raft| raft.state.room.learn(room));
     }
 
     /// Begins to change the voters, learners and context to those of `target`; its `outgoing` is not looked at. The change
@@ -298,8 +310,12 @@ impl RawNode {
         let hard_state = (std::mem::replace(&mut self.told_hard_state, now) != now).then_some(now);
         let snapshot = state.out.installed.take();
         let entries = state.log.take_unwritten();
-        let nothing = hard_state.is_none() && snapshot.is_none() && entries.is_empty();
-        (!nothing).then_some(Persist { hard_state, snapshot, entries })
+        if hard_state.is_none() && snapshot.is_none() && entries.is_empty() {
+            return None;
+        }
+        let persist = Persist { hard_state, snapshot, entries };
+        state.room.handed_out(&persist);
+        Some(persist)
     }
 
     /// How this node sees itself and, when it leads, its peers.

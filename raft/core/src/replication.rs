@@ -14,7 +14,11 @@ use crate::message::{AppendOutcome, Body};
 use crate::planted;
 use crate::raft::{Raft, Role, State};
 use crate::raw_node::Proposed;
+use crate::room::charge_of_commands;
 use crate::types::{EntryId, Index, NodeId};
+
+/// A follower without room is offered an entry again after at most two to the power of this many heartbeat intervals.
+const ENTRY_PAUSE_DOUBLINGS: u32 = 3;
 
 impl Raft {
     /// Appends all commands, or none of them.
@@ -27,12 +31,20 @@ impl Raft {
         }
         let state = &mut self.state;
         check_room(state, &commands).map_err(|limit| ProposeError::Busy { limit })?;
+        if fitting(state, &commands) < commands.len() {
+            return Err(want_of_room(state, &commands));
+        }
         let first = state.log.last_index().next();
         let proposed = Proposed { term: state.term, first, count: commands.len() as u64 };
         for (id, command) in proposed.ids().zip(commands) {
             state.log.push(Entry { term: id.term, index: id.index, payload: Payload::Command(command) });
         }
         Ok(proposed)
+    }
+
+    /// How many of these commands, from the first on, the disk has room for.
+    pub(crate) fn fitting(&self, commands: &[Bytes]) -> usize {
+        fitting(&self.state, commands)
     }
 
     /// Whether some peer is due a message.
@@ -56,7 +68,7 @@ impl Raft {
     /// A peer answered an append.
     pub(crate) fn append_answered(&mut self, from: NodeId, outcome: AppendOutcome) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let now = leader.ticks;
+        let (now, beat) = (leader.ticks, leader.beats);
         let Some(peer) = leader.peer(from) else { return };
         let log = &self.state.log;
         match outcome {
@@ -86,6 +98,11 @@ impl Raft {
             AppendOutcome::Rejected { hint, prev_index } => {
                 if peer.progress.refusal_is_current(prev_index) {
                     peer.progress.probe(next_probe(&self.state, hint, prev_index));
+                }
+            }
+            AppendOutcome::NoRoom { prev_index } => {
+                if peer.progress.want_of_room_is_current(prev_index) {
+                    peer.lacks_room(beat, ENTRY_PAUSE_DOUBLINGS);
                 }
             }
         }
@@ -123,6 +140,19 @@ fn check_room(state: &State, commands: &[Bytes]) -> Result<(), Limit> {
     Ok(())
 }
 
+fn fitting(state: &State, commands: &[Bytes]) -> usize {
+    state.room.fitting(&state.log, commands.len(), false, |count| charge_of_commands(&commands[..count]))
+}
+
+/// Why commands that do not fit are refused.
+fn want_of_room(state: &State, commands: &[Bytes]) -> ProposeError {
+    if !state.room.is_full() {
+        return ProposeError::Busy { limit: Limit::LogRoom };
+    }
+    let left_bytes = state.room.left(&state.log).unwrap_or(u64::MAX);
+    ProposeError::NoSpace { needed_bytes: charge_of_commands(commands), left_bytes }
+}
+
 /// Sends one message from the peer's next index on, or sees that it needs a snapshot.
 fn send_append(state: &mut State, peer: &mut Peer, now: u64, beat: u64) {
     let progress = &mut peer.progress;
@@ -133,6 +163,8 @@ fn send_append(state: &mut State, peer: &mut Peer, now: u64, beat: u64) {
     };
     let (entries, bytes) = match progress.sends_bare() {
         true => (Vec::new(), 0),
+        // Who lacks room is offered no more than it takes to find out.
+        false if progress.lacks_room() => log.slice(progress.next_index(), log.last_index(), 1),
         false => log.slice(progress.next_index(), log.last_index(), state.config.append_bytes_max),
     };
     progress.sent(entries.len() as u64, bytes, beat);

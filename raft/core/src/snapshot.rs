@@ -46,7 +46,12 @@ pub enum SnapshotOutcome {
     Installed(Index),
     /// It did not arrive; it is tried again once the peer answers a later heartbeat.
     Failed,
+    /// The peer's disk has no room for it; it is tried again ever more rarely.
+    NoRoom,
 }
+
+/// A follower without room is offered a snapshot again after at most two to the power of this many heartbeat intervals.
+const SNAPSHOT_PAUSE_DOUBLINGS: u32 = 6;
 
 impl Raft {
     /// A chunk of a snapshot that ends at `last` came from a leader of `term`.
@@ -145,6 +150,7 @@ impl Raft {
                 peer.progress.probe(index.next());
             }
             SnapshotOutcome::Failed => peer.progress.probe_later(beat),
+            SnapshotOutcome::NoRoom => peer.lacks_room(beat, SNAPSHOT_PAUSE_DOUBLINGS),
         }
     }
 }

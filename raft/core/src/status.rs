@@ -176,6 +176,8 @@ pub enum WaitsFor {
     Answers,
     /// The same, and as much is unanswered as may be: the rest is held back.
     Window,
+    /// Its disk is full.
+    Room,
 }
 
 impl fmt::Display for WaitsFor {
@@ -186,6 +188,7 @@ impl fmt::Display for WaitsFor {
             WaitsFor::ProbeAnswer => write!(f, "its answer to where the logs meet"),
             WaitsFor::Snapshot { up_to } => write!(f, "a snapshot up to {up_to}"),
             WaitsFor::Answers => write!(f, "acknowledgements of what was sent"),
+            WaitsFor::Room => write!(f, "room: its disk is full"),
             WaitsFor::Window => write!(f, "acknowledgements; its window is full, and the rest is held back"),
         }
     }
@@ -222,6 +225,11 @@ pub struct Status {
     pub snapshot_index: Index,
     /// Bytes of the log in memory.
     pub log_bytes: u64,
+    /// Bytes that the log still finds on this node's disk, if that is known; what entries may cost is counted, which is
+    /// more than they have.
+    pub room_bytes: Option<u64>,
+    /// Whether this node's disk gives the log no more room.
+    pub disk_is_full: bool,
     /// Reads that wait to be confirmed.
     pub reads_pending: usize,
     /// The members, as of the last entry.
@@ -273,6 +281,8 @@ impl Raft {
             persisted_index: log.persisted(),
             snapshot_index: log.snapshot().last.index,
             log_bytes: log.bytes(),
+            room_bytes: state.room.left(log),
+            disk_is_full: state.room.is_full(),
             reads_pending: match &self.role {
                 Role::Leader(leader) => leader.reads.pending(),
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => 0,
@@ -315,6 +325,7 @@ impl Raft {
 /// What a follower that answers waits for, in a log that ends at `last_index`.
 fn waits_for(progress: &Progress, last_index: Index) -> WaitsFor {
     match progress.state() {
+        _ if progress.lacks_room() => WaitsFor::Room,
         ProgressState::Snapshot { pending, .. } => WaitsFor::Snapshot { up_to: pending },
         ProgressState::Probe { .. } => WaitsFor::ProbeAnswer,
         ProgressState::Replicate if progress.match_index() >= last_index => WaitsFor::Nothing,

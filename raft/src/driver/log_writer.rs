@@ -3,11 +3,15 @@
 //! Order is the whole point. Work comes in the order of the Readys; persists and messages keep it. A batch that
 //! persists nothing still waits behind what is in flight: a repeated append must not acknowledge an entry whose first
 //! copy is unsynced. A failed write or sync is never retried: the node stops.
+//!
+//! The core accepts only what the log's reserve has room for, of which it hears here. A disk that is full is asked again
+//! whenever the writer is idle.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use raft_core::{EntryId, Index, Message, Persist, SnapshotMeta, planted};
+use log::{info, warn};
+use raft_core::{Entry, EntryId, Index, LogRoom, Message, Persist, SnapshotMeta, planted};
 
 use crate::driver::{RaftNode, Taken};
 use crate::storage::disk::{Completion, Disk};
@@ -15,6 +19,9 @@ use crate::storage::wal::{BatchTicket, Spare, SparePlan, Wal, WalError};
 
 /// How long the log must be idle before a seal says that its last batch is durable.
 const SEAL_AFTER: Duration = Duration::from_millis(500);
+
+/// How often a disk that is full is asked whether it has room.
+const ROOM_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Segments that are let go in one turn. Each costs two operations of the disk, which votes and acknowledgements of
 /// later turns wait behind; after the snapshot of a large store there may be hundreds to let go.
@@ -35,8 +42,8 @@ pub enum LogItem {
     },
     /// A snapshot up to here is durable: segments that end before it are not needed any more.
     Compact(Index),
-    /// A prepared file for a later segment.
-    Spare(Spare),
+    /// A prepared file for a later segment; none if there was no room for it.
+    Spare(Option<Spare>),
 }
 
 /// What a batch brings about when it is durable.
@@ -56,6 +63,10 @@ pub struct LogWriter {
     taken: Vec<LogItem>,
     /// Segments up to here are to be let go, some in each turn.
     let_go_up_to: Option<Index>,
+    /// What everything ever taken may cost of the log's room; the core counts the same.
+    charged: u64,
+    /// What the core was last told.
+    told_room: Option<LogRoom>,
     prepare_spare: Box<dyn Fn(SparePlan) -> bool + Send>,
 }
 
@@ -67,17 +78,19 @@ impl LogWriter {
         disk: Box<dyn Disk>,
         prepare_spare: impl Fn(SparePlan) -> bool + Send + 'static,
     ) -> LogWriter {
-        let (in_flight, taken) = Default::default();
+        let (in_flight, taken, let_go_up_to, charged, told_room) = Default::default();
         let prepare_spare = Box::new(prepare_spare);
-        LogWriter { wal, disk, in_flight, taken, let_go_up_to: None, prepare_spare }
+        LogWriter { wal, disk, in_flight, taken, let_go_up_to, charged, told_room, prepare_spare }
     }
 
     /// The `log-writer` thread: turns until the work list is closed and done and the log sealed, or the disk breaks.
     pub fn run(&mut self, node: &RaftNode) {
+        self.tell_room(node);
         loop {
-            let patience = match self.wants_turn() {
-                true => Some(LETTING_GO_PAUSE),
-                false => self.wal.wants_seal().then_some(SEAL_AFTER),
+            let patience = match (self.wants_turn(), self.lacks_room()) {
+                (true, _) => Some(LETTING_GO_PAUSE),
+                (false, true) => Some(ROOM_PATIENCE),
+                (false, false) => self.wal.wants_seal().then_some(SEAL_AFTER),
             };
             let taken = node.log_work().wait_take(&mut self.taken, patience);
             match taken {
@@ -101,30 +114,36 @@ impl LogWriter {
     pub fn turn(&mut self, node: &RaftNode) {
         node.log_work().take(&mut self.taken);
         let mut effects = Effects::default();
-        for item in self.taken.drain(..) {
+        let mut submitted = None;
+        for item in std::mem::take(&mut self.taken) {
             match item {
                 LogItem::Ready { persist, messages } => {
                     if let Some(persist) = persist {
-                        self.wal.append(&persist);
+                        submitted = self.stage(&persist).or(submitted);
                         effects.note(persist);
                     }
                     effects.messages.extend(messages);
                 }
                 LogItem::Compact(up_to) => self.let_go_up_to = self.let_go_up_to.max(Some(up_to)),
-                LogItem::Spare(spare) => self.wal.add_spare(spare),
+                LogItem::Spare(Some(spare)) => self.wal.add_spare(spare),
+                LogItem::Spare(None) => self.wal.no_spare_comes(),
             }
         }
         if planted::is("messages-sent-before-the-sync") {
             node.send(std::mem::take(&mut effects.messages));
         }
-        match self.wal.submit(&mut *self.disk) {
-            Some(_) if planted::is("persisted-reported-before-the-sync") => effects.happen(node),
+        let submitted = self.wal.submit(&mut *self.disk).or(submitted);
+        match submitted {
+            Some(_) if planted::is("persisted-reported-before-the-sync") => effects.happen(node, None),
             Some(ticket) => self.in_flight.push_back((ticket, effects)),
-            None if planted::is("messages-overtake-the-writes-before-them") => effects.happen(node),
+            None if planted::is("messages-overtake-the-writes-before-them") => effects.happen(node, None),
             None => match self.in_flight.back_mut() {
                 Some((_, last)) => last.messages.extend(effects.messages),
-                None => effects.happen(node),
+                None => effects.happen(node, None),
             },
+        }
+        if self.wal.wants_reserve() {
+            self.wal.make_reserve(&mut *self.disk);
         }
         // Behind the batch, which somebody waits for.
         self.let_go_up_to = self
@@ -139,7 +158,65 @@ impl LogWriter {
 
     /// Whether there is something to go on with although no work may have come.
     pub fn wants_turn(&self) -> bool {
-        self.let_go_up_to.is_some()
+        self.let_go_up_to.is_some() || self.wal.wants_reserve()
+    }
+
+    /// Whether the disk is full: it is asked again when the writer is idle ([`LogWriter::seal`]).
+    pub fn lacks_room(&self) -> bool {
+        self.wal.is_short_of_room()
+    }
+
+    /// Stages what a Ready persists. What would make the batch too large for a reserved file goes into batches of its own,
+    /// the last of which is returned if it is submitted already. A crash between two of them leaves what a shorter Ready
+    /// would have.
+    fn stage(&mut self, persist: &Persist) -> Option<BatchTicket> {
+        self.charged += persist.charge_bytes();
+        let bytes_max = self.wal.batch_bytes_max() / 2;
+        let waiting: u64 = persist.entries.iter().map(Entry::weight_bytes).sum();
+        if self.wal.staged_bytes() as u64 + waiting <= bytes_max {
+            self.wal.append(persist);
+            return None;
+        }
+        let mut submitted = self.wal.submit(&mut *self.disk);
+        let (hard_state, snapshot) = (persist.hard_state, persist.snapshot.clone());
+        self.wal.append(&Persist { hard_state, snapshot, entries: Vec::new() });
+        for entry in &persist.entries {
+            if self.wal.staged_bytes() as u64 + entry.weight_bytes() > bytes_max {
+                submitted = self.wal.submit(&mut *self.disk).or(submitted);
+            }
+            let (hard_state, snapshot) = (None, None);
+            self.wal.append(&Persist { hard_state, snapshot, entries: vec![entry.clone()] });
+        }
+        submitted
+    }
+
+    /// Tells the core what there is room for, if that is news. Before the first turn this has to be done once.
+    pub fn tell_room(&mut self, node: &RaftNode) {
+        if let Some(room) = self.room_if_changed() {
+            // A node that has stopped accepts nothing.
+            let _ = node.with_core(|core| core.log_room(room));
+        }
+    }
+
+    fn room_if_changed(&mut self) -> Option<LogRoom> {
+        if !self.wal.has_reserve() {
+            return None;
+        }
+        let room = LogRoom {
+            charge_max: self.charged + self.wal.room_bytes(),
+            whole_bytes: self.wal.whole_room_bytes(),
+            is_full: self.wal.is_short_of_room(),
+        };
+        let was_full = self.told_room.is_some_and(|told| told.is_full);
+        match (was_full, room.is_full) {
+            (false, true) => warn!(
+                "the disk is full: the log has {} bytes left, and what does not fit is turned away until there is room",
+                self.wal.room_bytes()
+            ),
+            (true, false) => info!("the disk has room again"),
+            _ => {}
+        }
+        (self.told_room.replace(room) != Some(room)).then_some(room)
     }
 
     /// Takes one answer of the disk; what its batch brought about happens now.
@@ -147,12 +224,16 @@ impl LogWriter {
     /// # Errors
     /// When the disk failed: nothing may be written or promised any more.
     pub fn completed(&mut self, completion: Completion, node: &RaftNode) -> Result<(), WalError> {
-        let Some(durable) = self.wal.completed(completion)? else { return Ok(()) };
+        let Some(durable) = self.wal.completed(completion)? else {
+            self.tell_room(node);
+            return Ok(());
+        };
         while let Some((ticket, _)) = self.in_flight.front()
             && *ticket <= durable
         {
             let (_, effects) = self.in_flight.pop_front().expect("there is a front");
-            effects.happen(node);
+            let room = self.room_if_changed();
+            effects.happen(node, room);
         }
         Ok(())
     }
@@ -162,8 +243,10 @@ impl LogWriter {
         &mut *self.disk
     }
 
-    /// Says on disk that everything is durable, if that is not said yet.
+    /// What an idle writer does: says on disk that everything is durable, if that is not said yet, and asks a disk that was
+    /// full whether it has room.
     pub fn seal(&mut self) {
+        self.wal.make_reserve(&mut *self.disk);
         // A seal brings nothing about; its completion only has to succeed.
         let _ = self.wal.seal(&mut *self.disk);
     }
@@ -179,9 +262,10 @@ impl Effects {
         }
     }
 
-    fn happen(self, node: &RaftNode) {
+    /// Reports and sends it all; `room` is what the core has to hear of the log's room.
+    fn happen(self, node: &RaftNode, room: Option<LogRoom>) {
         rpc::corked(|| {
-            if self.persisted.is_some() || !self.installed.is_empty() {
+            if self.persisted.is_some() || !self.installed.is_empty() || room.is_some() {
                 // A node that has stopped meanwhile has nothing to tell.
                 let _ = node.with_core(|core| {
                     for meta in &self.installed {
@@ -189,6 +273,9 @@ impl Effects {
                     }
                     if let Some(id) = self.persisted {
                         core.persisted(id);
+                    }
+                    if let Some(room) = room {
+                        core.log_room(room);
                     }
                 });
             }

@@ -96,6 +96,7 @@ impl Supervisor {
         times: TickTimes,
     ) -> std::io::Result<Supervisor> {
         let stop = Arc::new(StopSignal::default());
+        writer.tell_room(node);
         let log_writer = {
             let writer_node = Arc::clone(node);
             Watched::spawn(node, "log-writer", move || writer.run(&writer_node))?

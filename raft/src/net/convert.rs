@@ -157,6 +157,10 @@ pub fn append_reply_to_wire(border: &Border, message: &Message) -> AppendEntries
             reply.conflict_term = hint.term.0;
             reply.refused_prev_index = prev_index.0;
         }
+        Body::AppendEntriesReply(AppendOutcome::NoRoom { prev_index }) => {
+            reply.no_room = true;
+            reply.refused_prev_index = prev_index.0;
+        }
         Body::HeartbeatReply { read_context } => {
             reply.success = true;
             reply.heartbeat = true;
@@ -182,6 +186,8 @@ pub fn append_reply_from_wire(
         Body::HeartbeatReply { read_context: reply.read_context }
     } else if reply.success {
         Body::AppendEntriesReply(AppendOutcome::Accepted { match_index: Index(reply.match_index) })
+    } else if reply.no_room {
+        Body::AppendEntriesReply(AppendOutcome::NoRoom { prev_index: Index(reply.refused_prev_index) })
     } else {
         Body::AppendEntriesReply(AppendOutcome::Rejected {
             hint: entry_id(reply.conflict_term, reply.update_next_index.saturating_sub(1)),
@@ -348,6 +354,7 @@ mod tests {
         for outcome in [
             AppendOutcome::Accepted { match_index: Index(7) },
             AppendOutcome::Rejected { hint: entry_id(3, 5), prev_index: Index(9) },
+            AppendOutcome::NoRoom { prev_index: Index(9) },
         ] {
             let body = Body::AppendEntriesReply(outcome);
             let message =

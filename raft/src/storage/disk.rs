@@ -6,7 +6,7 @@
 //!
 //! A `Disk` is one data directory seen by one thread. File names are relative to it and contain no separators. A disk
 //! must never answer out of order, never retry a failed write or sync, and after such a failure must refuse everything:
-//! what the page cache holds then is not known.
+//! what the page cache holds then is not known. That a new file or a growing one finds no room is no such failure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,6 +57,14 @@ pub enum DiskOp {
         file: FileName,
         /// Its size; zeros are really written, so that later writes change no metadata.
         zero_filled_bytes: u64,
+    },
+    /// Makes a new file that reads as zeros and whose room on the disk is its own from here on, without writing it: the
+    /// quick way to have room. A write into it cannot find the disk full, but syncs more slowly at first. Fails as `Create`.
+    Reserve {
+        /// The new file.
+        file: FileName,
+        /// Its size.
+        bytes: u64,
     },
     /// Writes into an existing file, growing it where needed.
     Write {
@@ -113,6 +121,7 @@ impl DiskOp {
     pub fn name(&self) -> &'static str {
         match self {
             DiskOp::Create { .. } => "create",
+            DiskOp::Reserve { .. } => "reserve",
             DiskOp::Write { .. } => "write",
             DiskOp::Read { .. } => "read",
             DiskOp::Sync { .. } => "sync",
@@ -128,6 +137,7 @@ impl DiskOp {
     pub fn file(&self) -> Option<&FileName> {
         match self {
             DiskOp::Create { file, .. }
+            | DiskOp::Reserve { file, .. }
             | DiskOp::Write { file, .. }
             | DiskOp::Read { file, .. }
             | DiskOp::Sync { file }
@@ -138,9 +148,16 @@ impl DiskOp {
         }
     }
 
-    /// Whether the operation changes the disk. A failure of one that does poisons the disk.
+    /// Whether the operation changes the disk. A failure of one that does poisons the disk, unless [`DiskOp::survives`] says
+    /// otherwise.
     pub fn changes(&self) -> bool {
         !matches!(self, DiskOp::Read { .. } | DiskOp::List)
+    }
+
+    /// Whether the disk goes on when this operation finds it full: what was there before is as it was. A synced write is
+    /// part of a chain, and what was submitted behind it must not be done without it.
+    pub fn survives(&self) -> bool {
+        matches!(self, DiskOp::Create { .. } | DiskOp::Reserve { .. } | DiskOp::Write { sync: false, .. })
     }
 }
 
@@ -191,7 +208,8 @@ pub enum DiskError {
         /// On which file.
         file: FileName,
     },
-    /// The disk is full, or the quota used up.
+    /// The disk is full, or the quota used up: a file was not made, or a write into one that grows was not done, or in part.
+    /// Poisons the disk only where [`DiskOp::survives`] says so. A sync never fails this way.
     #[error("{operation} of {file}: no space left on the disk")]
     Full {
         /// What was tried.

@@ -176,11 +176,12 @@ impl MemoryDisk {
             }
             return Err(DiskError::Poisoned { first: Arc::clone(first) });
         }
-        let changes = op.changes();
+        let (changes, survives) = (op.changes(), op.survives());
         assert_eq!(state.life, self.life, "a process that died goes on using its disk");
         let result = state.execute(op);
         if let Err(error) = &result
             && changes
+            && !(survives && matches!(error, DiskError::Full { .. }))
             && !raft_core::planted::is("failed-sync-retried")
         {
             self.poisoned = Some(Arc::from(error.to_string()));

@@ -124,11 +124,11 @@ impl State {
 
     fn perform(&mut self, op: DiskOp) -> Result<Outcome, DiskError> {
         match op {
-            DiskOp::Create { ref file, zero_filled_bytes } => {
+            DiskOp::Create { ref file, zero_filled_bytes: bytes } | DiskOp::Reserve { ref file, bytes } => {
                 if self.names.contains_key(file) {
                     return Err(io_error(&op, "the file exists"));
                 }
-                self.create(file.clone(), zero_filled_bytes as usize);
+                self.create(file.clone(), bytes as usize);
             }
             DiskOp::Write { file, offset, bytes, sync } => {
                 if sync {
@@ -221,6 +221,7 @@ impl State {
         let Some(capacity) = self.capacity_bytes else { return Ok(()) };
         let (file, end) = match op {
             DiskOp::Create { file, zero_filled_bytes } => (file, *zero_filled_bytes),
+            DiskOp::Reserve { file, bytes } => (file, *bytes),
             DiskOp::Write { file, offset, bytes, .. } => (file, offset + bytes.len() as u64),
             _ => return Ok(()),
         };

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::disk::{Completion, Disk, DiskError, DiskOp, FileEntry, FileName, OpId, Outcome};
 use super::sync_times::SyncTimes;
@@ -66,10 +68,11 @@ impl RealDisk {
         if let Some(first) = &self.poisoned {
             return Err(DiskError::Poisoned { first: Arc::clone(first) });
         }
-        let (name, file, changes) = (op.name(), op.file().cloned(), op.changes());
+        let (name, file, changes, survives) = (op.name(), op.file().cloned(), op.changes(), op.survives());
         let result = self.attempt(op).map_err(|error| disk_error(name, file, &error));
         if let Err(error) = &result
             && changes
+            && !(survives && matches!(error, DiskError::Full { .. }))
         {
             self.poisoned = Some(Arc::from(error.to_string()));
         }
@@ -84,7 +87,10 @@ impl RealDisk {
             ));
         }
         match op {
-            DiskOp::Create { file, zero_filled_bytes } => self.create(file, zero_filled_bytes)?,
+            DiskOp::Create { file, zero_filled_bytes } => {
+                self.create(file, |handle| fill_with_zeros(handle, zero_filled_bytes))?;
+            }
+            DiskOp::Reserve { file, bytes } => self.create(file, |handle| reserve(handle, bytes))?,
             DiskOp::Write { file, offset, bytes, sync } => {
                 let handle = self.open(&file)?;
                 handle.write_all_at(&bytes, offset)?;
@@ -113,10 +119,10 @@ impl RealDisk {
         Ok(Outcome::Done)
     }
 
-    fn create(&mut self, file: FileName, zero_filled_bytes: u64) -> io::Result<()> {
+    fn create(&mut self, file: FileName, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
         let path = self.path(&file);
         let handle = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        if let Err(error) = fill_with_zeros(&handle, zero_filled_bytes) {
+        if let Err(error) = fill(&handle) {
             // A file in part is of no use, and takes the room of a disk that is full. Whatever comes of its removal,
             // the failure counts.
             let _ = std::fs::remove_file(&path);
@@ -162,7 +168,8 @@ impl RealDisk {
     fn sync(&mut self, file: &FileName) -> io::Result<()> {
         let sync_times = Arc::clone(&self.sync_times);
         let handle = self.open(file)?;
-        sync_times.measure(|| handle.sync_data())
+        // What was written counts as written, so a disk that finds itself full only now is a broken one.
+        sync_times.measure(|| handle.sync_data()).map_err(|error| io::Error::other(error.to_string()))
     }
 
     fn path(&self, file: &FileName) -> PathBuf {
@@ -205,6 +212,15 @@ impl Disk for RealDisk {
 
     fn complete(&mut self) -> Option<Completion> {
         self.completions.pop_front()
+    }
+}
+
+/// Gives the file its room. Where the file system cannot do that, zeros are written, which does it on all that do not copy
+/// on write.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill_with_zeros(file, bytes),
+        done => Ok(done?),
     }
 }
 

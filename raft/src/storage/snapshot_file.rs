@@ -154,8 +154,10 @@ impl SnapshotWriter {
         let checksum = piece_checksum(self.chain, &footer);
         LittleEndian::write_u32(&mut footer[4..], checksum);
         let bytes = self.offset + FOOTER_BYTES as u64;
-        let write = DiskOp::Write { file: self.file.clone(), offset: self.offset, bytes: footer, sync: true };
+        let write =
+            DiskOp::Write { file: self.file.clone(), offset: self.offset, bytes: footer, sync: false };
         disk.run(write)?;
+        disk.run(DiskOp::Sync { file: self.file.clone() })?;
         Ok((self.file, self.meta, bytes))
     }
 

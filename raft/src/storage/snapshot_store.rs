@@ -18,6 +18,9 @@ use super::snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter, snapsh
 /// How many snapshots are kept.
 pub const SNAPSHOTS_KEPT: usize = 2;
 
+/// The operation that leaves nothing where there is no room.
+const CREATE: &str = "create";
+
 /// The snapshots that are there, and the one being received.
 #[derive(Debug)]
 pub struct SnapshotStore {
@@ -150,13 +153,20 @@ impl SnapshotStore {
         meta: SnapshotMeta,
     ) -> Result<SnapshotWriter, DiskError> {
         let file = self.temporary_name();
-        SnapshotWriter::begin(disk, file, meta)
+        SnapshotWriter::begin(disk, file.clone(), meta).or_else(|error| leave_nothing(disk, file, error))
     }
 
-    /// Makes a written snapshot durable under its name, and lets go of surplus ones.
-    pub fn finish_write(&mut self, disk: &mut dyn Disk, writer: SnapshotWriter) -> Result<(), DiskError> {
-        let (file, meta, bytes) = writer.finish(disk)?;
-        self.publish(disk, meta, file, bytes)
+    /// Makes a written snapshot durable under its name, and lets go of surplus ones. On a disk that is full nothing is left.
+    pub fn finish_write(
+        &mut self,
+        disk: &mut dyn Disk,
+        writer: SnapshotWriter,
+    ) -> Result<SnapshotMeta, DiskError> {
+        let (file, meta) = (writer.file().clone(), writer.meta().clone());
+        let finished = writer.finish(disk);
+        let published = finished.and_then(|(file, meta, bytes)| self.publish(disk, meta, file, bytes));
+        published.or_else(|error| leave_nothing(disk, file, error))?;
+        Ok(meta)
     }
 
     /// Gives a snapshot up that was begun.
@@ -211,7 +221,12 @@ impl SnapshotStore {
         }
         receiving.received_bytes = end;
         let file = receiving.file.clone();
-        disk.run(DiskOp::Write { file, offset, bytes: Vec::from(bytes), sync: false })?;
+        if let Err(error) = disk.run(DiskOp::Write { file, offset, bytes: Vec::from(bytes), sync: false }) {
+            if let DiskError::Full { .. } = error {
+                self.abort_receive(disk)?;
+            }
+            return Err(error.into());
+        }
         Ok(end)
     }
 
@@ -234,7 +249,8 @@ impl SnapshotStore {
                 if !raft_core::planted::is("received-snapshot-not-synced") {
                     disk.run(DiskOp::Sync { file: file.clone() })?;
                 }
-                self.publish(disk, meta.clone(), file, total_bytes)?;
+                let published = self.publish(disk, meta.clone(), file.clone(), total_bytes);
+                published.or_else(|error| leave_nothing(disk, file, error))?;
                 return Ok(meta);
             }
             Ok(_) => SnapshotError::Rejected("it stands for something else than was announced"),
@@ -305,6 +321,16 @@ impl Stored {
         let Stored { meta, file, bytes, pin } = self;
         PinnedSnapshot { meta: meta.clone(), file: file.clone(), bytes: *bytes, _pin: Arc::clone(pin) }
     }
+}
+
+/// A file in part is removed where the disk is full: it takes the room of what could help. Any other failure is final.
+fn leave_nothing<T>(disk: &mut dyn Disk, file: FileName, error: DiskError) -> Result<T, DiskError> {
+    if let DiskError::Full { operation, .. } = error
+        && operation != CREATE
+    {
+        disk.run(DiskOp::Remove { file })?;
+    }
+    Err(error)
 }
 
 /// Whether this is a snapshot that never got its name.

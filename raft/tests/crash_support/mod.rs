@@ -340,14 +340,17 @@ impl Run {
         for piece in snapshot_content(last).chunks(300) {
             writer.write(&mut self.disk, piece)?;
         }
-        Ok(self.snapshots.finish_write(&mut self.disk, writer)?)
+        self.snapshots.finish_write(&mut self.disk, writer)?;
+        Ok(())
     }
 
     fn spare(&mut self) -> Result<(), StorageError> {
         self.settle()?;
         if let Some(plan) = self.wal.wants_spare() {
-            let spare = plan.prepare(&mut self.disk)?;
-            self.wal.add_spare(spare);
+            match plan.prepare(&mut self.disk)? {
+                Some(spare) => self.wal.add_spare(spare),
+                None => self.wal.no_spare_comes(),
+            }
         }
         Ok(())
     }

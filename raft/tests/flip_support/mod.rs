@@ -162,8 +162,8 @@ impl FlipDisk {
                 *content = Bytes::from(changed);
                 return Ok(Outcome::Written(bytes));
             }
-            DiskOp::Create { file, zero_filled_bytes } => {
-                self.files.insert(file, Bytes::from(vec![0; zero_filled_bytes as usize]));
+            DiskOp::Create { file, zero_filled_bytes: bytes } | DiskOp::Reserve { file, bytes } => {
+                self.files.insert(file, Bytes::from(vec![0; bytes as usize]));
             }
             DiskOp::Rename { from, to } => {
                 let content = self.files.remove(&from).ok_or_else(|| not_found(&from))?;

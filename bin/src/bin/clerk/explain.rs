@@ -24,6 +24,8 @@ pub(crate) struct Explanation {
     fdatasync_p99_us: u64,
     fdatasync_max_us: u64,
     fdatasync_under_way_us: u64,
+    disk_full: bool,
+    log_room_bytes: u64,
     followers: Vec<FollowerRow>,
 }
 
@@ -58,6 +60,8 @@ impl Explanation {
             fdatasync_p99_us: reply.fdatasync_p99_us,
             fdatasync_max_us: reply.fdatasync_max_us,
             fdatasync_under_way_us: reply.fdatasync_under_way_us,
+            disk_full: reply.disk_full,
+            log_room_bytes: reply.log_room_bytes,
             followers: reply.followers.iter().map(FollowerRow::of).collect(),
         }
     }
@@ -101,6 +105,13 @@ pub(crate) fn paragraph(reply: &StatusReply) -> String {
         text.push('\n');
     }
     push(&mut text, &format!("  disk: {}", disk(reply)));
+    if reply.disk_full {
+        let (node, room) = (reply.node, bytes(reply.log_room_bytes));
+        let full = format!(
+            "\n  disk full on node {node}: the log can take {room} more; it is asked for room ten times a second"
+        );
+        push(&mut text, &full);
+    }
     if !reply.followers.is_empty() {
         push(&mut text, &format!("\n{}", followers(&reply.followers)));
     }
@@ -224,6 +235,13 @@ mod tests {
     fn a_sync_that_does_not_end_is_shown() {
         let stalled = StatusReply { fdatasync_under_way_us: 4_500_000, ..leader() };
         assert!(paragraph(&stalled).contains("one under way for 4.5 s"));
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let full = StatusReply { disk_full: true, log_room_bytes: 3 << 20, ..leader() };
+        assert!(paragraph(&full).contains("disk full on node 1: the log can take 3.0 MiB more"));
+        assert!(!paragraph(&leader()).contains("disk full"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -177,6 +177,27 @@ impl Cluster {
             disks.put_under(&mut command, id);
         }
         self.nodes[id] = Some(Process::start(command, &self.folder.path().join(format!("node{id}.log"))));
+    }
+
+    /// Starts a node whose data is in a file system of its own, of this size, which is gone when the node is. Its directory
+    /// is returned as others can reach it.
+    pub fn start_in_small_file_system(&mut self, id: usize, bytes: u64) -> PathBuf {
+        assert!(self.nodes[id].is_none(), "node {id} runs already");
+        let directory = self.data_dir(id);
+        fs::create_dir_all(&directory).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+        command.arg(format!(
+            "mount -t tmpfs -o size={bytes},mode=700 tmpfs '{}' && exec \"$@\"",
+            directory.display()
+        ));
+        command.arg("sh").arg(raft_core_run().get_program());
+        command.args(["--node", &id.to_string(), "--file"]).arg(self.file());
+        command.stdin(Stdio::null());
+        let node = Process::start(command, &self.folder.path().join(format!("node{id}.log")));
+        let seen = PathBuf::from(format!("/proc/{}/root{}", node.pid(), directory.display()));
+        self.nodes[id] = Some(node);
+        seen
     }
 
     /// Names a further node in the file and starts it, to be added. Returns its number.

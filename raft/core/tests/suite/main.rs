@@ -21,6 +21,7 @@ mod partitions;
 mod reads;
 mod replaced_leaders;
 mod replication;
+mod room;
 mod safety;
 mod scripts;
 mod section_5;

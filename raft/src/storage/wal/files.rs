@@ -1,55 +1,17 @@
-//! The log's files: beginning a segment, letting go of old ones, keeping spares.
+//! The log's files: beginning a segment, letting go of old ones.
 //!
-//! A new segment is a spare file renamed: zero-filled by another thread ahead of time, or a compacted segment used
-//! again. Only when there is none is a file made and filled here, in the writer's way. A segment opens with all that
+//! A new segment is a spare file renamed (`reserve`): zero-filled by another thread ahead of time, a compacted segment
+//! used again, or reserved. Only when there is none is a file made and filled here, in the writer's way. A segment opens with all that
 //! its predecessors said apart from entries, so that they can go. Old segments go oldest first, each made durable
 //! before the next, so that a crash never leaves a hole. A segment must never go before its successor is durable, which
 //! is when the segment itself says so (`segment` has the order of the steps).
 
 use raft_core::Index;
 
-use super::super::disk::{Disk, DiskError, DiskOp, FileName, Outcome};
+use super::super::disk::{Disk, DiskOp};
 use super::record::{self, BATCH_HEAD_BYTES, CONTINUED_BYTES};
-use super::segment::{Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, spare_name};
+use super::segment::{Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use super::{ActiveSegment, ClosedSegment, LogState, Role, Wal, WalConfig};
-
-/// Zeros of a spare that are synced at once, in bytes.
-const ZEROS_PER_SYNC: usize = 1024 * 1024;
-
-/// Files that wait to become segments.
-#[derive(Debug)]
-pub(super) struct Spares {
-    files: Vec<FileName>,
-    next_number: u64,
-    /// Whether a plan is out that has not come back as a spare.
-    one_is_coming: bool,
-}
-
-impl Spares {
-    /// No spares yet; numbers from `next_number` on are free.
-    pub(super) fn new(next_number: u64) -> Spares {
-        Spares { files: Vec::new(), next_number, one_is_coming: false }
-    }
-
-    fn new_name(&mut self) -> FileName {
-        let name = spare_name(self.next_number);
-        self.next_number += 1;
-        name
-    }
-}
-
-/// A spare file to be made, by any thread on any `Disk` of the same directory.
-#[derive(Debug)]
-pub struct SparePlan {
-    file: FileName,
-    bytes: u64,
-}
-
-/// A spare file that was made.
-#[derive(Debug)]
-pub struct Spare {
-    file: FileName,
-}
 
 /// What begins a segment.
 #[derive(Debug)]
@@ -61,50 +23,7 @@ pub(super) struct Opening {
     pub(super) links: Vec<DiskOp>,
 }
 
-impl SparePlan {
-    /// Makes the file and waits until its zeros are on the disk. They go there in small steps: one large sync would
-    /// hold up the log's own for as long as the disk takes for all of it.
-    pub fn prepare(self, disk: &mut dyn Disk) -> Result<Spare, DiskError> {
-        disk.run(DiskOp::Create { file: self.file.clone(), zero_filled_bytes: 0 })?;
-        let mut zeros = vec![0; ZEROS_PER_SYNC];
-        let mut offset = 0;
-        while offset < self.bytes {
-            zeros.truncate(usize::try_from(self.bytes - offset).unwrap_or(usize::MAX));
-            let written = zeros.len() as u64;
-            let write = DiskOp::Write { file: self.file.clone(), offset, bytes: zeros, sync: true };
-            match disk.run(write)? {
-                Outcome::Written(buffer) => zeros = buffer,
-                other => unreachable!("a write was answered with {other:?}"),
-            }
-            offset += written;
-        }
-        Ok(Spare { file: self.file })
-    }
-}
-
 impl Wal {
-    /// A spare to be made ahead: when there is none, none is coming, and the active segment is half full, so that an
-    /// idle node writes no zeros it may never need. The answer goes to `add_spare`.
-    pub fn wants_spare(&mut self) -> Option<SparePlan> {
-        let is_half_full = self.active.end >= self.active.file_bytes / 2;
-        if !is_half_full || !self.spares.files.is_empty() || self.spares.one_is_coming {
-            return None;
-        }
-        self.spares.one_is_coming = true;
-        Some(SparePlan { file: self.spares.new_name(), bytes: self.config.segment_bytes })
-    }
-
-    /// A plan was given up: the next batch asks again.
-    pub fn no_spare_comes(&mut self) {
-        self.spares.one_is_coming = false;
-    }
-
-    /// Takes a spare that was made.
-    pub fn add_spare(&mut self, spare: Spare) {
-        self.spares.one_is_coming = false;
-        self.spares.files.push(spare.file);
-    }
-
     /// Lets go of the segments whose entries all are at or below `up_to`, apart from the one being written.
     ///
     /// `up_to` must be covered by a durable snapshot. Of two kept snapshots it should be the older one's index, so that
@@ -134,16 +53,17 @@ impl Wal {
     }
 
     fn let_go(&mut self, segment: ClosedSegment, disk: &mut dyn Disk) {
-        let is_wanted = self.spares.files.len() < self.config.spare_segments_max;
-        let op = if is_wanted && segment.file_bytes == self.config.segment_bytes {
-            let spare = self.spares.new_name();
-            self.spares.files.push(spare.clone());
-            DiskOp::Rename { from: segment.file, to: spare }
-        } else {
-            DiskOp::Remove { file: segment.file }
+        let is_of_size = segment.file_bytes == self.config.segment_bytes;
+        let kept = if is_of_size { self.spares.keep(self.config.spare_segments_max) } else { None };
+        let (op, surplus) = match kept {
+            Some((spare, surplus)) => (DiskOp::Rename { from: segment.file, to: spare }, surplus),
+            None => (DiskOp::Remove { file: segment.file }, None),
         };
         self.pend(disk, op, Role::Housekeeping);
         self.pend(disk, DiskOp::SyncDirectory, Role::Housekeeping);
+        if let Some(file) = surplus {
+            self.pend(disk, DiskOp::Remove { file }, Role::Housekeeping);
+        }
     }
 
     /// Makes the next segment the active one.
@@ -171,7 +91,7 @@ impl Wal {
 
         let file = segment_name(sequence);
         let file_bytes = self.config.segment_bytes.max((bytes.len() + CONTINUED_BYTES) as u64);
-        let spare = if file_bytes == self.config.segment_bytes { self.spares.files.pop() } else { None };
+        let spare = if file_bytes == self.config.segment_bytes { self.spares.take() } else { None };
         let op = match spare {
             Some(spare) => DiskOp::Rename { from: spare, to: file.clone() },
             // A segment of a size of its own is filled by its one batch: zeros first would only be written twice.
@@ -204,7 +124,7 @@ fn zeros_ahead(config: &WalConfig, file_bytes: u64) -> u64 {
 }
 
 /// Room for a header, then a batch which repeats `state` and goes on with `records`.
-fn opening(state: &LogState, records: &[u8]) -> Vec<u8> {
+pub(super) fn opening(state: &LogState, records: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES + 4 * BATCH_HEAD_BYTES + records.len());
     bytes.resize(SEGMENT_HEADER_BYTES, 0);
     record::stage_batch_head(&mut bytes);

@@ -9,7 +9,7 @@
 //! nothing is ever submitted again after a failure.
 //!
 //! The formats stand in `record` and `segment`; reading back in `reader`, `scan` and `recovery`; looking without opening
-//! in `inspect`; the care of files in `files`.
+//! in `inspect`; the care of files in `files` and `reserve`.
 
 mod error;
 mod files;
@@ -17,6 +17,7 @@ mod inspect;
 mod reader;
 mod record;
 mod recovery;
+mod reserve;
 mod scan;
 mod segment;
 mod segment_file;
@@ -28,11 +29,11 @@ use raft_core::{HardState, Index, Persist, SnapshotMeta, planted};
 use super::disk::{Completion, Disk, DiskOp, FileName, OpId, Outcome};
 
 pub use error::WalError;
-pub use files::{Spare, SparePlan};
 pub use inspect::{RecordPlace, SegmentReport, inspect_segments};
 pub use reader::{LogBuilder, ReaderStop, SegmentReader};
 pub use record::{BatchHead, Record};
 pub use recovery::Recovered;
+pub use reserve::{Spare, SparePlan};
 pub use segment::{
     HeaderRead, Position, SEGMENT_HEADER_BYTES, SegmentHeader, WAL_FORMAT_VERSION, segment_name,
     segment_sequence,
@@ -54,9 +55,12 @@ const BUFFERS_KEPT_MAX: usize = 2;
 pub struct WalConfig {
     /// Size of a segment in bytes; a larger batch gets a larger segment of its own. 16 MiB.
     pub segment_bytes: u64,
-    /// How many files wait, zero-filled or used before, to become the next segment; more are removed. 4: as many as
-    /// a snapshot of the default size sets free, so that a log under load never waits for zeros.
+    /// How many files wait to become the next segment; more are removed. 5: as many as a snapshot of the default size
+    /// sets free, so that a log under load never waits for zeros.
     pub spare_segments_max: usize,
+    /// How many there are at least if the disk has room, kept by `make_reserve`: what is accepted must fit them. 0: nothing is
+    /// reserved, and nothing refused for want of room. 4.
+    pub reserve_segments: usize,
     /// A write buffer that has grown beyond this many bytes is given back to the allocator. 1 MiB.
     pub buffer_bytes_kept_max: usize,
     /// How many bytes of a segment are read at once when the log is opened; a larger record is read whole. 1 MiB.
@@ -72,7 +76,8 @@ impl WalConfig {
     pub fn new(seed: u64) -> WalConfig {
         WalConfig {
             segment_bytes: 16 * 1024 * 1024,
-            spare_segments_max: 4,
+            spare_segments_max: 5,
+            reserve_segments: 4,
             buffer_bytes_kept_max: 1024 * 1024,
             read_window_bytes: 1024 * 1024,
             seed,
@@ -92,7 +97,7 @@ pub struct Wal {
     active: ActiveSegment,
     /// Full segments, oldest first.
     closed: VecDeque<ClosedSegment>,
-    spares: files::Spares,
+    spares: reserve::Spares,
     staged: Staged,
     /// The state that the submitted batches amount to; what a new segment begins with.
     submitted: LogState,
@@ -158,6 +163,8 @@ enum Role {
     Batch(BatchTicket, Position),
     /// Whatever comes before that, and the care of files; it only has to succeed.
     Housekeeping,
+    /// A file for the reserve.
+    Reserve(FileName),
 }
 
 impl Wal {
@@ -243,7 +250,15 @@ impl Wal {
     pub fn completed(&mut self, completion: Completion) -> Result<Option<BatchTicket>, WalError> {
         let (id, role) = self.pending.pop_front().expect("the disk answers only what the log submitted");
         assert_eq!(id, completion.id, "the disk answers in the order of submission");
-        match completion.result {
+        let (result, role) = match role {
+            // A disk that is full has not failed.
+            Role::Reserve(file) => {
+                let result = self.reserved(file, completion.result.map(drop));
+                (result.map(|()| Outcome::Done), Role::Housekeeping)
+            }
+            role => (completion.result, role),
+        };
+        match result {
             Err(_) if planted::is("failed-sync-taken-for-success") || planted::is("failed-sync-retried") => {}
             Err(error) => {
                 self.failure.get_or_insert(WalError::Disk(error));
@@ -255,7 +270,7 @@ impl Wal {
             return Err(failure.clone());
         }
         match role {
-            Role::Housekeeping => Ok(None),
+            Role::Housekeeping | Role::Reserve(_) => Ok(None),
             Role::Batch(ticket, end) => {
                 assert!(end > self.durable, "batches become durable in order");
                 self.durable = end;

@@ -13,9 +13,9 @@ use raft_core::{Entry, HardState, Index, SnapshotMeta};
 
 use super::super::disk::{Disk, DiskOp, FileEntry, list_files, read_file};
 use super::super::recovery::Remark;
-use super::files::Spares;
 use super::reader::LogBuilder;
 use super::record;
+use super::reserve::Spares;
 use super::scan::{FIRST_SEQUENCE, Scanned, UNREADABLE_HEADER, Walked, damaged, scan};
 use super::segment::{Position, segment_name, segment_sequence, spare_number};
 use super::segment_file::SegmentFile;
