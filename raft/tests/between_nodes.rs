@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::raft_rpc::{
     AppendEntriesArgs, AppendEntriesReply, Envelope, InstallSnapshotRequest, InstallSnapshotResponse,
-    ProbeArgs, ProbeReply, RaftRpc, RaftRpcDispatcher, RaftRpcStub, RequestVoteArgs, RequestVoteReply,
-    TimeoutNowArgs, TimeoutNowReply, WatchArgs, WatchReply,
+    ProbeArgs, ProbeReply, RaftRpc, RaftRpcDispatcher, RaftRpcStub, ReadIndexArgs, ReadIndexReply,
+    RequestVoteArgs, RequestVoteReply, TimeoutNowArgs, TimeoutNowReply, WatchArgs, WatchReply,
 };
 use raft::core::{Body, Index, Message, NodeId, ReplyToken, Term};
 use raft::driver::Transport;
@@ -152,6 +152,10 @@ impl RaftRpc for Peer {
         });
     }
 
+    fn read_index(&self, _: ReadIndexArgs, reply: Reply<ReadIndexReply>) {
+        reply.send(&ReadIndexReply { envelope: self.0.clone(), ..ReadIndexReply::default() });
+    }
+
     fn timeout_now(&self, _: TimeoutNowArgs, reply: Reply<TimeoutNowReply>) {
         reply.send(&TimeoutNowReply { envelope: self.0.clone() });
     }
@@ -179,7 +183,7 @@ fn heard_of(envelope: Option<Envelope>) -> Heard {
     let answers = Arc::new(Answers::default());
     let ours = border(CLUSTER, 0, &address);
     let transport = PeerTransport::new(&reactor, ours, answers, Arc::downgrade(&inbox));
-    let body = Body::Heartbeat { leader_commit: Index(0), read_context: 0 };
+    let body = Body::Heartbeat { leader_commit: Index(0), read_context: 0, fresh: None };
     let (from, to) = (NodeId(0), NodeId(1));
     transport.queue(vec![Message { from, to, term: Term(1), token: ReplyToken(0), body }]);
     transport.flush();

@@ -5,11 +5,13 @@
 use bytes::Bytes;
 use prost::Message as _;
 use proto::raft_rpc::{
-    AppendEntriesArgs, InstallSnapshotRequest, InstallSnapshotResponse, RequestVoteArgs, TimeoutNowArgs,
+    AppendEntriesArgs, InstallSnapshotRequest, InstallSnapshotResponse, ReadIndexArgs, RequestVoteArgs,
+    TimeoutNowArgs,
 };
 use raft::core::{Body, Message, NodeId, ReplyToken};
 use raft::net::convert::{
-    append_from_wire, append_reply_from_wire, append_reply_to_wire, append_to_wire, timeout_now_from_wire,
+    append_from_wire, append_reply_from_wire, append_reply_to_wire, append_to_wire, read_index_from_wire,
+    read_index_reply_from_wire, read_index_reply_to_wire, read_index_to_wire, timeout_now_from_wire,
     timeout_now_to_wire, vote_from_wire, vote_reply_from_wire, vote_reply_to_wire, vote_to_wire,
 };
 use raft::net::{AddressBook, Border};
@@ -88,6 +90,13 @@ impl Post {
                 let args = TimeoutNowArgs::decode(bytes).map_err(undecodable)?;
                 timeout_now_from_wire(border, &args)
             }
+            Body::ReadIndex { .. } => {
+                let args = ReadIndexArgs::decode(bytes).map_err(undecodable)?;
+                read_index_from_wire(border, &args, ReplyToken::NONE)
+            }
+            Body::ReadIndexReply { .. } => {
+                read_index_reply_from_wire(border, from, prost::Message::decode(bytes).map_err(undecodable)?)
+            }
             Body::RequestVoteReply { .. } | Body::Removed => {
                 vote_reply_from_wire(border, from, prost::Message::decode(bytes).map_err(undecodable)?)
             }
@@ -164,6 +173,8 @@ fn written_by(border: &Border, message: Message) -> Letter {
             append_reply_to_wire(border, &sent).encode_to_vec()
         }
         Body::TimeoutNow => timeout_now_to_wire(border, &sent).encode_to_vec(),
+        Body::ReadIndex { .. } => read_index_to_wire(border, &sent).encode_to_vec(),
+        Body::ReadIndexReply { .. } => read_index_reply_to_wire(border, &sent).encode_to_vec(),
         Body::RequestVoteReply { .. } | Body::Removed => vote_reply_to_wire(border, &sent).encode_to_vec(),
     };
     Letter { sent, bytes: Bytes::from(bytes) }

@@ -35,7 +35,11 @@ impl Raft {
                 self.heed_leader(message.from);
                 self.step_follower(message);
             }
-            Body::TimeoutNow | Body::AppendEntriesReply(_) | Body::HeartbeatReply { .. } => {
+            Body::ReadIndex { context } => self.refuse_read_index(&message, context),
+            Body::TimeoutNow
+            | Body::AppendEntriesReply(_)
+            | Body::HeartbeatReply { .. }
+            | Body::ReadIndexReply { .. } => {
                 log::trace!("a candidate ignores {message}");
             }
         }

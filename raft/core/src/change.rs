@@ -10,6 +10,7 @@
 use crate::catch_up::CatchUp;
 use crate::entry::{Entry, Payload};
 use crate::error::ChangeError;
+use crate::freshness::Stamps;
 use crate::leader::Peer;
 use crate::membership::{LEARNERS_MAX, Membership, VOTERS_MAX};
 use crate::message::Body;
@@ -114,6 +115,7 @@ impl Raft {
                 id,
                 progress: Progress::new(&state.config, next_index),
                 catch_up: None,
+                stamps: Stamps::default(),
             });
             let catch_up = match (membership.is_voter(id), peer.catch_up) {
                 (true, _) => None,

@@ -3,6 +3,8 @@
 //! Times are ticks, sizes are bytes; nothing here is read again from anywhere. What cannot work is refused by
 //! [`Config::validate`] with a sentence, before a core exists.
 
+use std::time::Duration;
+
 use crate::error::ConfigError;
 use crate::membership::{Membership, VOTERS_MAX};
 use crate::types::NodeId;
@@ -47,6 +49,11 @@ pub struct Config {
     pub snapshot_ticks_max: u32,
     /// Reads waiting for their round; beyond it `read_index` answers `Busy`. Default 65,536.
     pub reads_pending_max: usize,
+    /// Which nodes should rather lead, the higher the rather; who is not named has 0. All nodes should say the same.
+    pub priorities: Vec<(NodeId, u32)>,
+    /// How long nobody else is elected after a majority was asked: less than `election_ticks_min` by what two nodes may
+    /// differ in counting them. None, the default: no leases. All nodes must say the same.
+    pub lease: Option<Duration>,
 }
 
 impl Config {
@@ -68,7 +75,14 @@ impl Config {
             trailing_bytes_max: 16 * MIB,
             snapshot_ticks_max: 6_000,
             reads_pending_max: 65_536,
+            priorities: Vec::new(),
+            lease: None,
         }
+    }
+
+    /// How much this node is preferred as leader.
+    pub(crate) fn priority(&self, node: NodeId) -> u32 {
+        self.priorities.iter().find(|(named, _)| *named == node).map_or(0, |(_, priority)| *priority)
     }
 
     /// Says what cannot work.
@@ -98,6 +112,7 @@ impl Config {
             ("log_bytes_max", self.log_bytes_max),
             ("snapshot_ticks_max", u64::from(self.snapshot_ticks_max)),
             ("reads_pending_max", self.reads_pending_max as u64),
+            ("lease", self.lease.map_or(1, |lease| u64::from(!lease.is_zero()))),
         ];
         match sizes.iter().find(|(_, value)| *value == 0) {
             Some((setting, _)) => Err(ConfigError::Zero { setting }),

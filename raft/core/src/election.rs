@@ -36,11 +36,14 @@ pub(crate) enum Round {
 impl Raft {
     /// One tick has passed.
     pub(crate) fn tick_election(&mut self) {
+        self.state.ticked_at = self.state.now;
         if let Role::Leader(_) = self.role {
             return self.check_quorum();
         }
         // Of a learner, too: it may have been made a voter by an entry it has not got, and is asked for its vote.
         self.state.election_elapsed = self.state.election_elapsed.saturating_add(1);
+        self.state.silent_ticks = self.state.silent_ticks.saturating_add(1);
+        self.check_question();
         if !self.state.may_campaign() {
             return self.forget_silent_leader();
         }
@@ -70,6 +73,7 @@ impl Raft {
     pub(crate) fn campaign(&mut self, round: Round, reason: Reason) {
         self.state.reset_election_timer();
         self.state.is_removed = false;
+        self.end_reads(None);
         if reason != Reason::Campaigns {
             self.state.election_reason = Some(reason);
         }
@@ -125,13 +129,16 @@ impl Raft {
 
     /// The process of `peer` is gone. If it led, waiting for the timeout is of no use: its followers ask for votes one
     /// after the other, in the order of their ids, so that two do not split the votes. PreVote keeps that harmless:
-    /// whoever still hears the leader refuses, and a majority must not hear it.
+    /// whoever still hears the leader refuses, and a majority must not hear it. A lease, which is a promise to wait, goes
+    /// before.
     pub(crate) fn peer_gone(&mut self, peer: NodeId) {
         self.successor_gone(peer);
-        let Role::Follower(follower) = &mut self.role else { return };
-        if follower.leader != Some(peer) {
+        let is_led_by_it = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(peer));
+        if !is_led_by_it || self.state.config.lease.is_some() {
             return;
         }
+        self.end_reads(None);
+        let Role::Follower(follower) = &mut self.role else { return };
         follower.leader = None;
         let state = &mut self.state;
         let voters = state.log.membership().all_voters();
@@ -143,13 +150,17 @@ impl Raft {
         self.note_change(self.state.timeout_reason);
     }
 
-    /// Whether a leader was heard so recently that its followers must not help to depose it.
+    /// Whether a leader was heard so recently that its followers must not help to depose it. Where there are leases, the
+    /// leader that was heard is protected whatever was heard since, and a node that has just started may have heard one.
     pub(crate) fn leader_is_alive(&self) -> bool {
         if planted::is("removed-node-deposes-the-leader") {
             return false;
         }
         match &self.role {
             Role::Leader(_) => true,
+            _ if self.state.config.lease.is_some() => {
+                self.state.silent_ticks < self.state.config.election_ticks_min
+            }
             Role::Follower(follower) => {
                 follower.leader.is_some()
                     && self.state.election_elapsed < self.state.config.election_ticks_min
@@ -198,7 +209,7 @@ impl Raft {
         self.state.vote = Some(to);
         self.state.reset_election_timer();
         if let Role::PreCandidate(_) = self.role {
-            self.role = Role::Follower(Follower { leader: None });
+            self.role = Role::Follower(Follower::of(None));
             self.note_change(Reason::VotedFor { candidate: to });
         }
     }

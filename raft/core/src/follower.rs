@@ -8,6 +8,7 @@
 //! nor acknowledged anything in it.
 
 use crate::entry::Entry;
+use crate::follower_reads::Questions;
 use crate::message::{AppendOutcome, Body, Message};
 use crate::planted;
 use crate::raft::{Raft, Role, State};
@@ -20,6 +21,8 @@ use crate::types::{EntryId, Index, NodeId, Term};
 pub(crate) struct Follower {
     /// Who leads its term, once it has been heard.
     pub(crate) leader: Option<NodeId>,
+    /// The reads that it serves itself.
+    pub(crate) questions: Questions,
 }
 
 impl Raft {
@@ -27,16 +30,28 @@ impl Raft {
     /// feed it; but who led until now starts it anew.
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, reason: Reason) {
         assert!(term >= self.state.term, "terms never fall");
-        if let Role::Leader(former) = &mut self.role {
-            former.reads.refuse_all(leader, &mut self.state.out.read_states);
+        if let Role::Leader(_) = self.role {
             self.state.reset_election_timer();
         }
+        self.end_reads(leader);
         if term > self.state.term {
             self.state.term = term;
             self.state.vote = None;
         }
-        self.role = Role::Follower(Follower { leader });
+        self.role = Role::Follower(Follower::of(leader));
         self.note_change(reason);
+    }
+
+    /// Whoever confirms reads in this role does not any more: each leaves as refused. `leader` is who may know more.
+    pub(crate) fn end_reads(&mut self, leader: Option<NodeId>) {
+        match &mut self.role {
+            Role::Leader(former) => {
+                let ended = former.reads.end(leader);
+                self.tell_askers(ended);
+            }
+            Role::Follower(former) => self.state.out.read_states.extend(former.questions.end(leader)),
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
     }
 
     /// A message of this node's term, while it follows.
@@ -47,13 +62,17 @@ impl Raft {
                 self.heed_leader(message.from);
                 append(&mut self.state, message);
             }
-            Body::Heartbeat { leader_commit, read_context } => {
+            Body::Heartbeat { leader_commit, read_context, fresh } => {
                 self.heed_leader(message.from);
                 self.state.log.commit_to(leader_commit.min(self.state.log.last_index()));
-                let answer = self.state.answer(&message, Body::HeartbeatReply { read_context });
+                fresh.into_iter().for_each(|fresh| self.state.note_fresh(fresh));
+                let stamp = self.state.stamp();
+                let answer = self.state.answer(&message, Body::HeartbeatReply { read_context, stamp });
                 self.state.send_now(answer);
             }
             Body::TimeoutNow => self.told_to_campaign(&message),
+            Body::ReadIndex { context } => self.refuse_read_index(&message, context),
+            Body::ReadIndexReply { context, read_index } => self.read_index_answered(context, read_index),
             Body::RequestVoteReply { .. }
             | Body::Removed
             | Body::AppendEntriesReply(_)
@@ -68,7 +87,7 @@ impl Raft {
         let news = match &mut self.role {
             Role::Follower(follower) => follower.leader.replace(from) != Some(from),
             Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.role = Role::Follower(Follower { leader: Some(from) });
+                self.role = Role::Follower(Follower::of(Some(from)));
                 true
             }
             Role::Leader(_) => unreachable!("a leader does not heed another; it is routed elsewhere"),
@@ -77,7 +96,15 @@ impl Raft {
             self.note_change(Reason::LeaderHeard { leader: from });
         }
         self.state.is_removed = false;
+        self.state.silent_ticks = 0;
         self.state.reset_election_timer();
+    }
+}
+
+impl Follower {
+    /// A follower that has taken no reads on yet.
+    pub(crate) fn of(leader: Option<NodeId>) -> Follower {
+        Follower { leader, questions: Questions::default() }
     }
 }
 

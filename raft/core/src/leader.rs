@@ -6,7 +6,9 @@
 
 use crate::catch_up::CatchUp;
 use crate::entry::{Entry, Payload};
-use crate::message::{Body, Message};
+use crate::freshness::Stamps;
+use crate::lease::Lease;
+use crate::message::{Body, Message, Stamp};
 use crate::planted;
 use crate::progress::Progress;
 use crate::raft::{Raft, Role};
@@ -22,6 +24,8 @@ pub(crate) struct Peer {
     pub(crate) progress: Progress,
     /// The rounds of a learner; a voter has none.
     pub(crate) catch_up: Option<CatchUp>,
+    /// When it answered, by its own clock.
+    pub(crate) stamps: Stamps,
 }
 
 /// What only a leader knows.
@@ -30,6 +34,7 @@ pub(crate) struct Leader {
     /// All other members, in the order of their numbers.
     pub(crate) peers: Vec<Peer>,
     pub(crate) reads: Reads,
+    pub(crate) lease: Lease,
     /// Where this term's no-op lies; nothing is known about what is committed before it is.
     pub(crate) term_start: Index,
     /// Ticks since this leader was elected.
@@ -38,6 +43,8 @@ pub(crate) struct Leader {
     pub(crate) beats: u64,
     /// How far this node's own disk was when it last moved or had nothing to do, and at which of `ticks` that was.
     pub(crate) disk: (Index, u64),
+    /// The tick at which it was last looked for a node that should rather lead.
+    pub(crate) preference_tick: u64,
     /// Leadership is being handed over.
     pub(crate) transfer: Option<Transfer>,
     /// Room for sorting match indexes, kept so that an acknowledgement allocates nothing.
@@ -72,10 +79,12 @@ impl Raft {
         self.role = Role::Leader(Leader {
             peers: Vec::new(),
             reads: Reads::default(),
+            lease: Lease::default(),
             term_start: if has_noop { first_new } else { state.log.last_index() },
             ticks: 0,
             beats: 0,
             disk: (state.log.persisted(), 0),
+            preference_tick: 0,
             transfer: None,
             scratch: Vec::new(),
         });
@@ -100,8 +109,14 @@ impl Raft {
         match message.body {
             Body::RequestVote { .. } => self.answer_vote_request(&message),
             Body::AppendEntriesReply(outcome) => self.append_answered(message.from, outcome),
-            Body::HeartbeatReply { read_context } => self.heartbeat_answered(message.from, read_context),
-            Body::RequestVoteReply { .. } | Body::Removed | Body::TimeoutNow => {
+            Body::HeartbeatReply { read_context, stamp } => {
+                self.heartbeat_answered(message.from, read_context, stamp);
+            }
+            Body::ReadIndex { context } => self.asked_for_read_index(&message, context),
+            Body::RequestVoteReply { .. }
+            | Body::Removed
+            | Body::TimeoutNow
+            | Body::ReadIndexReply { .. } => {
                 log::trace!("a leader ignores {message}");
             }
             Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
@@ -133,6 +148,7 @@ impl Raft {
             }
         }
         self.check_transfer();
+        self.make_room_for_preferred();
         self.check_disk();
     }
 
@@ -155,6 +171,13 @@ impl Raft {
     pub(crate) fn tick_heartbeat(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         leader.beats += 1;
+        self.beat();
+        self.go_on_with_transfer();
+    }
+
+    /// One heartbeat to everybody, of the newest round.
+    pub(crate) fn send_heartbeats(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
         let state = &mut self.state;
         let (committed, read_context) = (state.log.committed(), leader.reads.newest_round());
         for peer in &leader.peers {
@@ -163,13 +186,13 @@ impl Raft {
                 false => peer.progress.match_index(),
             };
             let leader_commit = committed.min(has);
-            let heartbeat = state.request(peer.id, Body::Heartbeat { leader_commit, read_context });
+            let fresh = peer.stamps.proved();
+            let heartbeat = state.request(peer.id, Body::Heartbeat { leader_commit, read_context, fresh });
             state.send_now(heartbeat);
         }
-        self.go_on_with_transfer();
     }
 
-    fn heartbeat_answered(&mut self, from: NodeId, read_context: u64) {
+    fn heartbeat_answered(&mut self, from: NodeId, read_context: u64, stamp: Stamp) {
         let Role::Leader(leader) = &mut self.role else { return };
         let (now, beat) = (leader.ticks, leader.beats);
         let Some(peer) = leader.peer(from) else { return };
@@ -178,7 +201,8 @@ impl Raft {
             log::info!("nothing was heard of the snapshot for node {from}; it is asked for once more");
             peer.progress.probe_later(beat);
         }
-        leader.reads.acknowledged(from, read_context);
+        peer.stamps.heard(stamp);
+        leader.reads.acknowledged(from, read_context, stamp);
         self.confirm_reads();
     }
 }

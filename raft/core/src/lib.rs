@@ -1,7 +1,8 @@
 //! The Raft consensus algorithm as a pure state machine.
 //!
 //! [`RawNode`] takes in messages, ticks, proposals and reports of what was done; [`RawNode::ready`] hands out what is to
-//! be done: messages to send, things to write, entries to apply. There is no clock here (time is ticks), no thread, no
+//! be done: messages to send, things to write, entries to apply. There is no clock here (time is ticks, and for leases what
+//! the driver says it is), no thread, no
 //! file, no socket and no randomness of its own (the generator is handed in): the same inputs give the same outputs, bit
 //! for bit, which is what makes it possible to test millions of schedules and to repeat the one that failed.
 //!
@@ -13,7 +14,7 @@
 //!
 //! - [`RawNode`] is the face, [`Ready`] its output, [`Config`] what it is told, [`Status`] what it says about itself.
 //! - `raft` is the state, and routes messages by term and then by role: `follower`, `candidate`, `leader`.
-//! - `election`, `replication`, `commit`, `read_index`, `snapshot`, `change` (of the membership) and `transfer` are the
+//! - `election`, `replication`, `commit`, `read_index`, `follower_reads`, `lease`, `freshness`, `snapshot`, `change` (of the membership) and `transfer` are the
 //!   concerns, one a file.
 //! - `log` is the log with its marks; `progress` and `inflights` are what a leader knows of a follower.
 //! - `invariants` is checked at every call.
@@ -36,9 +37,12 @@ mod election;
 mod entry;
 mod error;
 mod follower;
+mod follower_reads;
+mod freshness;
 mod inflights;
 mod invariants;
 mod leader;
+mod lease;
 mod log;
 mod membership;
 mod message;
@@ -59,8 +63,9 @@ mod types;
 pub use config::Config;
 pub use entry::{ENTRY_OVERHEAD_BYTES, Entry, HardState, Payload};
 pub use error::{ChangeError, ConfigError, Limit, ProposeError, ReadError, TransferError};
+pub use freshness::Freshness;
 pub use membership::{LEARNERS_MAX, Membership, VOTERS_MAX};
-pub use message::{AppendOutcome, Body, Message};
+pub use message::{AppendOutcome, Body, Fresh, Message, Stamp};
 pub use raw_node::{Proposed, RawNode};
 pub use ready::{Persist, ReadOutcome, ReadState, Ready, SoftState};
 pub use room::LogRoom;

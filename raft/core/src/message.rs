@@ -1,6 +1,6 @@
 //! What nodes say to each other.
 //!
-//! Four requests, four answers and one order, each with the fields it needs and no others. How they look on a wire is not known
+//! Five requests, five answers and one order, each with the fields it needs and no others. How they look on a wire is not known
 //! here: there a heartbeat is an AppendEntries, and snapshots travel in chunks that the core never sees.
 
 use std::fmt;
@@ -64,12 +64,46 @@ pub enum Body {
         leader_commit: Index,
         /// The newest round of ReadIndex; the answer copies it (dissertation §6.4).
         read_context: u64,
+        /// How fresh the receiver's state is, if it has shown a stamp and a round was confirmed since.
+        fresh: Option<Fresh>,
     },
     /// Answers [`Body::Heartbeat`].
     HeartbeatReply {
         /// Copied from the heartbeat.
         read_context: u64,
+        /// What the sender says of itself.
+        stamp: Stamp,
     },
+    /// A follower that is to serve reads asks what they must see (dissertation §6.4).
+    ReadIndex {
+        /// The asker's number; the answer copies it.
+        context: u64,
+    },
+    /// Answers [`Body::ReadIndex`].
+    ReadIndexReply {
+        /// Copied from the question.
+        context: u64,
+        /// What was committed when the question arrived, by the word of a majority; none: ask whoever leads.
+        read_index: Option<Index>,
+    },
+}
+
+/// What an answer to a heartbeat says of the node that gives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// When it left, in microseconds since a point that only its sender knows; 0: it has no clock.
+    pub at: u64,
+    /// Whether it gives no vote for the shortest election timeout from now on, whatever it hears.
+    pub keeps_lease: bool,
+}
+
+/// A stamp of the receiver that has come back, and what a majority has confirmed since it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// The [`Stamp::at`] of an answer of the receiver.
+    pub stamp: u64,
+    /// All that had been committed and acknowledged when it was given lies at or below this place.
+    pub index: Index,
 }
 
 /// What became of an AppendEntries.
@@ -99,7 +133,11 @@ impl Body {
     pub fn is_request(&self) -> bool {
         matches!(
             self,
-            Body::RequestVote { .. } | Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::TimeoutNow
+            Body::RequestVote { .. }
+                | Body::AppendEntries { .. }
+                | Body::Heartbeat { .. }
+                | Body::TimeoutNow
+                | Body::ReadIndex { .. }
         )
     }
 }
@@ -150,10 +188,16 @@ impl fmt::Display for Body {
             Body::AppendEntriesReply(AppendOutcome::NoRoom { prev_index }) => {
                 write!(f, "AppendEntriesReply no-room prev={prev_index}")
             }
-            Body::Heartbeat { leader_commit, read_context } => {
-                write!(f, "Heartbeat commit={leader_commit} read={read_context}")
+            Body::Heartbeat { leader_commit, read_context, fresh } => {
+                write!(f, "Heartbeat commit={leader_commit} read={read_context}")?;
+                fresh.map_or(Ok(()), |fresh| write!(f, " fresh={}", fresh.index))
             }
-            Body::HeartbeatReply { read_context } => write!(f, "HeartbeatReply read={read_context}"),
+            Body::HeartbeatReply { read_context, .. } => write!(f, "HeartbeatReply read={read_context}"),
+            Body::ReadIndex { .. } => write!(f, "ReadIndex"),
+            Body::ReadIndexReply { read_index: Some(index), .. } => {
+                write!(f, "ReadIndexReply index={index}")
+            }
+            Body::ReadIndexReply { read_index: None, .. } => write!(f, "ReadIndexReply refused"),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! file of its own.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -16,12 +17,12 @@ use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::log::Log;
 use crate::membership::Membership;
-use crate::message::{AppendOutcome, Body, Message};
+use crate::message::{AppendOutcome, Body, Message, Stamp};
 use crate::planted;
 use crate::ready::Outbox;
 use crate::room::Room;
 use crate::status::{Reason, RoleKind};
-use crate::types::{NodeId, ReplyToken, Term};
+use crate::types::{Index, NodeId, ReplyToken, Term};
 
 /// What a node knows whatever its role.
 #[derive(Debug)]
@@ -39,6 +40,18 @@ pub(crate) struct State {
     pub(crate) election_timeout: u32,
     /// Why an election begins when it runs out.
     pub(crate) timeout_reason: Reason,
+    /// Ticks since a leader was last heard, or since the start.
+    pub(crate) silent_ticks: u32,
+    /// The driver's clock as of this visit; it never goes back. None while the driver has told no time.
+    pub(crate) now: Option<Duration>,
+    /// The same as of the last tick of the election timer.
+    pub(crate) ticked_at: Option<Duration>,
+    /// Drawn at the start: where the stamps and the questions of this life begin.
+    pub(crate) life: u64,
+    /// The number of the last question for a read index.
+    pub(crate) questions: u64,
+    /// The newest moment of which it is proved what had been committed by then, and what that was.
+    pub(crate) fresh: Option<(Duration, Index)>,
     /// Why this node last began an election.
     pub(crate) election_reason: Option<Reason>,
     /// Elections begun since a leader was last known.
@@ -204,7 +217,9 @@ impl Raft {
             | Body::RequestVoteReply { .. }
             | Body::Removed
             | Body::AppendEntriesReply(_)
-            | Body::HeartbeatReply { .. } => {
+            | Body::HeartbeatReply { .. }
+            | Body::ReadIndex { .. }
+            | Body::ReadIndexReply { .. } => {
                 self.become_follower(message.term, None, Reason::LaterTerm { from: message.from });
             }
         }
@@ -221,9 +236,11 @@ impl Raft {
                 self.state.send_after_persist(answer);
             }
             Body::Heartbeat { read_context, .. } => {
-                let answer = self.state.answer(message, Body::HeartbeatReply { read_context: *read_context });
+                let body = Body::HeartbeatReply { read_context: *read_context, stamp: Stamp::default() };
+                let answer = self.state.answer(message, body);
                 self.state.send_now(answer);
             }
+            Body::ReadIndex { context } => self.refuse_read_index(message, *context),
             Body::AppendEntriesReply(outcome) if planted::is("match-index-from-a-stale-reply") => {
                 self.append_answered(message.from, *outcome);
             }
@@ -235,7 +252,8 @@ impl Raft {
             | Body::Removed
             | Body::TimeoutNow
             | Body::AppendEntriesReply(_)
-            | Body::HeartbeatReply { .. } => {
+            | Body::HeartbeatReply { .. }
+            | Body::ReadIndexReply { .. } => {
                 log::trace!("ignored in term {}: {message}", self.state.term);
             }
         }

@@ -5,19 +5,24 @@
 //!
 //! Each call is checked against the state before it ([`crate::invariants`]); a violated invariant panics.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 use crate::config::Config;
 use crate::entry::HardState;
 use crate::error::{ChangeError, ProposeError, ReadError, TransferError};
 use crate::follower::Follower;
+use crate::freshness::Freshness;
 use crate::invariants::{self, Digest};
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::planted;
 use crate::raft::{Raft, Role, State};
+use crate::read_index::Asker;
 use crate::ready::{Outbox, Persist, Ready, SoftState};
 use crate::room::{LogRoom, Room};
 use crate::snapshot::{ChunkVerdict, InstallVerdict, Restored, SnapshotMeta, SnapshotOutcome};
@@ -42,6 +47,14 @@ impl Proposed {
         let count = usize::try_from(self.count).expect("a batch was in memory, so its length fits");
         (0..count).map(move |offset| EntryId { term, index: first.plus(offset as u64) })
     }
+}
+
+/// A number that another start, with another generator, does not have. It comes from another stream, so that what is drawn
+/// for elections does not depend on it.
+fn number_of_this_life(rng: &ChaCha8Rng) -> u64 {
+    let mut own_stream = ChaCha8Rng::from_seed(rng.get_seed());
+    own_stream.set_stream(rng.get_stream().wrapping_add(1));
+    own_stream.random()
 }
 
 /// One node's consensus, driven by its owner.
@@ -76,6 +89,11 @@ impl RawNode {
             true => hard_state,
             false => HardState { term: known, vote: None },
         };
+        let life = number_of_this_life(&rng);
+        let silent_ticks = match planted::is("vote-granted-right-after-a-restart-under-lease") {
+            true => u32::MAX,
+            false => 0,
+        };
         let mut state = State {
             config,
             rng,
@@ -85,6 +103,12 @@ impl RawNode {
             election_elapsed: 0,
             election_timeout: 0,
             timeout_reason: Reason::TimedOut,
+            silent_ticks,
+            now: None,
+            ticked_at: None,
+            life,
+            questions: life,
+            fresh: None,
             election_reason: None,
             elections_in_vain: 0,
             is_removed: false,
@@ -93,7 +117,7 @@ impl RawNode {
             out: Outbox::default(),
         };
         state.reset_election_timer();
-        let mut raft = Raft { state, role: Role::Follower(Follower { leader: None }) };
+        let mut raft = Raft { state, role: Role::Follower(Follower::of(None)) };
         raft.trim_restored();
         invariants::check(&raft);
         let told_soft_state = raft.soft_state();
@@ -181,7 +205,37 @@ impl RawNode {
     /// # Errors
     /// [`ReadError::NotLeader`], or [`ReadError::Busy`] with the limit that is reached.
     pub fn read_index(&mut self, context: u64) -> Result<(), ReadError> {
-        self.checked(|raft| raft.read_index(context))
+        self.checked(|raft| raft.read_index(Asker::Own { context }))
+    }
+
+    /// The same, but without a round while the leader's lease holds. Whether it does is decided by what
+    /// [`RawNode::time_is`] was told last, which must be later than the read's arrival.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`], or [`ReadError::Busy`] with the limit that is reached.
+    pub fn lease_read(&mut self, context: u64) -> Result<(), ReadError> {
+        self.checked(|raft| raft.lease_read(context))
+    }
+
+    /// The same on any node: one that follows asks its leader.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`] if no leader is known, or [`ReadError::Busy`] with the limit that is reached.
+    pub fn follower_read(&mut self, context: u64) -> Result<(), ReadError> {
+        self.checked(|raft| raft.follower_read(context))
+    }
+
+    /// What is proved about the age of this node's state, by what [`RawNode::time_is`] was told last; none before the first
+    /// proof, or without a clock.
+    pub fn freshness(&self) -> Option<Freshness> {
+        self.raft.freshness()
+    }
+
+    /// What the driver's clock shows, since any fixed moment, for leases and the age of the state. It must count while the
+    /// machine sleeps. To be told at the beginning of each visit; a driver without such a clock never does.
+    pub fn time_is(&mut self, now: Duration) {
+        let state = &mut self.raft.state;
+        state.now = state.now.max(Some(now));
     }
 
     /// Everything handed out to be persisted, up to and including this entry, is durable. An acknowledgement of an
@@ -256,6 +310,7 @@ impl RawNode {
             || state.log.has_committed(raft.delivery_limit(), state.config.unapplied_bytes_max)
             || raft.has_appends()
             || raft.read_round_is_due()
+            || raft.question_is_due()
     }
 
     /// Everything to be done since the last Ready. Taking it is a promise to do it, in the order written at
@@ -264,6 +319,7 @@ impl RawNode {
         self.checked(|raft| {
             raft.replicate();
             raft.begin_read_round();
+            raft.ask_for_read_index();
         });
         let soft_state = self.soft_state_if_changed();
         let membership = self.membership_if_changed();

@@ -232,6 +232,8 @@ pub struct Status {
     pub disk_is_full: bool,
     /// Reads that wait to be confirmed.
     pub reads_pending: usize,
+    /// Whether this leader serves reads by its lease at the moment.
+    pub has_lease: bool,
     /// The members, as of the last entry.
     pub membership: Membership,
     /// Whether a change of them is under way: the last one is not committed, or has two majorities.
@@ -285,8 +287,10 @@ impl Raft {
             disk_is_full: state.room.is_full(),
             reads_pending: match &self.role {
                 Role::Leader(leader) => leader.reads.pending(),
-                Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => 0,
+                Role::Follower(follower) => follower.questions.pending(),
+                Role::PreCandidate(_) | Role::Candidate(_) => 0,
             },
+            has_lease: self.lease_holds(),
             membership: log.membership().clone(),
             is_changing: log.membership().is_joint() || log.membership_index() > log.committed(),
             transfer_to: match &self.role {

@@ -3,14 +3,20 @@
 //! The leader takes no more proposals, waits until the chosen node has its whole log, and tells it to begin an election
 //! at once. The vote requests of that election say so, and are heeded although the leader lives. If nobody else leads
 //! after an election timeout, the leader goes on as if nothing had been asked.
+//!
+//! A leader also does it by itself, when a voter of higher priority has caught up. It looks for one rarely, so that a
+//! preferred node which cannot keep the office costs little.
 
 use crate::election::Round;
 use crate::error::TransferError;
-use crate::leader::Leader;
+use crate::leader::{Leader, Peer};
 use crate::message::{Body, Message};
 use crate::raft::{Raft, Role};
 use crate::status::Reason;
 use crate::types::NodeId;
+
+/// A leader looks for a node that should rather lead once in so many of the longest election timeouts.
+const PREFERENCE_TIMEOUTS: u64 = 10;
 
 /// The transfer under way.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +52,7 @@ impl Raft {
         }
         log::info!("node {own} hands leadership to node {to}");
         leader.transfer = Some(Transfer { to, asked_tick: leader.ticks });
+        leader.lease.void();
         self.go_on_with_transfer();
         Ok(())
     }
@@ -94,6 +101,34 @@ impl Raft {
             leader.transfer.take_if(|transfer| now - transfer.asked_tick >= ticks_max)
         {
             log::warn!("node {to} has not taken over within an election timeout; the leader goes on");
+        }
+    }
+
+    /// A tick has passed: if it is time, leadership goes to a voter that should rather lead and has all that is committed.
+    pub(crate) fn make_room_for_preferred(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let ticks_max = self.state.config.election_ticks_max;
+        if leader.ticks - leader.preference_tick < PREFERENCE_TIMEOUTS * u64::from(ticks_max) {
+            return;
+        }
+        leader.preference_tick = leader.ticks;
+        let (log, config) = (&self.state.log, &self.state.config);
+        let is_quiet = leader.transfer.is_none()
+            && log.committed() >= leader.term_start
+            && log.membership_index() <= log.committed();
+        let can_lead = |peer: &&Peer| {
+            let progress = &peer.progress;
+            log.membership().voters.contains(&peer.id)
+                && progress.is_active(leader.ticks, ticks_max)
+                && !progress.is_gone()
+                && progress.match_index() >= log.committed()
+        };
+        let preferred = leader.peers.iter().filter(can_lead).max_by_key(|peer| config.priority(peer.id));
+        let own = config.priority(config.node_id);
+        if let Some(to) = preferred.map(|peer| peer.id).filter(|to| is_quiet && config.priority(*to) > own) {
+            log::info!("node {to} should rather lead than node {}", config.node_id);
+            // It is a voter of this leader's: nothing stands in the way.
+            let _ = self.transfer_leadership(to);
         }
     }
 

@@ -1,34 +1,25 @@
 //! Where a node's time comes from.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Tells the time. The simulator has its own.
 pub trait Clock: Send + Sync {
-    /// Time since any fixed moment; it never goes back. Whether it counts while the machine sleeps does not matter:
-    /// missed ticks are not made up for.
+    /// Time since any fixed moment; it never goes back. It counts while the machine sleeps: leases end then, and state grows
+    /// old. Ticks that are missed are not made up for.
     fn now(&self) -> Duration;
 }
 
-/// The machine's monotonic clock.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
-    start: Instant,
-}
-
-impl SystemClock {
-    /// A clock that stands at zero.
-    pub fn start() -> SystemClock {
-        SystemClock { start: system_now() }
-    }
-}
+/// The machine's monotonic clock that counts while it sleeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
-        system_now().saturating_duration_since(self.start)
+        let now = clock_gettime(ClockId::Boottime);
+        // The system counts from its start and keeps nanoseconds below a second.
+        let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+        Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place where a node's threads read a clock")]
-fn system_now() -> Instant {
-    Instant::now()
 }

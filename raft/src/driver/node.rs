@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use log::error;
 use raft_core::{Membership, Message, NodeId, RawNode, ReadState, Ready, SoftState, Term};
 
-use crate::driver::{Applier, ApplyMsg, LogItem, WorkList};
+use crate::driver::{Applier, ApplyMsg, Clock, LogItem, WorkList};
 use crate::net::Inbox;
 use crate::sync::locked;
 
@@ -54,6 +54,8 @@ pub struct RaftNode {
     applier: Arc<Applier>,
     transport: OnceLock<Arc<dyn Transport>>,
     application: OnceLock<Arc<dyn Application>>,
+    /// What the core is told the time by.
+    clock: OnceLock<Arc<dyn Clock>>,
     stopped: AtomicBool,
 }
 
@@ -85,6 +87,7 @@ impl RaftNode {
             applier,
             transport: OnceLock::new(),
             application: OnceLock::new(),
+            clock: OnceLock::new(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -93,6 +96,11 @@ impl RaftNode {
     pub fn connect(&self, transport: Arc<dyn Transport>, application: Arc<dyn Application>) {
         assert!(self.transport.set(transport).is_ok(), "a node is connected once");
         assert!(self.application.set(application).is_ok(), "a node is connected once");
+    }
+
+    /// Says what the time is, for leases and the age of the state; a node without a clock has none. Called at most once.
+    pub fn keep_time(&self, clock: Arc<dyn Clock>) {
+        assert!(self.clock.set(clock).is_ok(), "a node has one clock");
     }
 
     fn transport(&self) -> &Arc<dyn Transport> {
@@ -122,6 +130,9 @@ impl RaftNode {
         outbound(|| {
             let (result, told) = {
                 let mut core = locked(&self.core);
+                if let Some(clock) = self.clock.get() {
+                    core.time_is(clock.now());
+                }
                 let heard = std::mem::take(&mut *locked(&self.inbox));
                 for heard in heard {
                     match heard {

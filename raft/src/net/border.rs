@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use proto::raft_rpc::{
     AppendEntriesArgs, AppendEntriesReply, Envelope, InstallSnapshotRequest, InstallSnapshotResponse,
-    ProbeArgs, ProbeReply, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs, TimeoutNowReply, WatchArgs,
-    WatchReply,
+    ProbeArgs, ProbeReply, ReadIndexArgs, ReadIndexReply, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs,
+    TimeoutNowReply, WatchArgs, WatchReply,
 };
 use raft_core::NodeId;
 
@@ -37,6 +37,8 @@ enveloped!(
     InstallSnapshotResponse,
     ProbeArgs,
     ProbeReply,
+    ReadIndexArgs,
+    ReadIndexReply,
     RequestVoteArgs,
     RequestVoteReply,
     TimeoutNowArgs,

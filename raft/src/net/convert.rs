@@ -3,9 +3,12 @@
 
 use bytes::Bytes;
 use proto::raft_rpc::{
-    AppendEntriesArgs, AppendEntriesReply, LogEntry, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs,
+    AppendEntriesArgs, AppendEntriesReply, LogEntry, ReadIndexArgs, ReadIndexReply, RequestVoteArgs,
+    RequestVoteReply, TimeoutNowArgs,
 };
-use raft_core::{AppendOutcome, Body, Entry, EntryId, Index, Message, NodeId, Payload, ReplyToken, Term};
+use raft_core::{
+    AppendOutcome, Body, Entry, EntryId, Fresh, Index, Message, NodeId, Payload, ReplyToken, Stamp, Term,
+};
 
 use super::border::Border;
 use crate::membership_bytes;
@@ -84,10 +87,12 @@ pub fn append_to_wire(border: &Border, message: Message) -> AppendEntriesArgs {
             args.entries = entries.into_iter().map(entry_to_wire).collect();
             args.leader_commit = leader_commit.0;
         }
-        Body::Heartbeat { leader_commit, read_context } => {
+        Body::Heartbeat { leader_commit, read_context, fresh } => {
             args.leader_commit = leader_commit.0;
             args.heartbeat = true;
             args.read_context = read_context;
+            args.fresh_stamp = fresh.map_or(0, |fresh| fresh.stamp);
+            args.fresh_index = fresh.map_or(0, |fresh| fresh.index.0);
         }
         body => unreachable!("{body:?} is not an append"),
     }
@@ -105,9 +110,12 @@ pub fn append_from_wire(
 ) -> Result<Message, String> {
     let from = border.admit(args)?;
     check_numbers(&[args.term, args.prev_log_index, args.prev_log_term, args.leader_commit])?;
+    check_numbers(&[args.fresh_index])?;
     let leader_commit = Index(args.leader_commit);
     let body = if args.heartbeat {
-        Body::Heartbeat { leader_commit, read_context: args.read_context }
+        let fresh = Fresh { stamp: args.fresh_stamp, index: Index(args.fresh_index) };
+        let fresh = Some(fresh).filter(|fresh| fresh.stamp != 0);
+        Body::Heartbeat { leader_commit, read_context: args.read_context, fresh }
     } else {
         let mut last = entry_id(args.prev_log_term, args.prev_log_index);
         let mut entries = Vec::with_capacity(args.entries.len());
@@ -161,10 +169,12 @@ pub fn append_reply_to_wire(border: &Border, message: &Message) -> AppendEntries
             reply.no_room = true;
             reply.refused_prev_index = prev_index.0;
         }
-        Body::HeartbeatReply { read_context } => {
+        Body::HeartbeatReply { read_context, stamp } => {
             reply.success = true;
             reply.heartbeat = true;
             reply.read_context = *read_context;
+            reply.stamp = stamp.at;
+            reply.keeps_lease = stamp.keeps_lease;
         }
         body => unreachable!("{body:?} does not answer an append"),
     }
@@ -183,7 +193,8 @@ pub fn append_reply_from_wire(
     border.admit_answer(peer, &reply)?;
     check_numbers(&[reply.term, reply.match_index, reply.update_next_index, reply.refused_prev_index])?;
     let body = if reply.heartbeat {
-        Body::HeartbeatReply { read_context: reply.read_context }
+        let stamp = Stamp { at: reply.stamp, keeps_lease: reply.keeps_lease };
+        Body::HeartbeatReply { read_context: reply.read_context, stamp }
     } else if reply.success {
         Body::AppendEntriesReply(AppendOutcome::Accepted { match_index: Index(reply.match_index) })
     } else if reply.no_room {
@@ -286,6 +297,65 @@ pub fn timeout_now_from_wire(border: &Border, args: &TimeoutNowArgs) -> Result<M
     Ok(Message { from, to, term: Term(args.term), token, body: Body::TimeoutNow })
 }
 
+/// A question for a read index for the wire.
+///
+/// # Panics
+/// For any other body.
+pub fn read_index_to_wire(border: &Border, message: &Message) -> ReadIndexArgs {
+    let Body::ReadIndex { context } = message.body else {
+        unreachable!("{:?} is not a question for a read index", message.body)
+    };
+    ReadIndexArgs { term: message.term.0, context, envelope: Some(border.envelope(message.to)) }
+}
+
+/// The core's message of a question for a read index.
+///
+/// # Errors
+/// One sentence that says why the message is refused.
+pub fn read_index_from_wire(
+    border: &Border,
+    args: &ReadIndexArgs,
+    token: ReplyToken,
+) -> Result<Message, String> {
+    let from = border.admit(args)?;
+    check_numbers(&[args.term])?;
+    let body = Body::ReadIndex { context: args.context };
+    Ok(Message { from, to: border.node_id(), term: Term(args.term), token, body })
+}
+
+/// The wire's reply to a question for a read index.
+///
+/// # Panics
+/// For any other body.
+pub fn read_index_reply_to_wire(border: &Border, message: &Message) -> ReadIndexReply {
+    let Body::ReadIndexReply { context, read_index } = message.body else {
+        unreachable!("{:?} does not answer a question for a read index", message.body)
+    };
+    ReadIndexReply {
+        term: message.term.0,
+        context,
+        confirmed: read_index.is_some(),
+        read_index: read_index.map_or(0, |index| index.0),
+        envelope: Some(border.envelope(message.to)),
+    }
+}
+
+/// The core's message of a reply of `peer` to a question for a read index.
+///
+/// # Errors
+/// One sentence that says why the message is refused.
+pub fn read_index_reply_from_wire(
+    border: &Border,
+    peer: NodeId,
+    reply: ReadIndexReply,
+) -> Result<Message, String> {
+    border.admit_answer(peer, &reply)?;
+    check_numbers(&[reply.term, reply.read_index])?;
+    let read_index = reply.confirmed.then_some(Index(reply.read_index));
+    let body = Body::ReadIndexReply { context: reply.context, read_index };
+    Ok(reply_message(border, peer, reply.term, body))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::AddressBook;
@@ -347,6 +417,29 @@ mod tests {
         assert!(vote_reply_from_wire(&border(), NodeId(0), reply.clone()).is_ok());
         let forged = RequestVoteReply { term: u64::MAX, ..reply };
         assert!(vote_reply_from_wire(&border(), NodeId(0), forged).is_err());
+    }
+
+    #[test]
+    fn heartbeats_and_questions_for_a_read_index_survive_the_wire() {
+        let said =
+            |body| Message { from: NodeId(0), to: NodeId(1), term: Term(4), token: ReplyToken(0), body };
+        for fresh in [None, Some(Fresh { stamp: u64::MAX, index: Index(7) })] {
+            let heartbeat = said(Body::Heartbeat { leader_commit: Index(3), read_context: 9, fresh });
+            let wire = append_to_wire(&sender(), heartbeat.clone());
+            assert_eq!(append_from_wire(&border(), &wire, ReplyToken(0)), Ok(heartbeat));
+        }
+        let stamp = Stamp { at: 5, keeps_lease: true };
+        let answer = said(Body::HeartbeatReply { read_context: 9, stamp });
+        let wire = append_reply_to_wire(&sender(), &answer);
+        assert_eq!(append_reply_from_wire(&border(), NodeId(0), wire), Ok(answer));
+        let question = said(Body::ReadIndex { context: 11 });
+        let wire = read_index_to_wire(&sender(), &question);
+        assert_eq!(read_index_from_wire(&border(), &wire, ReplyToken(0)), Ok(question));
+        for read_index in [None, Some(Index(0)), Some(Index(8))] {
+            let answer = said(Body::ReadIndexReply { context: 11, read_index });
+            let wire = read_index_reply_to_wire(&sender(), &answer);
+            assert_eq!(read_index_reply_from_wire(&border(), NodeId(0), wire), Ok(answer));
+        }
     }
 
     #[test]

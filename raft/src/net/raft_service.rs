@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 use log::warn;
 use proto::raft_rpc::{
     AppendEntriesArgs, AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, ProbeArgs,
-    ProbeReply, RaftRpc, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs, TimeoutNowReply, WatchArgs,
-    WatchReply,
+    ProbeReply, RaftRpc, ReadIndexArgs, ReadIndexReply, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs,
+    TimeoutNowReply, WatchArgs, WatchReply,
 };
 use raft_core::NodeId;
 use rpc::{Reply, Status};
 
 use super::admission::Admission;
 use super::border::Border;
-use super::convert::{append_from_wire, timeout_now_from_wire, vote_from_wire};
+use super::convert::{append_from_wire, read_index_from_wire, timeout_now_from_wire, vote_from_wire};
 use super::transport::{Answers, Inbox};
 use crate::sync::locked;
 
@@ -124,6 +124,17 @@ impl RaftRpc for RaftService {
         match vote_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
             Ok(mut message) => {
                 message.token = self.answers.vote(reply);
+                parts.inbox.receive(message);
+            }
+            Err(why) => self.refuse(reply, &why),
+        }
+    }
+
+    fn read_index(&self, request: ReadIndexArgs, reply: Reply<ReadIndexReply>) {
+        let Some((parts, reply)) = self.parts(reply) else { return };
+        match read_index_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
+            Ok(mut message) => {
+                message.token = self.answers.read_index(reply);
                 parts.inbox.receive(message);
             }
             Err(why) => self.refuse(reply, &why),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use log::{info, trace};
 use proto::raft_rpc::{
-    AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, RaftRpcStub, RequestVoteReply,
+    AppendEntriesReply, InstallSnapshotRequest, InstallSnapshotResponse, RaftRpcStub, ReadIndexReply,
+    RequestVoteReply,
 };
 use raft_core::{Body, Membership, Message, NodeId, ReplyToken};
 use rpc::{ChannelConfig, Reactor, Reply, RpcChannel, RpcController, RpcError, Status};
@@ -18,7 +19,8 @@ use slab::Slab;
 
 use super::border::Border;
 use super::convert::{
-    append_reply_from_wire, append_reply_to_wire, append_to_wire, timeout_now_to_wire, vote_reply_from_wire,
+    append_reply_from_wire, append_reply_to_wire, append_to_wire, read_index_reply_from_wire,
+    read_index_reply_to_wire, read_index_to_wire, timeout_now_to_wire, vote_reply_from_wire,
     vote_reply_to_wire, vote_to_wire,
 };
 use crate::driver::Transport;
@@ -63,6 +65,7 @@ pub trait ChunkSender: Send + Sync {
 enum Answer {
     Append(Reply<AppendEntriesReply>),
     Vote(Reply<RequestVoteReply>),
+    ReadIndex(Reply<ReadIndexReply>),
 }
 
 impl Answer {
@@ -70,6 +73,7 @@ impl Answer {
         match self {
             Answer::Append(reply) => reply.fail(status, text),
             Answer::Vote(reply) => reply.fail(status, text),
+            Answer::ReadIndex(reply) => reply.fail(status, text),
         }
     }
 }
@@ -131,6 +135,11 @@ impl Answers {
         self.file(Answer::Vote(reply))
     }
 
+    /// Files the responder of a question for a read index.
+    pub fn read_index(&self, reply: Reply<ReadIndexReply>) -> ReplyToken {
+        self.file(Answer::ReadIndex(reply))
+    }
+
     fn take(&self, token: ReplyToken) -> Option<Answer> {
         let slot = usize::try_from(token.0 & ((1 << SLOT_BITS) - 1)).ok()?.checked_sub(1)?;
         let mut table = locked(&self.waiting);
@@ -157,6 +166,9 @@ impl Answers {
             }
             (Some(Answer::Vote(reply)), Body::RequestVoteReply { .. } | Body::Removed) => {
                 reply.send(&vote_reply_to_wire(border, message));
+            }
+            (Some(Answer::ReadIndex(reply)), Body::ReadIndexReply { .. }) => {
+                reply.send(&read_index_reply_to_wire(border, message));
             }
             (Some(_), body) => unreachable!("{body:?} does not answer what its token stands for"),
             (None, _) => trace!("nobody waits for the answer {message:?}"),
@@ -286,6 +298,16 @@ impl PeerTransport {
                 peer.stub.request_vote_async(&controller, &args, move |result| {
                     let Some(inbox) = inbox.upgrade() else { return };
                     if let Some(reply) = from.heard(result, vote_reply_from_wire) {
+                        inbox.receive(reply);
+                    }
+                });
+            }
+            Body::ReadIndex { .. } => {
+                let args = read_index_to_wire(&self.border, &message);
+                // The core asks again when no answer comes.
+                peer.stub.read_index_async(&controller, &args, move |result| {
+                    let Some(inbox) = inbox.upgrade() else { return };
+                    if let Some(reply) = from.heard(result, read_index_reply_from_wire) {
                         inbox.receive(reply);
                     }
                 });

@@ -3,11 +3,12 @@
 //! Time is milliseconds. A seed decides every delay, loss and tick; the same seed gives the same run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Body, ChangeError, ChunkVerdict, Config, EntryId, Index, Membership, Message, NodeId, ProposeError,
-    Proposed, RoleKind, SnapshotOutcome, Status, Term, TransferError,
+    Body, ChangeError, ChunkVerdict, Config, EntryId, Freshness, Index, Membership, Message, NodeId,
+    ProposeError, Proposed, RawNode, ReadError, RoleKind, SnapshotOutcome, Status, Term, TransferError,
 };
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -37,6 +38,17 @@ enum Parcel {
     Report { to: NodeId, about: NodeId, term: Term, outcome: SnapshotOutcome },
 }
 
+/// `RawNode::read_index` or another of its kind.
+pub(crate) type ReadWay = fn(&mut RawNode, u64) -> Result<(), ReadError>;
+
+/// Where it is going.
+fn receiver(parcel: &Parcel) -> NodeId {
+    match parcel {
+        Parcel::Message(message) => message.to,
+        Parcel::Snapshot { to, .. } | Parcel::Report { to, .. } => *to,
+    }
+}
+
 /// See the module's text.
 pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
@@ -49,6 +61,8 @@ pub(crate) struct Cluster {
     sent: u64,
     /// Directed pairs that cannot talk.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes whose process is stopped: nothing reaches them and nothing of them moves, but their clocks.
+    asleep: BTreeSet<NodeId>,
     /// Requests that were sent, and the bytes of these and of their answers.
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
@@ -84,6 +98,7 @@ impl Cluster {
             parcels: BTreeMap::new(),
             sent: 0,
             cut: BTreeSet::new(),
+            asleep: BTreeSet::new(),
             requests: 0,
             bytes: 0,
             trace: None,
@@ -123,11 +138,15 @@ impl Cluster {
         self.now += 1;
         // What is posted meanwhile arrives later: nothing takes no time.
         while let Some(due) = self.parcels.first_entry().filter(|parcel| parcel.key().0 <= self.now) {
-            let parcel = due.remove();
-            self.deliver(parcel);
+            let ((_, number), parcel) = due.remove_entry();
+            match self.asleep.contains(&receiver(&parcel)) {
+                true => drop(self.parcels.insert((self.now + 1, number), parcel)),
+                false => self.deliver(parcel),
+            }
         }
-        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
-        for id in ids {
+        let ids = self.nodes.keys().copied().filter(|id| !self.asleep.contains(id));
+        for id in ids.collect::<Vec<_>>() {
+            self.tell_time(id);
             // Nodes tick at the same pace but not at the same moment.
             let phase = self.now + id.0 * 3;
             let (election, heartbeat) =
@@ -389,10 +408,7 @@ impl Cluster {
 
     /// Asks for a read, if the node is up and takes it; the checks see to its outcome.
     pub(crate) fn read(&mut self, id: NodeId) -> bool {
-        let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) else { return false };
-        let taken = self.promises.ask_read(id, core);
-        self.serve(id);
-        taken
+        self.read_by(id, RawNode::read_index)
     }
 
     /// Waits until every node that is up, and a member if that is known, has applied `index`.
@@ -403,6 +419,44 @@ impl Cluster {
             cluster.statuses().all(|status| status.applied_index >= index || !is_meant(status.node))
         });
         assert!(all, "all apply {index}: {:#?}", self.statuses().collect::<Vec<_>>());
+    }
+
+    /// What a node's clock shows. They begin anywhere, and some are fast and some slow.
+    fn tell_time(&mut self, id: NodeId) {
+        let pace_permille = 1000 + id.0 * 7 % 5 * 20 - 40;
+        let shown = Duration::from_secs(id.0 * 1000) + Duration::from_micros(self.now * pace_permille);
+        if let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) {
+            core.time_is(shown);
+        }
+    }
+
+    /// Stops the process of a node, as a signal does.
+    pub(crate) fn put_to_sleep(&mut self, id: NodeId) {
+        self.asleep.insert(id);
+    }
+
+    /// Whether it is up and runs.
+    pub(crate) fn is_awake(&self, id: NodeId) -> bool {
+        self.is_up(id) && !self.asleep.contains(&id)
+    }
+
+    /// What a node can prove of the age of its state.
+    pub(crate) fn freshness(&self, id: NodeId) -> Option<Freshness> {
+        self.nodes[&id].core.as_ref()?.freshness()
+    }
+
+    /// Lets it run again: its clock has gone on, and what was sent to it meanwhile arrives soon.
+    pub(crate) fn wake(&mut self, id: NodeId) {
+        self.asleep.remove(&id);
+        self.tell_time(id);
+    }
+
+    /// Asks for a read that a lease may serve, or one at whatever node it is; else as `read`.
+    pub(crate) fn read_by(&mut self, id: NodeId, way: ReadWay) -> bool {
+        let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) else { return false };
+        let taken = self.promises.ask_read_by(id, core, way);
+        self.serve(id);
+        taken
     }
 
     /// Call it whenever; it looks at every entry.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use raft_core::{Body, HardState, Message, NodeId, Reason, Restored, RoleKind, Status, Term};
+use raft_core::{Body, HardState, Message, NodeId, Reason, Restored, RoleKind, Stamp, Status, Term};
 use rand::RngExt;
 
 use crate::cluster::{Cluster, TICK_MS, Weather, of_this_pass};
@@ -132,7 +132,11 @@ fn a_partitioned_node_that_comes_back_has_raised_no_term() {
 #[test]
 fn votes_are_ignored_while_a_leader_is_alive_unless_it_asked_for_the_election_itself() {
     let mut core = restarted(3, entries(3, 1..=3));
-    core.step(to_me(2, 3, Body::Heartbeat { leader_commit: raft_core::Index(0), read_context: 0 }));
+    core.step(to_me(
+        2,
+        3,
+        Body::Heartbeat { leader_commit: raft_core::Index(0), read_context: 0, fresh: None },
+    ));
     drain(&mut core);
     for pre_vote in [true, false] {
         core.step(to_me(3, 9, Body::RequestVote { pre_vote, transfer: false, last: id(8, 8) }));
@@ -146,7 +150,11 @@ fn votes_are_ignored_while_a_leader_is_alive_unless_it_asked_for_the_election_it
 #[test]
 fn after_the_shortest_timeout_without_a_leader_votes_are_given_again() {
     let mut core = restarted(3, entries(3, 1..=3));
-    core.step(to_me(2, 3, Body::Heartbeat { leader_commit: raft_core::Index(0), read_context: 0 }));
+    core.step(to_me(
+        2,
+        3,
+        Body::Heartbeat { leader_commit: raft_core::Index(0), read_context: 0, fresh: None },
+    ));
     (0..29).for_each(|_| core.tick_election());
     core.step(to_me(3, 4, vote_request(id(3, 3))));
     assert!(!votes(&drain(&mut core))[0].2);
@@ -193,7 +201,7 @@ fn one_follower_of_two_is_enough_to_stay_leader() {
     let term = elect_and_commit(&mut core);
     for _ in 0..500 {
         core.tick_election();
-        core.step(to_me(3, term.0, Body::HeartbeatReply { read_context: 0 }));
+        core.step(to_me(3, term.0, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
     }
     assert_eq!(core.status().role, RoleKind::Leader);
     let active: Vec<bool> = core.status().peers.iter().map(|peer| peer.active).collect();
@@ -202,13 +210,13 @@ fn one_follower_of_two_is_enough_to_stay_leader() {
 
 #[test]
 fn a_later_term_in_any_message_but_a_pre_vote_makes_a_follower_of_any_role() {
-    let heartbeat = Body::Heartbeat { leader_commit: raft_core::Index(0), read_context: 0 };
+    let heartbeat = Body::Heartbeat { leader_commit: raft_core::Index(0), read_context: 0, fresh: None };
     let bodies = [
         heartbeat,
         append(id(0, 0), vec![], 0),
         accepted(0),
         rejected(5, id(1, 1)),
-        Body::HeartbeatReply { read_context: 0 },
+        Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() },
         Body::RequestVoteReply { pre_vote: false, granted: false },
         Body::RequestVoteReply { pre_vote: true, granted: false },
     ];
@@ -256,7 +264,11 @@ fn a_request_of_an_earlier_term_is_refused_with_the_later_one_and_its_token() {
     let mut core = restarted(5, entries(5, 1..=2));
     core.step(to_me(2, 4, vote_request(id(9, 9))));
     core.step(to_me(2, 4, append(id(4, 2), vec![], 2)));
-    core.step(to_me(2, 4, Body::Heartbeat { leader_commit: raft_core::Index(2), read_context: 8 }));
+    core.step(to_me(
+        2,
+        4,
+        Body::Heartbeat { leader_commit: raft_core::Index(2), read_context: 8, fresh: None },
+    ));
     let answers = drain(&mut core);
     assert_eq!(answers.len(), 3, "each request gets one answer");
     assert!(answers.iter().all(|answer| answer.term == Term(5) && answer.token.0 == 102));

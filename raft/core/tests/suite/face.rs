@@ -197,8 +197,8 @@ fn a_duplicate_append_acknowledges_nothing_before_its_first_copy_is_synced() {
 fn what_may_leave_at_once_promises_nothing() {
     let mut core = restarted(1, vec![]);
     core.step(to_me(2, 2, append(id(0, 0), entries(2, 1..=1), 0)));
-    core.step(to_me(2, 2, Body::Heartbeat { leader_commit: Index(0), read_context: 4 }));
-    core.step(to_me(3, 1, Body::Heartbeat { leader_commit: Index(0), read_context: 9 }));
+    core.step(to_me(2, 2, Body::Heartbeat { leader_commit: Index(0), read_context: 4, fresh: None }));
+    core.step(to_me(3, 1, Body::Heartbeat { leader_commit: Index(0), read_context: 9, fresh: None }));
     core.step(to_me(3, 2, vote_request(id(9, 9))));
     let ready = core.ready();
     assert!(ready.messages.iter().all(|message| matches!(message.body, Body::HeartbeatReply { .. })));
@@ -225,7 +225,7 @@ fn every_request_is_answered_once_with_its_token() {
     let requests = [
         to_me(2, 3, append(id(3, 3), vec![], 0)),
         to_me(2, 3, append(id(3, 9), vec![], 0)),
-        to_me(2, 3, Body::Heartbeat { leader_commit: Index(0), read_context: 0 }),
+        to_me(2, 3, Body::Heartbeat { leader_commit: Index(0), read_context: 0, fresh: None }),
         to_me(3, 3, vote_request(id(3, 3))),
         to_me(3, 8, vote_request(id(3, 3))),
         to_me(3, 8, Body::RequestVote { pre_vote: true, transfer: false, last: id(3, 3) }),

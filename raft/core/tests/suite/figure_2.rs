@@ -4,13 +4,14 @@
 
 use bytes::Bytes;
 use raft_core::{
-    Body, ChunkVerdict, Entry, EntryId, HardState, Index, Message, NodeId, RawNode, Restored, RoleKind, Term,
+    Body, ChunkVerdict, Entry, EntryId, HardState, Index, Message, NodeId, RawNode, Restored, RoleKind,
+    Stamp, Term,
 };
 
 use crate::rig::*;
 
 fn heartbeat(leader_commit: u64) -> Body {
-    Body::Heartbeat { leader_commit: Index(leader_commit), read_context: 0 }
+    Body::Heartbeat { leader_commit: Index(leader_commit), read_context: 0, fresh: None }
 }
 
 fn granted(pre_vote: bool) -> Body {
@@ -88,7 +89,7 @@ fn after_each_election_next_index_is_behind_the_last_entry_and_match_index_is_ze
         drain(&mut core);
         core.step(to_me(2, term, accepted(before.0 + 1)));
         assert_eq!(core.status().peers[0].match_index, before.next());
-        core.step(to_me(3, term + 1, Body::HeartbeatReply { read_context: 0 }));
+        core.step(to_me(3, term + 1, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
         assert_eq!(core.status().role, RoleKind::Follower);
     }
 }
@@ -184,7 +185,12 @@ fn in_every_role_a_request_of_an_earlier_term_is_answered_with_the_later_and_an_
             let answers = drain(&mut core);
             assert!(answers.len() == 1 && answers[0].term == before.term, "{answers:?}");
         }
-        for body in [granted(false), granted(true), accepted(9), Body::HeartbeatReply { read_context: 0 }] {
+        for body in [
+            granted(false),
+            granted(true),
+            accepted(9),
+            Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() },
+        ] {
             core.step(to_me(2, 4, body));
             assert_eq!(drain(&mut core), []);
         }
@@ -265,10 +271,12 @@ fn a_candidate_whose_timeout_elapses_begins_another_election_in_the_next_term() 
 fn an_idle_leader_sends_a_heartbeat_to_each_follower_at_every_interval() {
     let mut core = node_with(config(5), Restored::default());
     elect_and_commit(&mut core);
+    // Nobody answers: it stays the same round.
+    let repeated = Body::Heartbeat { leader_commit: Index(1), read_context: 1, fresh: None };
     for _ in 0..20 {
         core.tick_heartbeat();
         let sent: Vec<_> = drain(&mut core).into_iter().map(|message| (message.to.0, message.body)).collect();
-        assert_eq!(sent, [2, 3, 4, 5].map(|to| (to, heartbeat(1))));
+        assert_eq!(sent, [2, 3, 4, 5].map(|to| (to, repeated.clone())));
     }
 }
 

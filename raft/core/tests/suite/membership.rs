@@ -2,7 +2,7 @@
 
 use raft_core::{
     Body, ChangeError, Entry, HardState, Index, InstallVerdict, Membership, NodeId, Payload, ProgressKind,
-    RawNode, ReadOutcome, ReadState, Reason, Restored, RoleKind, SnapshotMeta, Term,
+    RawNode, ReadOutcome, ReadState, Reason, Restored, RoleKind, SnapshotMeta, Stamp, Term,
 };
 
 use crate::cluster::{Cluster, TICK_MS, Weather};
@@ -159,7 +159,7 @@ fn commits_reads_and_the_check_of_the_quorum_need_both_majorities_and_no_learner
     assert_eq!(round.messages.len(), 5, "everybody is asked");
     for (peer, enough) in [(6, false), (4, false), (5, false), (2, true)] {
         core.step(to_me(peer, 1, accepted(begun.0)));
-        core.step(to_me(peer, 1, Body::HeartbeatReply { read_context: 1 }));
+        core.step(to_me(peer, 1, Body::HeartbeatReply { read_context: 1, stamp: Stamp::default() }));
         assert_eq!(core.status().commit_index >= begun, enough, "after {peer}");
         let confirmed = [ReadState { context: 7, outcome: ReadOutcome::Confirmed(Index(2)) }];
         let expected = if enough { &confirmed[..] } else { &[] };
@@ -169,9 +169,9 @@ fn commits_reads_and_the_check_of_the_quorum_need_both_majorities_and_no_learner
         let mut core = leader_with_learners(3, &[4, 5, 6]);
         core.change_membership(members([1, 4, 5], [6])).unwrap();
         for _ in 0..TIMEOUT {
-            answering
-                .iter()
-                .for_each(|peer| core.step(to_me(*peer, 1, Body::HeartbeatReply { read_context: 0 })));
+            answering.iter().for_each(|peer| {
+                core.step(to_me(*peer, 1, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }))
+            });
             core.tick_election();
         }
         let now = core.status();
@@ -189,14 +189,14 @@ fn a_leader_outside_the_members_counts_neither_its_disk_nor_its_word() {
     assert_eq!(core.membership(), &members([2, 3], []), "the change is committed, its end is not");
     core.read_index(7).unwrap();
     drain(&mut core);
-    core.step(to_me(2, 1, Body::HeartbeatReply { read_context: 1 }));
+    core.step(to_me(2, 1, Body::HeartbeatReply { read_context: 1, stamp: Stamp::default() }));
     assert_eq!(core.status().reads_pending, 1, "one of two is no majority");
     acknowledge(&mut core, &[2]);
     assert_eq!(core.status().commit_index, Index(2), "nor is its acknowledgement");
-    core.step(to_me(3, 1, Body::HeartbeatReply { read_context: 1 }));
+    core.step(to_me(3, 1, Body::HeartbeatReply { read_context: 1, stamp: Stamp::default() }));
     assert_eq!(core.status().reads_pending, 0);
     for _ in 0..TIMEOUT {
-        core.step(to_me(2, 1, Body::HeartbeatReply { read_context: 1 }));
+        core.step(to_me(2, 1, Body::HeartbeatReply { read_context: 1, stamp: Stamp::default() }));
         core.tick_election();
     }
     assert_eq!(core.status().reason, Reason::QuorumLost);
@@ -274,7 +274,7 @@ fn a_learner_that_took_long_but_has_everything_becomes_a_voter_though_nothing_is
     core.change_membership(members([1], [2])).unwrap();
     drain(&mut core);
     for _ in 0..10 * TIMEOUT {
-        core.step(to_me(2, 1, Body::HeartbeatReply { read_context: 0 }));
+        core.step(to_me(2, 1, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
         core.tick_election();
     }
     let refused = core.change_membership(members([1, 2], []));
@@ -290,7 +290,9 @@ fn a_learner_whose_disk_stands_still_is_not_made_a_voter_though_it_answers() {
     drain(&mut core);
     acknowledge(&mut core, &[2, 3]);
     for _ in 0..=TIMEOUT {
-        (2..=4).for_each(|peer| core.step(to_me(peer, 1, Body::HeartbeatReply { read_context: 0 })));
+        (2..=4).for_each(|peer| {
+            core.step(to_me(peer, 1, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }))
+        });
         core.tick_election();
     }
     let refused = core.change_membership(members([1, 2, 3, 4], []));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use raft_core::{EntryId, Index, NodeId, RawNode, ReadOutcome, ReadState, RoleKind, Term};
 
+use crate::cluster::ReadWay;
 use crate::node::{Machine, Node};
 
 /// What was seen so far, which nothing later may contradict.
@@ -61,11 +62,11 @@ impl Promises {
         }
     }
 
-    /// A read is asked of `core`, which may not take it. Returns whether it did.
-    pub(crate) fn ask_read(&mut self, id: NodeId, core: &mut RawNode) -> bool {
+    /// A read is asked of `core` in this way, which may not take it. Returns whether it did.
+    pub(crate) fn ask_read_by(&mut self, id: NodeId, core: &mut RawNode, way: ReadWay) -> bool {
         self.reads_asked += 1;
         let context = self.reads_asked * 16 + id.0;
-        let taken = core.read_index(context).is_ok();
+        let taken = way(core, context).is_ok();
         if taken {
             let must_see = self.history.keys().next_back().copied().unwrap_or(Index::ZERO);
             self.reads.insert(context, must_see);

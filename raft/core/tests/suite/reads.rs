@@ -1,6 +1,8 @@
 //! ReadIndex: what a linearizable read must wait for, and that each read ends once.
 
-use raft_core::{Body, Index, Limit, Message, NodeId, ReadError, ReadOutcome, ReadState, RoleKind, Term};
+use raft_core::{
+    Body, Index, Limit, Message, NodeId, ReadError, ReadOutcome, ReadState, RoleKind, Stamp, Term,
+};
 
 use crate::cluster::Cluster;
 use crate::rig::*;
@@ -18,7 +20,7 @@ fn confirmed(context: u64, index: u64) -> ReadState {
 }
 
 fn answer(round: u64) -> Body {
-    Body::HeartbeatReply { read_context: round }
+    Body::HeartbeatReply { read_context: round, stamp: Stamp::default() }
 }
 
 #[test]

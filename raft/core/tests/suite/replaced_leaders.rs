@@ -1,7 +1,7 @@
 //! Leaders that are replaced before an election timeout, or make room by themselves: a process that is gone, a disk
 //! that does not move.
 
-use raft_core::{Body, NodeId, Reason, Restored, RoleKind};
+use raft_core::{Body, NodeId, Reason, Restored, RoleKind, Stamp};
 
 use crate::cluster::{Cluster, TICK_MS};
 use crate::rig::*;
@@ -80,7 +80,7 @@ fn a_leader_without_work_for_its_disk_stays() {
     for _ in 0..500 {
         core.tick_election();
         for peer in [2, 3] {
-            core.step(to_me(peer, term.0, Body::HeartbeatReply { read_context: 0 }));
+            core.step(to_me(peer, term.0, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
         }
         drain(&mut core);
     }

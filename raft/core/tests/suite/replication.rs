@@ -1,7 +1,7 @@
 //! Replication: entries in order, at a majority's disks before they count, and every accident of the network.
 
 use bytes::Bytes;
-use raft_core::{Body, Index, Limit, Message, NodeId, Payload, ProgressKind, ProposeError, Term};
+use raft_core::{Body, Index, Limit, Message, NodeId, Payload, ProgressKind, ProposeError, Stamp, Term};
 
 use crate::cluster::{Cluster, Weather};
 use crate::rig::*;
@@ -231,7 +231,7 @@ fn a_message_no_working_node_sends_is_ignored() {
     core.step(to_me(2, 2, append(id(1, 3), entries(9, 4..=4), 0)));
     core.step(to_me(2, 2, append(id(9, 3), vec![], 0)));
     assert!(!core.has_ready());
-    core.step(to_me(2, 2, Body::Heartbeat { leader_commit: Index(99), read_context: 0 }));
+    core.step(to_me(2, 2, Body::Heartbeat { leader_commit: Index(99), read_context: 0, fresh: None }));
     assert_eq!(core.status().commit_index, Index(3), "never beyond the log");
     core.step(to_me(2, 2, append(id(1, u64::MAX), vec![], 0)));
     let term = elect(&mut core).0;
@@ -325,7 +325,7 @@ fn an_unreachable_peer_is_probed_once_it_answers_again() {
     assert!(appends(&drain(&mut core)).iter().all(|sent| sent.0 == 3), "nothing is thrown at it meanwhile");
     core.tick_heartbeat();
     drain(&mut core);
-    core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
     assert_eq!(appends(&drain(&mut core)), [(2, 1, 0)]);
     core.step(to_me(2, term, accepted(1)));
     assert_eq!(appends(&drain(&mut core)), [(2, 1, 2)]);

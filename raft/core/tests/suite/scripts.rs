@@ -5,7 +5,8 @@
 //!
 //! - `cluster N [setting=value]`: N fresh nodes; settings are those of `Config`.
 //! - `tick I [count=N]`, `heartbeat I`: one node's clock; `campaign I` ticks until its timer runs out.
-//! - `propose I COMMAND…`, `read I CONTEXT`: a client.
+//! - `propose I COMMAND…`, `read I CONTEXT`, `follower_read I CONTEXT`, `lease_read I CONTEXT`: a client.
+//! - `clock MS [I…]`: what these nodes' clocks (all) show from now on; `age I`: what I can prove of its state's age.
 //! - `persist [I…]`: finishes the writes of these nodes (of all).
 //! - `deliver`, `drop`, `repeat` `[from=I] [to=I] [kind=NAME] [nth=N]`: what waits in the network arrives, is lost, or
 //!   arrives and stays to arrive again.
@@ -21,6 +22,8 @@
 //!   hears that it is installed when the marker is durable.
 //! - `crash I [written=N]`: of the write under way N Readys reach the disk, none if it is not said; `start I`.
 //! - `status [I…]`, `log I`.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use goldenscript::{Command, Context, Runner};
@@ -60,6 +63,14 @@ impl Runner for World {
                 }
             }
             "read" => self.core(first)?.read_index(second(&nodes)?.0)?,
+            "follower_read" => {
+                if let Err(refusal) = self.core(first)?.follower_read(second(&nodes)?.0) {
+                    self.out.push_str(&format!("{first} refuses: {refusal}\n"));
+                }
+            }
+            "lease_read" => self.core(first)?.lease_read(second(&nodes)?.0)?,
+            "clock" => self.set_clocks(Duration::from_millis(first.0), &nodes[1..]),
+            "age" => self.age(first)?,
             "persist" => self.persist(&nodes)?,
             "deliver" => self.deliver(&Selector::of(command)?, false)?,
             "repeat" => self.deliver(&Selector::of(command)?, true)?,
@@ -127,6 +138,8 @@ fn setting_up(command: &Command) -> Result<impl Fn(&mut Config) + use<>, Failure
             "inflight_messages_max" => |config, value| config.inflight_messages_max = value as usize,
             "inflight_bytes_max" => |config, value| config.inflight_bytes_max = value,
             "uncommitted_bytes_max" => |config, value| config.uncommitted_bytes_max = value,
+            "preferred" => |config, value| config.priorities = vec![(NodeId(value), 1)],
+            "lease_ms" => |config, value| config.lease = Some(Duration::from_millis(value)),
             "snapshot_ticks_max" => |config, value| config.snapshot_ticks_max = value as u32,
             other => return Err(format!("no such setting here: {other}").into()),
         });

@@ -87,9 +87,10 @@ fn the_first_of_two_candidates_gets_the_vote_and_asking_again_changes_nothing() 
 #[test]
 fn a_candidate_follows_a_leader_of_its_term_or_later_and_refuses_an_earlier_one() {
     for (leader_term, follows) in [(4, false), (5, false), (6, true), (7, true)] {
-        for body in
-            [append(id(0, 0), vec![], 0), Body::Heartbeat { leader_commit: Index(0), read_context: 0 }]
-        {
+        for body in [
+            append(id(0, 0), vec![], 0),
+            Body::Heartbeat { leader_commit: Index(0), read_context: 0, fresh: None },
+        ] {
             let mut core = restarted(5, vec![]);
             time_out(&mut core);
             core.step(to_me(2, 6, vote(true, true)));
@@ -237,7 +238,7 @@ fn a_leader_changes_nothing_in_its_own_log_whatever_its_term_brings() {
         append(id(0, 0), vec![], 9),
         rejected(5, id(1, 2)),
         rejected(5, id(0, 0)),
-        Body::Heartbeat { leader_commit: Index(3), read_context: 0 },
+        Body::Heartbeat { leader_commit: Index(3), read_context: 0, fresh: None },
         vote_request(id(9, 99)),
     ];
     for body in bodies {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raft_core::{
     Body, ChunkVerdict, Config, HardState, Index, InstallVerdict, Membership, NodeId, ProgressKind, RawNode,
-    Restored, RoleKind, SnapshotMeta, SnapshotOutcome, Term,
+    Restored, RoleKind, SnapshotMeta, SnapshotOutcome, Stamp, Term,
 };
 
 use crate::cluster::{Cluster, Weather};
@@ -186,7 +186,7 @@ fn a_snapshot_ahead_of_the_own_disk_is_not_taken_into_account_yet() {
 #[test]
 fn a_follower_that_needs_dropped_entries_is_sent_a_snapshot_then_probed_behind_it() {
     let (mut core, term) = compacted_leader(99, 0);
-    core.step(to_me(3, term + 1, Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(3, term + 1, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
     let term = elect(&mut core).0;
     drain(&mut core);
     core.step(to_me(2, term, rejected(100, id(0, 0))));
@@ -194,7 +194,7 @@ fn a_follower_that_needs_dropped_entries_is_sent_a_snapshot_then_probed_behind_i
     assert_eq!(ready.send_snapshots, [(NodeId(2), Term(term))]);
     assert_eq!(core.status().peers[0].progress, ProgressKind::Snapshot);
     core.propose(vec![Bytes::from_static(b"y")]).unwrap();
-    core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
     assert!(drain(&mut core).iter().all(|message| message.to != NodeId(2)), "nothing is sent meanwhile");
 
     core.snapshot_report(NodeId(2), Term(term - 1), SnapshotOutcome::Installed(Index(100)));
@@ -214,7 +214,7 @@ fn a_follower_that_needs_dropped_entries_is_sent_a_snapshot_then_probed_behind_i
 #[test]
 fn a_failed_snapshot_is_tried_again_when_the_follower_answers() {
     let (mut core, term) = compacted_leader(99, 0);
-    core.step(to_me(3, term + 1, Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(3, term + 1, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
     let term = elect(&mut core).0;
     drain(&mut core);
     core.step(to_me(2, term, rejected(100, id(0, 0))));
@@ -223,7 +223,7 @@ fn a_failed_snapshot_is_tried_again_when_the_follower_answers() {
     assert!(!core.has_ready(), "not at once, or a dead follower would be sent it for ever");
     core.tick_heartbeat();
     drain(&mut core);
-    core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
     assert_eq!(core.ready().send_snapshots, [(NodeId(2), Term(term))]);
 }
 
@@ -231,7 +231,7 @@ fn a_failed_snapshot_is_tried_again_when_the_follower_answers() {
 fn a_snapshot_that_is_never_reported_is_asked_for_again_by_and_by() {
     let (mut core, _) = compacted_leader(99, 0);
     let later = core.status().term.0 + 1;
-    core.step(to_me(3, later, Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(3, later, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
     let term = elect(&mut core).0;
     drain(&mut core);
     core.step(to_me(2, term, rejected(100, id(0, 0))));
@@ -240,7 +240,7 @@ fn a_snapshot_that_is_never_reported_is_asked_for_again_by_and_by() {
     for tick in 1..=6100 {
         core.tick_election();
         core.tick_heartbeat();
-        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
+        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
         if !core.ready().send_snapshots.is_empty() {
             asked_after = tick;
             break;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use raft_core::{
-    Body, ChangeError, Message, NodeId, ProposeError, RawNode, Reason, Restored, RoleKind, TransferError,
+    Body, ChangeError, Message, NodeId, ProposeError, RawNode, Reason, Restored, RoleKind, Stamp,
+    TransferError,
 };
 use rand::RngExt;
 
@@ -106,7 +107,7 @@ fn a_transfer_is_given_up_after_an_election_timeout_and_proposals_are_taken_agai
     core.transfer_leadership(NodeId(3)).unwrap();
     for tick in 1..=TIMEOUT {
         assert!(propose(&mut core).is_err(), "tick {tick}");
-        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
+        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
         core.tick_election();
     }
     assert_eq!(propose(&mut core), Ok(()));
@@ -124,7 +125,7 @@ fn a_second_transfer_replaces_the_first_and_has_a_timeout_of_its_own() {
     drain(&mut core);
     core.transfer_leadership(NodeId(2)).unwrap();
     for _ in 0..TIMEOUT - 1 {
-        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0 }));
+        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
         core.tick_election();
     }
     core.transfer_leadership(NodeId(3)).unwrap();
@@ -154,7 +155,11 @@ fn an_order_to_campaign_is_heeded_by_a_voter_that_follows_and_by_nobody_else() {
     time_out(&mut core);
     core.step(order());
     assert_eq!(core.status().role, RoleKind::PreCandidate, "it comes again behind the leader's heartbeat");
-    core.step(to_me(2, 1, Body::Heartbeat { leader_commit: raft_core::Index(0), read_context: 0 }));
+    core.step(to_me(
+        2,
+        1,
+        Body::Heartbeat { leader_commit: raft_core::Index(0), read_context: 0, fresh: None },
+    ));
     core.step(order());
     assert_eq!(core.status().role, RoleKind::Candidate);
 
@@ -229,4 +234,43 @@ fn on_a_bad_network_leadership_moves_or_stays_and_writes_go_on() {
         cluster.wait_applied(put);
         cluster.check_log_matching();
     }
+}
+
+/// A leader of three whose other two answer as the ticks pass, and who is told to take over meanwhile, at which tick.
+fn preferred(priorities: &[(u64, u32)], has: [u64; 2], ticks: u64) -> Vec<(u64, u64)> {
+    let priorities = priorities.iter().map(|(id, priority)| (NodeId(*id), *priority)).collect();
+    let mut core = node_with(raft_core::Config { priorities, ..config(3) }, Restored::default());
+    let term = elect(&mut core).0;
+    drain(&mut core);
+    let mut told = Vec::new();
+    for tick in 1..=ticks {
+        for (peer, has) in [2, 3].into_iter().zip(has) {
+            core.step(to_me(peer, term, accepted(has)));
+        }
+        core.tick_election();
+        for message in drain(&mut core) {
+            if message.body == Body::TimeoutNow {
+                told.push((message.to.0, tick));
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn a_voter_of_higher_priority_that_has_caught_up_is_told_to_lead_and_rarely() {
+    assert_eq!(preferred(&[(3, 5)], [1, 1], 1_000), [(3, 500), (3, 1_000)]);
+    assert_eq!(preferred(&[(2, 4), (3, 5)], [1, 1], 500), [(3, 500)], "the highest");
+    assert_eq!(preferred(&[(2, 4), (3, 5)], [1, 0], 500), [(2, 500)], "of those that have caught up");
+    assert_eq!(preferred(&[(1, 5), (3, 5)], [1, 1], 2_000), [], "not one of the same");
+    assert_eq!(preferred(&[], [1, 1], 2_000), []);
+}
+
+#[test]
+fn a_preferred_node_leads_in_the_end_and_stays() {
+    let mut cluster = Cluster::with_config(3, 77, |config| config.priorities = vec![(NodeId(2), 1)]);
+    assert!(cluster.run_until(30_000, |cluster| cluster.leader() == Some(NodeId(2))));
+    let term = cluster.status(NodeId(2)).term;
+    cluster.run(20_000);
+    assert_eq!((cluster.leader(), cluster.status(NodeId(2)).term), (Some(NodeId(2)), term));
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use goldenscript::Command;
 use raft_core::{
@@ -113,6 +114,23 @@ impl World {
             let Some(core) = &node.core else { continue };
             let Status { membership, is_changing, .. } = core.status();
             writeln!(self.out, "{id}: {membership}{}", if is_changing { ", changing" } else { "" })?;
+        }
+        Ok(())
+    }
+
+    /// From now on the clocks of these nodes (of all) show this.
+    pub(crate) fn set_clocks(&mut self, shown: Duration, nodes: &[NodeId]) {
+        let meant = self.nodes.iter_mut().filter(|(id, _)| nodes.is_empty() || nodes.contains(id));
+        meant.filter_map(|(_, node)| node.core.as_mut()).for_each(|core| core.time_is(shown));
+    }
+
+    pub(crate) fn age(&mut self, id: NodeId) -> Result<(), Failure> {
+        match self.core(id)?.freshness() {
+            Some(fresh) => {
+                let age_ms = fresh.age.as_millis();
+                writeln!(self.out, "{id} has all of {age_ms} ms ago once it has {}", fresh.index)?;
+            }
+            None => writeln!(self.out, "{id} can prove nothing")?,
         }
         Ok(())
     }
