@@ -24,7 +24,7 @@ use crate::{
     config::ClerkConfig,
     error::ClerkError,
     machine::{Action, CallId, Machine},
-    operation::{Answer, Operation, Request},
+    operation::{Answer, Consistency, Operation, Request},
     wire,
 };
 
@@ -56,6 +56,8 @@ struct Core {
     /// The time of an ordinary attempt, and the controller that all attempts of that time share.
     attempt_timeout: Duration,
     controller: RpcController,
+    /// Whether nodes are told so: see [`ClerkConfig::follows_hints`].
+    follows_hints: bool,
     state: Mutex<State>,
 }
 
@@ -106,7 +108,19 @@ impl Clerk {
     /// # Errors
     /// See [`ClerkError`]; a get may always be repeated.
     pub fn get(&self, key: impl Into<Bytes>) -> Result<Option<Bytes>, ClerkError> {
-        match self.wait(Operation::Get { key: key.into() })? {
+        self.get_with(key, Consistency::Linearizable)
+    }
+
+    /// The same for a get that may see less, or be served by another node than the leader: see [`Consistency`].
+    ///
+    /// # Errors
+    /// See [`ClerkError`]; a get may always be repeated.
+    pub fn get_with(
+        &self,
+        key: impl Into<Bytes>,
+        consistency: Consistency,
+    ) -> Result<Option<Bytes>, ClerkError> {
+        match self.wait(Operation::Get { key: key.into(), consistency })? {
             Answer::Value { value, .. } => Ok(Some(value)),
             Answer::NotFound => Ok(None),
             Answer::Written { .. } => unreachable!("the border answers a get with a value or none"),
@@ -226,13 +240,21 @@ impl Core {
                 .map_err(|error| ClerkError::Start(format!("the system gives no randomness: {error}")))?,
         };
         let channel_config = ChannelConfig { backoff_max: RECONNECT_BACKOFF_MAX, ..ChannelConfig::default() };
-        let attempt_timeout = config.attempt_timeout;
+        let ClerkConfig { attempt_timeout, follows_hints, .. } = config;
         let controller = RpcController::new();
         controller.set_timeout(attempt_timeout);
         let machine = Machine::new(endpoints, config, rng);
         let state = Mutex::new(State { machine, stubs: Vec::new(), stopped: false });
         let (reactor, clock) = (reactor.clone(), Clock::start());
-        Ok(Arc::new(Core { reactor, clock, channel_config, attempt_timeout, controller, state }))
+        Ok(Arc::new(Core {
+            reactor,
+            clock,
+            channel_config,
+            attempt_timeout,
+            controller,
+            follows_hints,
+            state,
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -302,12 +324,14 @@ impl Core {
         let core = Arc::clone(self);
         match request {
             Request::OpenSession => {
-                stub.open_session_async(controller, &kv::OpenSessionRequest {}, move |reply| {
+                let request = kv::OpenSessionRequest { follows_hints: self.follows_hints };
+                stub.open_session_async(controller, &request, move |reply| {
                     core.replied(call, wire::session_verdict(reply));
                 });
             }
-            Request::Read { key } => {
-                stub.get_async(controller, &kv::GetRequest { key }, move |reply| {
+            Request::Read { key, consistency } => {
+                let request = wire::get_request(key, consistency, self.follows_hints);
+                stub.get_async(controller, &request, move |reply| {
                     core.replied(call, wire::read_verdict(reply));
                 });
             }
@@ -324,20 +348,23 @@ impl Core {
         stamp: crate::Stamp,
     ) {
         let core = Arc::clone(self);
-        let stamp = wire::stamp(stamp);
+        let (stamp, follows_hints) = (wire::stamp(stamp), self.follows_hints);
         match operation {
             Operation::Put { key, value } => {
-                stub.put_async(controller, &kv::PutRequest { stamp, key, value }, move |reply| {
+                let request = kv::PutRequest { stamp, key, value, follows_hints };
+                stub.put_async(controller, &request, move |reply| {
                     core.replied(call, wire::put_verdict(reply));
                 });
             }
             Operation::Append { key, value } => {
-                stub.append_async(controller, &kv::AppendRequest { stamp, key, value }, move |reply| {
+                let request = kv::AppendRequest { stamp, key, value, follows_hints };
+                stub.append_async(controller, &request, move |reply| {
                     core.replied(call, wire::append_verdict(reply));
                 });
             }
             Operation::Delete { key } => {
-                stub.delete_async(controller, &kv::DeleteRequest { stamp, key }, move |reply| {
+                let request = kv::DeleteRequest { stamp, key, follows_hints };
+                stub.delete_async(controller, &request, move |reply| {
                     core.replied(call, wire::delete_verdict(reply));
                 });
             }

@@ -33,6 +33,9 @@ pub struct ClerkConfig {
     pub backoff_max: Duration,
     /// Operations under way, waiting ones included; beyond it `ClerkError::Busy`. Default 1,024.
     pub operations_max: usize,
+    /// Whether the clerk goes to the leader itself when a node names it. If not, a node that does not lead passes its writes
+    /// on and serves its gets: for a clerk that reaches only the nodes it was given. Default yes.
+    pub follows_hints: bool,
     /// Seed of the jitter; `None` takes one from the operating system.
     pub seed: Option<u64>,
 }
@@ -48,6 +51,7 @@ impl Default for ClerkConfig {
             search_backoff_max: Duration::from_millis(20),
             backoff_max: Duration::from_millis(100),
             operations_max: 1024,
+            follows_hints: true,
             seed: None,
         }
     }

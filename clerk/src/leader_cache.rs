@@ -110,6 +110,14 @@ impl LeaderCache {
         if self.is_avoided(self.current, now) { Next::AfterBackoff } else { Next::AtOnce }
     }
 
+    /// A node for what any node does: each in its turn, those that are avoided left out if there are others.
+    pub fn any(&self, turn: usize, now: Duration) -> NodeIndex {
+        let count = self.nodes.len();
+        let round = (0..count).map(|step| NodeIndex((turn + step) % count));
+        let next = round.clone().find(|node| !self.is_avoided(*node, now));
+        next.or_else(|| round.min_by_key(|node| self.nodes[node.0].avoid_until)).expect("there is a node")
+    }
+
     fn is_avoided(&self, node: NodeIndex, now: Duration) -> bool {
         self.nodes[node.0].avoid_until > now
     }

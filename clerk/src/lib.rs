@@ -33,5 +33,5 @@ pub use self::{
     clerk::Clerk,
     config::{ClerkConfig, NODES_MAX, SESSION_WINDOW},
     error::ClerkError,
-    operation::{Answer, Operation, Refusal, Request, Stamp, Verdict},
+    operation::{Answer, Consistency, Operation, Refusal, Request, Stamp, Verdict},
 };

@@ -3,15 +3,44 @@
 //! It exists so that the machine knows neither protobuf nor sockets: `wire` turns a [`Request`] into a message and a
 //! reply or an error into a [`Verdict`]. It must never lose the difference between "did not run" and "may have run".
 
+use std::time::Duration;
+
 use bytes::Bytes;
+
+/// What a get must see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// Every write that had been answered, to anyone, when it began. The leader serves it, after a round of heartbeats.
+    #[default]
+    Linearizable,
+    /// The same, without that round while the leader's lease holds, where the cluster has leases.
+    Lease,
+    /// The same, served by any node, which asks the leader how far it must be.
+    Follower,
+    /// Whatever any node has.
+    Stale {
+        /// Every write that had been answered so long before a node got the get; a node that cannot prove that it has them
+        /// is not taken. In whole milliseconds, at least one; None: no such bound.
+        max_age: Option<Duration>,
+    },
+}
+
+impl Consistency {
+    /// Whether any node may serve it.
+    pub fn is_for_any_node(self) -> bool {
+        matches!(self, Consistency::Follower | Consistency::Stale { .. })
+    }
+}
 
 /// What a caller wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// The value of a key, linearizable.
+    /// The value of a key.
     Get {
         /// The key, any bytes.
         key: Bytes,
+        /// What it must see.
+        consistency: Consistency,
     },
     /// Sets a key to a value.
     Put {
@@ -35,6 +64,11 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// A linearizable get.
+    pub fn get(key: impl Into<Bytes>) -> Operation {
+        Operation::Get { key: key.into(), consistency: Consistency::Linearizable }
+    }
+
     /// Whether it changes the store, hence needs a place in a session to run exactly once.
     pub fn is_write(&self) -> bool {
         !matches!(self, Operation::Get { .. })
@@ -76,10 +110,12 @@ pub struct Stamp {
 pub enum Request {
     /// A new session.
     OpenSession,
-    /// A linearizable read.
+    /// A read.
     Read {
         /// The key.
         key: Bytes,
+        /// What it must see.
+        consistency: Consistency,
     },
     /// A stamped write.
     Write {
@@ -103,6 +139,8 @@ pub enum Refusal {
     NoSpace,
     /// The server does not let this client do that.
     Denied,
+    /// No node can prove that what it has is as young as the get wants it.
+    TooStale,
     /// The other side is not such a store, or speaks another version of it.
     Protocol,
 }
@@ -123,6 +161,11 @@ pub enum Verdict {
         hint: Option<String>,
         /// The write was proposed before leadership was lost: it may still commit.
         may_have_run: bool,
+    },
+    /// The node cannot prove that what it has is young enough; another may.
+    TooStale {
+        /// Both ages, for people.
+        text: String,
     },
     /// A limit of the server, the connection or this process is reached; worth another try there.
     Busy {

@@ -7,11 +7,25 @@ use bytes::Bytes;
 use proto::kv;
 use rpc::{RpcError, Status};
 
-use crate::operation::{Answer, Refusal, Stamp, Verdict};
+use crate::error::whole_ms;
+use crate::operation::{Answer, Consistency, Refusal, Stamp, Verdict};
 
 /// A stamp as a message.
 pub(crate) fn stamp(stamp: Stamp) -> Option<kv::Stamp> {
     Some(kv::Stamp { client_id: stamp.client_id, seq: stamp.seq, acked_below: stamp.acked_below })
+}
+
+/// A get as a message.
+pub(crate) fn get_request(key: Bytes, consistency: Consistency, follows_hints: bool) -> kv::GetRequest {
+    let (consistency, max_age) = match consistency {
+        Consistency::Linearizable => (kv::Consistency::Linearizable, None),
+        Consistency::Lease => (kv::Consistency::Lease, None),
+        Consistency::Follower => (kv::Consistency::Follower, None),
+        Consistency::Stale { max_age } => (kv::Consistency::Stale, max_age),
+    };
+    // Rounded up nothing would be promised that was asked for; a bound of nothing cannot be kept.
+    let max_age_ms = max_age.map_or(0, |age| whole_ms(age).max(1));
+    kv::GetRequest { key, consistency: consistency.into(), max_age_ms, follows_hints }
 }
 
 /// What an attempt to open a session came to.
@@ -114,6 +128,7 @@ fn outcome_verdict(outcome: Option<kv::Outcome>) -> Verdict {
         }
         Ok(kv::Code::StaleSeq) => Verdict::Refused { reason: Refusal::StaleSeq, text, may_have_run: true },
         Ok(kv::Code::NoSpace) => Verdict::Refused { reason: Refusal::NoSpace, text, may_have_run },
+        Ok(kv::Code::TooStale) => Verdict::TooStale { text },
         Ok(kv::Code::TooLarge) => Verdict::Refused { reason: Refusal::TooLarge, text, may_have_run },
         Ok(kv::Code::Invalid) => Verdict::Refused { reason: Refusal::Invalid, text, may_have_run },
         Ok(kv::Code::Ok | kv::Code::NotFound) => nonsense("a reply that does not fit the request"),

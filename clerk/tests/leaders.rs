@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use clerk::{Answer, ClerkConfig, ClerkError, Request, Verdict};
+use clerk::{Answer, ClerkConfig, ClerkError, Consistency, Operation, Refusal, Request, Verdict};
 use world::{World, broken_connection, get, lead, ms, not_leader, put, refused_connection};
 
 const HOP: Duration = Duration::from_micros(200);
@@ -232,4 +232,57 @@ fn who_looks_for_others_leaves_a_silent_node_as_soon_as_a_first_attempt_would() 
     let last = (1..=50).map(|operation| world.end_of(operation).at).max().unwrap();
     // In vain an attempt at the old leader, one at the other silent node, and one more at the old leader.
     assert!(last <= ms(10 + 3 * 400 + 30), "{last:?}");
+}
+
+fn get_with(consistency: Consistency) -> Operation {
+    Operation::Get { key: "x".into(), consistency }
+}
+
+fn nodes_asked(world: &World) -> Vec<&str> {
+    world.sent.iter().map(|sent| sent.node.as_str()).collect()
+}
+
+#[test]
+fn gets_that_any_node_may_serve_go_to_all_in_turn_and_say_nothing_about_who_leads() {
+    let mut world = World::new(|sent| Some((HOP, lead(&sent.request, 5))));
+    let leader = world.machine.current_node();
+    for operation in 0..6 {
+        world.start(operation, get_with(Consistency::Follower));
+        world.run();
+    }
+    let mut asked = nodes_asked(&world);
+    assert_eq!(asked[..3], asked[3..], "each in its turn");
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked, ["a:1", "b:2", "c:3"]);
+    assert_eq!(world.machine.current_node(), leader);
+}
+
+#[test]
+fn a_get_that_all_nodes_are_too_old_for_ends_at_once_with_what_the_last_one_said() {
+    let text = "what this node has may be 900 ms old, 100 ms are allowed";
+    let mut world = World::new(move |_| Some((HOP, Verdict::TooStale { text: text.to_owned() })));
+    world.start(1, get_with(Consistency::Stale { max_age: Some(ms(100)) }));
+    world.run();
+    assert_eq!(world.sent.len(), 3, "each node is asked once");
+    let Err(ClerkError::Refused { reason: Refusal::TooStale, text: said, .. }) = &world.end_of(1).result
+    else {
+        panic!("{:?}", world.end_of(1))
+    };
+    assert!(said.ends_with(text), "{said}");
+}
+
+#[test]
+fn a_get_for_any_node_is_served_though_nobody_can_say_who_leads_for_a_while() {
+    let mut world = World::new(|sent| {
+        let verdict = if sent.at < ms(200) { not_leader(None) } else { lead(&sent.request, 5) };
+        Some((HOP, verdict))
+    });
+    // A scout that others wait for does not hold it up, nor does it look for a leader itself.
+    world.start(1, get("x"));
+    world.start(2, get_with(Consistency::Follower));
+    world.run();
+    let end = world.end_of(2);
+    assert!(end.result.is_ok() && end.at < ms(230), "{end:?}");
+    assert!(world.sent.len() < 200, "it waits between its rounds: {}", world.sent.len());
 }

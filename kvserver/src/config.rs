@@ -29,6 +29,10 @@ pub struct ServerConfig {
     pub election_min_ms: u64,
     /// The longest election timeout. Default 500.
     pub election_max_ms: u64,
+    /// Whether the leader serves reads that allow it by a lease instead of a round. All nodes must say the same. Default no.
+    pub lease_reads: bool,
+    /// Nodes that should rather lead, the higher the rather; the others have 0.
+    pub priorities: Vec<(u64, u32)>,
     /// How much log is applied before a snapshot is taken. A snapshot is also not taken before the log is as large
     /// as the last one, so that a big store does not write itself over and over. Default 64 MiB.
     pub snapshot_log_bytes: u64,
@@ -85,6 +89,8 @@ impl ServerConfig {
             heartbeat_ms: 25,
             election_min_ms: 300,
             election_max_ms: 500,
+            lease_reads: false,
+            priorities: Vec::new(),
             snapshot_log_bytes: 64 << 20,
             trailing_entries: 10_000,
             key_bytes_max: 64 << 10,

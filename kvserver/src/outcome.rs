@@ -3,6 +3,7 @@
 //! The services turn an [`Outcome`] into a reply of their wire; the simulator's clients take it as it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -44,6 +45,13 @@ pub enum Refusal {
     TooLarge(String),
     /// The request makes no sense.
     Invalid(String),
+    /// The state of this node may be older than the read allows; another's may not be.
+    TooStale {
+        /// How old it is at most, as far as can be proved.
+        age: Option<Duration>,
+        /// What the read allows.
+        max_age: Duration,
+    },
     /// This node stops.
     ShuttingDown {
         /// The write was proposed here and may still commit.
@@ -55,6 +63,11 @@ pub enum Refusal {
 pub trait ReplySink: Send {
     /// Says what became of the request. Must not block: it may be called by the thread that applies.
     fn send(self: Box<Self>, outcome: Outcome);
+
+    /// The same of a request that the leader at this address has answered for this node. Who can say so does.
+    fn send_of(self: Box<Self>, outcome: Outcome, _leader: &Arc<str>) {
+        self.send(outcome);
+    }
 }
 
 /// A request's sink together with its outcome, collected under a lock to be sent after it.

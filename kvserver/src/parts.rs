@@ -28,6 +28,13 @@ const LOG_PARTS_PER_SNAPSHOT: u64 = 4;
 /// One election tick. The election timeout is drawn in whole ticks.
 const ELECTION_TICK_MS: u64 = 10;
 
+/// Two clocks that should show the same may differ by this part of the time: a thousand times what quartzes do.
+const CLOCK_DRIFT_PART: u32 = 10;
+
+/// A follower's promise of so many ticks may be shorter by these: one had begun when it promised, and one may come right
+/// behind another that was late.
+const TICKS_CUT: u64 = 2;
+
 /// The rooms of one node.
 pub struct Parts {
     /// The gate to the core.
@@ -138,6 +145,12 @@ fn founders(config: &ServerConfig) -> Vec<NodeId> {
     }
 }
 
+/// How long a lease lasts: the shortest election timeout, less what its followers may count wrong.
+fn lease(election_min_ms: u64) -> Duration {
+    let promised = Duration::from_millis(election_min_ms.saturating_sub(TICKS_CUT * ELECTION_TICK_MS));
+    promised - promised / CLOCK_DRIFT_PART
+}
+
 fn core_config(config: &ServerConfig) -> Result<Config, StartError> {
     if !config.members.iter().any(|(id, _)| *id == config.node_id) {
         return Err(StartError::Config(format!("node {} is not one of the members", config.node_id)));
@@ -156,6 +169,8 @@ fn core_config(config: &ServerConfig) -> Result<Config, StartError> {
         log_bytes_max: config.log_bytes_max,
         trailing_bytes_max: config.trailing_bytes_max,
         snapshot_ticks_max: ticks(config.snapshot_patience_ms),
+        priorities: config.priorities.iter().map(|(id, priority)| (NodeId(*id), *priority)).collect(),
+        lease: config.lease_reads.then(|| lease(config.election_min_ms)),
         ..Config::new(NodeId(config.node_id), founders(config))
     };
     core.validate().map_err(|error| StartError::Config(error.to_string()))?;

@@ -61,6 +61,11 @@ impl ReadGate {
         locked(&self.state).asked.push_back((context, reads));
     }
 
+    /// Files a read that waits for nothing but that `index` is applied.
+    pub fn confirm(&self, index: Index, read: PendingRead) {
+        locked(&self.state).confirmed.entry(index).or_default().push(read);
+    }
+
     /// Takes what the core says about rounds. Called under the core lock.
     pub fn queue(&self, states: Vec<ReadState>) {
         let mut state = locked(&self.state);

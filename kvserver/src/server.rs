@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use log::info;
 use proto::admin::{AdminDispatcher, StatusReply};
-use proto::kv::KvDispatcher;
+use proto::kv::{ForwardDispatcher, KvDispatcher};
 use proto::kv_server_rpc::KvServerRpcDispatcher;
 use proto::raft_rpc::RaftRpcDispatcher;
 use raft::driver::{Clock, LogWriter, Supervisor, SystemClock, TickTimes, Watched};
@@ -20,10 +20,11 @@ use rpc::{ProviderConfig, Reactor, ReactorConfig, Reserve, RpcProvider};
 
 use crate::config::ServerConfig;
 use crate::error::StartError;
+use crate::forwarder::Forwarder;
 use crate::intake::Intake;
 use crate::opened::Opened;
 use crate::parts::{Parts, tick_times};
-use crate::service::{AdminService, KvServerService, KvService, MemberDesk, RequestLimits};
+use crate::service::{AdminService, ForwardService, KvServerService, KvService, MemberDesk, RequestLimits};
 use crate::snapshotter::{SnapshotDesk, Snapshotter};
 
 /// What a request may have beside one key and one value: a batch of entries or a chunk of a snapshot between nodes.
@@ -145,6 +146,9 @@ impl Server {
         provider.notify_service(Arc::new(RaftRpcDispatcher::new(Arc::clone(&raft_service))))?;
         provider.notify_service(Arc::new(AdminDispatcher::new(Arc::clone(&admin_service))))?;
         notify_client_services(&provider, config, &parts.intake, opened.start_number)?;
+        let forward_service = ForwardService::new(Arc::clone(&parts.intake), border.clone());
+        provider.notify_service(Arc::new(ForwardDispatcher::new(Arc::new(forward_service))))?;
+        parts.intake.pass_on_by(Arc::new(Forwarder::new(reactor, border.clone())));
         connect_reactor(reactor, &parts);
         let address = provider.listen(&config.listen)?;
         info!("node {} of cluster \"{}\" listens on {address}", config.node_id, config.cluster_id);
@@ -264,7 +268,8 @@ impl Waiting {
         let queue = Arc::clone(&parts.queue);
         let apply_loop = Watched::spawn(&parts.node, "apply-loop", move || apply_loop.run(&queue))?;
         let snapshotter = Watched::spawn(&parts.node, "snapshotter", move || snapshotter.run())?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        parts.node.keep_time(Arc::clone(&clock));
         let supervisor = Supervisor::start(&parts.node, &parts.applier, self.writer, &clock, times)?;
         self.raft_service.open(Arc::clone(&parts.node) as _, Arc::clone(&desk) as _);
         let inbox: Arc<dyn Inbox> = Arc::clone(&parts.node) as _;

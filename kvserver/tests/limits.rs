@@ -21,7 +21,7 @@ fn what_is_over_a_limit_is_refused_with_both_numbers_and_the_connection_lives() 
     let stamp = Stamp { client_id: 1, seq: 1, acked_below: 1 };
     let put = |key: usize, value: usize| {
         let (key, value) = (vec![1; key].into(), vec![2; value].into());
-        stub.put(&RpcController::new(), &PutRequest { stamp: Some(stamp), key, value })
+        stub.put(&RpcController::new(), &PutRequest { stamp: Some(stamp), key, value, follows_hints: true })
     };
 
     let (key_max, value_max) = (config.key_bytes_max, config.value_bytes_max);
@@ -47,7 +47,9 @@ fn what_is_over_a_limit_is_refused_with_both_numbers_and_the_connection_lives() 
     assert!(matches!(error, RpcError::TooLarge { max, .. } if max == 64 * MIB as u64), "{error}");
     assert!(error.to_string().contains(&(64 * MIB).to_string()), "{error}");
 
-    let get = stub.get(&RpcController::new(), &GetRequest { key: vec![1].into() }).unwrap();
+    let get = stub
+        .get(&RpcController::new(), &GetRequest { key: vec![1].into(), ..GetRequest::default() })
+        .unwrap();
     assert_ne!(get.outcome.unwrap().code(), Code::TooLarge);
     reactor.stop(std::time::Duration::from_secs(5));
     server.stop();

@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, rngs::ChaCha8Rng};
 
 pub use self::table::OperationId;
 use self::table::Table;
@@ -139,6 +139,8 @@ pub struct Machine<D> {
     operations: Table<Pending<D>>,
     session: Session,
     leaders: LeaderCache,
+    /// Which node was asked last for what any node does; the first is drawn.
+    turn: Option<usize>,
     /// The operation that opens a session, if one does.
     opener: Option<OperationId>,
     /// The operation that looks for the leader, if it is unknown.
@@ -167,6 +169,7 @@ impl<D> Machine<D> {
             operations: Table::new(),
             session: Session::default(),
             leaders: LeaderCache::new(endpoints),
+            turn: None,
             opener: None,
             scout: None,
             silent_scouts: 0,
@@ -275,15 +278,27 @@ impl<D> Machine<D> {
                 return;
             }
         }
-        if self.scout.is_some_and(|scout| scout != id) {
+        let is_for_any = self.operations.find(id).is_some_and(|pending| pending.is_for_any_node());
+        if !is_for_any && self.scout.is_some_and(|scout| scout != id) {
             self.wait_for_leader(id, now);
             return;
         }
         self.send(id, now);
     }
 
+    /// The leader, or, for what any node does, each node in its turn.
+    fn node_for(&mut self, id: OperationId, now: Duration) -> NodeIndex {
+        let is_for_any = self.operations.find(id).is_some_and(|pending| pending.is_for_any_node());
+        if !is_for_any {
+            return self.leaders.current();
+        }
+        let turn = self.turn.map_or_else(|| self.rng.random_range(0..self.leaders.len()), |turn| turn + 1);
+        self.turn = Some(turn % self.leaders.len());
+        self.leaders.any(turn, now)
+    }
+
     fn send(&mut self, id: OperationId, now: Duration) {
-        let node = self.leaders.current();
+        let node = self.node_for(id, now);
         let looks_for_others = self.looks_for_others(id);
         let pending = self.operations.find(id).expect("only an operation under way is sent");
         assert!(pending.state == State::Moving, "an operation has one attempt under way at most");
@@ -300,7 +315,9 @@ impl<D> Machine<D> {
         pending.attempts = pending.attempts.wrapping_add(1);
         let request = match &pending.work {
             Work::OpenSession => Request::OpenSession,
-            Work::Caller { operation: Operation::Get { key }, .. } => Request::Read { key: key.clone() },
+            Work::Caller { operation: Operation::Get { key, consistency }, .. } => {
+                Request::Read { key: key.clone(), consistency: *consistency }
+            }
             Work::Caller { operation, .. } => {
                 let stamp = pending.stamp.expect("a write is stamped before it is sent");
                 let stamp = self.session.renew(stamp);

@@ -6,7 +6,7 @@ use super::{CallId, Machine, OperationId, State, TIME_LEFT_MIN, Trouble, Work};
 use crate::{
     error::ClerkError,
     leader_cache::{Next, NodeIndex},
-    operation::Verdict,
+    operation::{Operation, Refusal, Verdict},
 };
 
 /// How often an operation may go to another node at once before it has to wait, at least: nodes whose hints point at
@@ -25,7 +25,9 @@ impl<D> Machine<D> {
         pending.state = State::Moving;
         match verdict {
             Verdict::Done(answer) => {
-                self.lead_confirmed(node, now);
+                if !pending.is_for_any_node() {
+                    self.lead_confirmed(node, now);
+                }
                 self.finish(id, Ok(answer), now);
             }
             Verdict::SessionOpened { client_id } => {
@@ -48,6 +50,8 @@ impl<D> Machine<D> {
                 let may_have_run = (pending.may_have_run || may_have_run) && pending.is_write();
                 self.end(id, ClerkError::Stopped { may_have_run }, now);
             }
+            Verdict::TooStale { text } => self.go_to_a_younger(id, node, &text, now),
+            Verdict::NotLeader { .. } if pending.is_for_any_node() => self.go_to_another(id, node, now),
             Verdict::NotLeader { .. }
             | Verdict::Busy { .. }
             | Verdict::Unreachable { .. }
@@ -121,6 +125,7 @@ impl<D> Machine<D> {
         let was_silent_for_others = matches!(verdict, Verdict::NoReply { .. }) && self.looks_for_others(id);
         let (next, longest) = match verdict {
             Verdict::NotLeader { hint, .. } => {
+                let hint = hint.filter(|_| self.config.follows_hints);
                 (self.leaders.refused(node, hint.as_deref(), now), self.config.search_backoff_max)
             }
             Verdict::Unreachable { .. } => {
@@ -144,6 +149,33 @@ impl<D> Machine<D> {
         }
     }
 
+    /// What this node has may be too old. When all have said so, a wait would not make them younger.
+    fn go_to_a_younger(&mut self, id: OperationId, node: NodeIndex, text: &str, now: Duration) {
+        let text = format!("{}: {text}", self.leaders.address(node));
+        let nodes = u32::try_from(self.leaders.len()).unwrap_or(u32::MAX);
+        let pending = self.operations.find(id).expect("its reply was just taken");
+        pending.hops += 1;
+        if pending.hops < nodes {
+            pending.note(text, true);
+            return self.go(id, now);
+        }
+        let error = ClerkError::Refused { reason: Refusal::TooStale, text, may_have_run: false };
+        self.finish(id, Err(error), now);
+    }
+
+    /// A node that knows no leader cannot say what a read must see; the next may, and in a moment all.
+    fn go_to_another(&mut self, id: OperationId, node: NodeIndex, now: Duration) {
+        let text = format!("{} does not know what a read must see", self.leaders.address(node));
+        let nodes = u32::try_from(self.leaders.len()).unwrap_or(u32::MAX);
+        let pending = self.operations.find(id).expect("its reply was just taken");
+        self.trouble = Some(pending.note(text, true));
+        pending.hops += 1;
+        if pending.hops < nodes {
+            return self.go(id, now);
+        }
+        self.back_off(id, self.config.search_backoff_max, now);
+    }
+
     /// Goes to the node the cache points at now, or waits first.
     fn move_on(&mut self, id: OperationId, next: Next, longest: Duration, now: Duration) {
         if self.opener == Some(id) && self.for_session.is_empty() {
@@ -155,6 +187,8 @@ impl<D> Machine<D> {
         if next == Next::AtOnce && pending.hops < hops_max {
             pending.hops += 1;
             self.go(id, now);
+        } else if pending.is_for_any_node() {
+            self.back_off(id, longest, now);
         } else {
             self.search(id, longest, now);
         }
@@ -164,6 +198,14 @@ impl<D> Machine<D> {
 impl<D> super::Pending<D> {
     pub(super) fn is_write(&self) -> bool {
         matches!(&self.work, Work::Caller { operation, .. } if operation.is_write())
+    }
+
+    /// Whether any node may do it.
+    pub(super) fn is_for_any_node(&self) -> bool {
+        let Work::Caller { operation: Operation::Get { consistency, .. }, .. } = &self.work else {
+            return false;
+        };
+        consistency.is_for_any_node()
     }
 
     /// Keeps what went wrong for the error at the deadline. Once a node was reached, the operation is not "unavailable".

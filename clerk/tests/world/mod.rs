@@ -177,7 +177,7 @@ pub fn put(key: &str) -> Operation {
 }
 
 pub fn get(key: &str) -> Operation {
-    Operation::Get { key: Bytes::copy_from_slice(key.as_bytes()) }
+    Operation::get(Bytes::copy_from_slice(key.as_bytes()))
 }
 
 /// What a leader says to anything, for session `client_id`.

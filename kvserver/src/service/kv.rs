@@ -1,15 +1,18 @@
 //! The `kv` service: what our own clients speak. Typed replies, leader hints, sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proto::kv::{
-    AppendReply, AppendRequest, Code, DeleteReply, DeleteRequest, GetReply, GetRequest, Kv, OpenSessionReply,
-    OpenSessionRequest, Outcome as WireOutcome, PutReply, PutRequest, Stamp as WireStamp,
+    AppendReply, AppendRequest, Code, Consistency as WireConsistency, DeleteReply, DeleteRequest, GetReply,
+    GetRequest, Kv, OpenSessionReply, OpenSessionRequest, Outcome as WireOutcome, PutReply, PutRequest,
+    Stamp as WireStamp,
 };
 use rpc::Reply as RpcReply;
 
 use super::RequestLimits;
+use crate::consistency::Consistency;
 use crate::intake::Intake;
 use crate::outcome::{Outcome, Refusal, ReplySink};
 use crate::state_machine::{Command, Part, Reply, Stamp};
@@ -32,16 +35,17 @@ impl KvService {
         stamp: Option<WireStamp>,
         key: &[u8],
         value: &[u8],
-        reply: RpcReply<M>,
+        (follows_hints, reply): (bool, RpcReply<M>),
         command: impl FnOnce(Stamp) -> Command<'a>,
     ) {
+        let passed_on = (!follows_hints).then(|| reply.context().remaining());
         let sink = Box::new(KvSink(reply));
         let checked = checked_stamp(stamp).and_then(|stamp| {
             self.limits.check(key, value).map_err(Refusal::TooLarge)?;
             Ok(stamp)
         });
         match checked {
-            Ok(stamp) => self.intake.write(command(stamp).encode(), sink),
+            Ok(stamp) => self.intake.write_or_pass_on(command(stamp).encode(), sink, passed_on),
             Err(refusal) => sink.send(Outcome::Refused(refusal)),
         }
     }
@@ -58,32 +62,56 @@ fn checked_stamp(stamp: Option<WireStamp>) -> Result<Stamp, Refusal> {
     }
 }
 
+/// What a get must see.
+fn consistency(request: &GetRequest) -> Result<Consistency, Refusal> {
+    match WireConsistency::try_from(request.consistency) {
+        // Who goes nowhere else is served here.
+        Ok(WireConsistency::Linearizable) if !request.follows_hints => Ok(Consistency::Follower),
+        Ok(WireConsistency::Linearizable) => Ok(Consistency::Linearizable),
+        Ok(WireConsistency::Lease) => Ok(Consistency::Lease),
+        Ok(WireConsistency::Follower) => Ok(Consistency::Follower),
+        Ok(WireConsistency::Stale) => {
+            let max_age = Some(request.max_age_ms).filter(|ms| *ms != 0).map(Duration::from_millis);
+            Ok(Consistency::Stale { max_age })
+        }
+        Err(_) => {
+            Err(Refusal::Invalid(format!("a consistency numbered {} is unknown here", request.consistency)))
+        }
+    }
+}
+
 impl Kv for KvService {
-    fn open_session(&self, _request: OpenSessionRequest, reply: RpcReply<OpenSessionReply>) {
-        self.intake.write(Command::OpenSession.encode(), Box::new(KvSink(reply)));
+    fn open_session(&self, request: OpenSessionRequest, reply: RpcReply<OpenSessionReply>) {
+        let passed_on = (!request.follows_hints).then(|| reply.context().remaining());
+        self.intake.write_or_pass_on(Command::OpenSession.encode(), Box::new(KvSink(reply)), passed_on);
     }
 
     fn get(&self, request: GetRequest, reply: RpcReply<GetReply>) {
         let sink = Box::new(KvSink(reply));
-        match self.limits.check(&request.key, &[]) {
-            Ok(()) => self.intake.read(request.key, sink),
-            Err(text) => sink.send(Outcome::Refused(Refusal::TooLarge(text))),
+        let checked = self.limits.check(&request.key, &[]).map_err(Refusal::TooLarge);
+        match checked.and_then(|()| consistency(&request)) {
+            Ok(consistency) => self.intake.read_with(request.key, consistency, sink),
+            Err(refusal) => sink.send(Outcome::Refused(refusal)),
         }
     }
 
     fn put(&self, request: PutRequest, reply: RpcReply<PutReply>) {
-        let PutRequest { stamp, key, value } = &request;
-        self.write(*stamp, key, value, reply, |stamp| Command::Put { stamp, key, value });
+        let PutRequest { stamp, key, value, follows_hints } = &request;
+        self.write(*stamp, key, value, (*follows_hints, reply), |stamp| Command::Put { stamp, key, value });
     }
 
     fn append(&self, request: AppendRequest, reply: RpcReply<AppendReply>) {
-        let AppendRequest { stamp, key, value } = &request;
-        self.write(*stamp, key, value, reply, |stamp| Command::Append { stamp, key, value });
+        let AppendRequest { stamp, key, value, follows_hints } = &request;
+        self.write(*stamp, key, value, (*follows_hints, reply), |stamp| Command::Append {
+            stamp,
+            key,
+            value,
+        });
     }
 
     fn delete(&self, request: DeleteRequest, reply: RpcReply<DeleteReply>) {
-        let DeleteRequest { stamp, key } = &request;
-        self.write(*stamp, key, &[], reply, |stamp| Command::Delete { stamp, key });
+        let DeleteRequest { stamp, key, follows_hints } = &request;
+        self.write(*stamp, key, &[], (*follows_hints, reply), |stamp| Command::Delete { stamp, key });
     }
 }
 
@@ -96,16 +124,29 @@ struct KvSink<M>(RpcReply<M>);
 
 impl<M: FromOutcome> ReplySink for KvSink<M> {
     fn send(self: Box<Self>, outcome: Outcome) {
-        let (outcome, version, value) = match outcome {
-            Outcome::Found { value, version } => (WireOutcome::default(), version, value),
-            Outcome::Missing => (coded(Code::NotFound, String::new()), 0, Bytes::new()),
-            Outcome::Applied(reply) => {
-                let (outcome, version) = applied(reply);
-                (outcome, version, Bytes::new())
-            }
-            Outcome::Refused(refusal) => (refused(refusal), 0, Bytes::new()),
-        };
+        let (outcome, version, value) = parts_of(outcome);
         self.0.send(&M::from_parts(outcome, version, value));
+    }
+
+    fn send_of(self: Box<Self>, outcome: Outcome, leader: &Arc<str>) {
+        let (mut outcome, version, value) = parts_of(outcome);
+        if outcome.code == i32::from(Code::Ok) {
+            outcome.leader_address = leader.to_string();
+        }
+        self.0.send(&M::from_parts(outcome, version, value));
+    }
+}
+
+/// The common part of a reply, and the version and the value that go with it.
+fn parts_of(outcome: Outcome) -> (WireOutcome, u64, Bytes) {
+    match outcome {
+        Outcome::Found { value, version } => (WireOutcome::default(), version, value),
+        Outcome::Missing => (coded(Code::NotFound, String::new()), 0, Bytes::new()),
+        Outcome::Applied(reply) => {
+            let (outcome, version) = applied(reply);
+            (outcome, version, Bytes::new())
+        }
+        Outcome::Refused(refusal) => (refused(refusal), 0, Bytes::new()),
     }
 }
 
@@ -139,7 +180,18 @@ fn too_large(part: Part, bytes: u64) -> String {
     format!("a {name} of {bytes} bytes is over the limit of {}", part.bytes_max())
 }
 
-fn refused(refusal: Refusal) -> WireOutcome {
+fn too_stale(age: Option<Duration>, max_age: Duration) -> String {
+    let max_age = max_age.as_millis();
+    match age {
+        Some(age) => {
+            let age = age.as_millis();
+            format!("what this node has may be {age} ms old, {max_age} ms are allowed")
+        }
+        None => format!("this node cannot prove how old it is what it has, {max_age} ms are allowed"),
+    }
+}
+
+pub(super) fn refused(refusal: Refusal) -> WireOutcome {
     match refusal {
         Refusal::NotLeader { leader, may_have_run } => WireOutcome {
             code: Code::NotLeader.into(),
@@ -151,6 +203,7 @@ fn refused(refusal: Refusal) -> WireOutcome {
         Refusal::NoSpace(text) => coded(Code::NoSpace, text),
         Refusal::TooLarge(text) => coded(Code::TooLarge, text),
         Refusal::Invalid(text) => coded(Code::Invalid, text),
+        Refusal::TooStale { age, max_age } => coded(Code::TooStale, too_stale(age, max_age)),
         Refusal::ShuttingDown { may_have_run } => {
             WireOutcome { may_have_run, ..coded(Code::ShuttingDown, "the node stops".into()) }
         }

@@ -1,7 +1,8 @@
 //! The origin's `kvServerRpc`: the same store for clerks that were built years ago.
 //!
 //! `Err` may only be one of three texts, since any other makes the origin's clerk spin. Whatever the store refuses
-//! is `ErrWrongLeader`, and held back for a moment, because that clerk tries the next server at once and for ever.
+//! is `ErrWrongLeader`, and held back for a moment, because that clerk tries the next server at once and for ever. It is told
+//! of no leader: a node that does not lead passes its writes on and serves its gets itself.
 //! Which writes are repeats is decided when they are applied, by the rule for legacy streams.
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use proto::kv_server_rpc::{GetArgs, GetReply, KvServerRpc, PutAppendArgs, PutApp
 use rpc::{Reply as RpcReply, Status};
 
 use super::RequestLimits;
+use crate::consistency::Consistency;
 use crate::intake::Intake;
 use crate::outcome::{Outcome, Refusal, ReplySink};
 use crate::state_machine::{Command, LegacyOp, LegacyOutcome, Reply, StreamId};
@@ -62,11 +64,12 @@ impl KvServerRpc for KvServerService {
             value: &request.value,
             stream,
         };
-        self.intake.write(command.encode(), Box::new(WriteSink(reply)));
+        let passed_on = Some(reply.context().remaining());
+        self.intake.write_or_pass_on(command.encode(), Box::new(WriteSink(reply)), passed_on);
     }
 
     fn get(&self, request: GetArgs, reply: RpcReply<GetReply>) {
-        self.intake.read(request.key, Box::new(ReadSink(reply)));
+        self.intake.read_with(request.key, Consistency::Follower, Box::new(ReadSink(reply)));
     }
 }
 

@@ -2,11 +2,14 @@
 //! into their own wire's words.
 
 mod admin;
+mod forward;
 mod kv;
 mod kv_server_rpc;
 mod members;
 
 pub use admin::AdminService;
+pub use forward::ForwardService;
+pub(crate) use forward::from_wire as forwarded_outcome;
 pub use kv::KvService;
 pub use kv_server_rpc::KvServerService;
 pub use members::{MemberChange, MemberDesk};

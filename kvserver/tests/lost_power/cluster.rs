@@ -11,7 +11,7 @@ use raft::storage::memory::MemoryFiles;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::virtual_node::{Network, Parcel, Settings, VirtualNode};
+use crate::virtual_node::{Network, Parcel, Settings, VirtualClock, VirtualNode};
 
 /// How many nodes there are.
 pub(crate) const NODES: u64 = 3;
@@ -43,6 +43,8 @@ impl Cluster {
             trailing_entries: TRAILING_ENTRIES,
             segment_bytes: SEGMENT_BYTES,
             election_ms: (50, 100),
+            lease_reads: false,
+            clock: VirtualClock::default(),
             seed,
         };
         let start = |id, files| VirtualNode::start(id, 0, &settings, files, &network);

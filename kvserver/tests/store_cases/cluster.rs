@@ -16,7 +16,7 @@ use raft::storage::memory::{MemoryDisk, MemoryFiles, Unsynced};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::virtual_node::{Network, Parcel, Settings, VirtualNode, of_this_pass};
+use crate::virtual_node::{Network, Parcel, Settings, VirtualClock, VirtualNode, of_this_pass};
 
 /// One step of time.
 pub(crate) const STEP_US: u64 = 200;
@@ -80,6 +80,8 @@ pub(crate) fn settings(nodes: u64, seed: u64) -> Settings {
         trailing_entries: 4,
         segment_bytes: 4 << 10,
         election_ms: (150, 300),
+        lease_reads: false,
+        clock: VirtualClock::default(),
         seed: of_this_pass(seed),
     }
 }
@@ -236,6 +238,7 @@ impl Cluster {
     /// One step of time.
     pub(crate) fn step(&mut self) {
         self.now_us += STEP_US;
+        self.settings.clock.set_us(self.now_us);
         self.deliver();
         let (now, ticks) = (self.now_us, self.ticks);
         for machine in self.machines.values_mut().filter(|machine| !machine.is_paused) {

@@ -12,6 +12,7 @@ mod cluster;
 mod faults;
 mod history;
 mod operations;
+mod reads;
 mod sessions;
 mod snapshots;
 mod together;

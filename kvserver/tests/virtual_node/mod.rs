@@ -5,12 +5,14 @@
 
 #![allow(dead_code, reason = "each test uses its part of this")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kvserver::{ApplyLoop, Parts, ServerConfig, SharedState, SnapshotDesk, Snapshotter};
 use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
 use raft::core::{Message, NodeId};
-use raft::driver::{LogWriter, Transport};
+use raft::driver::{Clock, LogWriter, Transport};
 use raft::net::{ChunkSender, SnapshotReceiver};
 use raft::storage::disk::{Completion, Disk, DiskOp, OpId};
 use raft::storage::memory::{MemoryDisk, MemoryFiles};
@@ -32,8 +34,28 @@ pub(crate) struct Settings {
     pub(crate) segment_bytes: u64,
     /// The shortest and the longest election timeout.
     pub(crate) election_ms: (u64, u64),
+    /// Whether leaders serve reads by leases.
+    pub(crate) lease_reads: bool,
+    /// What all nodes take for the time.
+    pub(crate) clock: VirtualClock,
     /// Where all chance comes from.
     pub(crate) seed: u64,
+}
+
+/// A clock that shows what it is set to, in microseconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct VirtualClock(Arc<AtomicU64>);
+
+impl VirtualClock {
+    pub(crate) fn set_us(&self, us: u64) {
+        self.0.store(us, Ordering::Relaxed);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// Of a series of runs of the tests, each called `PASS=n`, every one has its own seeds; without a name it is the first.
@@ -147,6 +169,7 @@ impl VirtualNode {
         config.snapshot_log_bytes = settings.snapshot_log_bytes;
         config.trailing_entries = settings.trailing_entries;
         (config.election_min_ms, config.election_max_ms) = settings.election_ms;
+        config.lease_reads = settings.lease_reads;
         let mut log_disk = SharedDisk(Arc::new(Mutex::new(MemoryDisk::held(files))));
         let wal_config = WalConfig { segment_bytes: settings.segment_bytes, ..WalConfig::new(id) };
         let Recovery { wal, restored, snapshots, .. } =
@@ -161,6 +184,7 @@ impl VirtualNode {
         let (parts, apply_loop) = Parts::join(&config, restored, &state, &desk, &stop, random).unwrap();
         let transport = Arc::new(VirtualTransport { from: NodeId(id), network: Arc::clone(network) });
         parts.connect(Arc::clone(&transport) as _);
+        parts.node.keep_time(Arc::new(settings.clock.clone()));
         let snapshot_disk_watch = DiskWatch::default();
         let watch = Arc::clone(&snapshot_disk_watch);
         let disk = Box::new(WatchedDisk { disk: MemoryDisk::new(files), watch });
