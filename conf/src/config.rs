@@ -3,6 +3,7 @@
 //! A [`Config`] that exists is sound: relations between settings hold and no two nodes are one. It may
 //! name no node at all, because a launcher fills such a file; whoever needs nodes asks [`Config::node`].
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,10 @@ pub struct Config {
     pub election_min_ms: u64,
     /// The longest election timeout, milliseconds.
     pub election_max_ms: u64,
+    /// How much a node is preferred as leader, for those whose line says more than 0.
+    pub priorities: BTreeMap<u64, u32>,
+    /// 1: the leader serves reads that allow it by a lease; the same on all nodes. 0: never.
+    pub lease_reads: u64,
     /// How many bytes of log make a node take a snapshot and drop the log before it, at most 128 MiB.
     pub snapshot_log_bytes: u64,
     /// The named maxima of a node.
@@ -86,6 +91,8 @@ impl Default for Config {
             heartbeat_ms: 0,
             election_min_ms: 0,
             election_max_ms: 0,
+            priorities: BTreeMap::new(),
+            lease_reads: 0,
             snapshot_log_bytes: 0,
             limits: Limits::default(),
         };

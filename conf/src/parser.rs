@@ -14,20 +14,25 @@ use crate::settings::SETTINGS;
 /// The longest cluster id, bytes: it travels in every Raft message.
 const CLUSTER_ID_BYTES_MAX: usize = 64;
 
+/// The highest priority of a node.
+const PRIORITY_MAX: u32 = 100;
+
 /// What the lines of one node said so far.
 #[derive(Default)]
 struct NodeLines {
     host: Option<(String, usize)>,
     port: Option<(u16, usize)>,
     listen: Option<(String, usize)>,
+    priority: Option<(u32, usize)>,
 }
 
-/// The three keys of a node.
+/// The keys of a node.
 #[derive(Clone, Copy)]
 enum NodeKey {
     Ip,
     Port,
     Listen,
+    Priority,
 }
 
 struct Parser<'a> {
@@ -121,6 +126,7 @@ impl Parser<'_> {
             }
             NodeKey::Port => lines.port = Some((address::parse_port(value).map_err(named)?, line)),
             NodeKey::Listen => lines.listen = Some((address::parse_host_port(value).map_err(named)?, line)),
+            NodeKey::Priority => lines.priority = Some((parse_priority(value).map_err(named)?, line)),
         }
         Ok(())
     }
@@ -134,6 +140,7 @@ impl Parser<'_> {
                 lines.host.as_ref().map(|h| h.1),
                 lines.port.map(|p| p.1),
                 lines.listen.as_ref().map(|l| l.1),
+                lines.priority.map(|p| p.1),
             ];
             let first_line = any.into_iter().flatten().min().unwrap_or(1);
             if place == NODES_MAX {
@@ -149,6 +156,9 @@ impl Parser<'_> {
             let (host, host_line) = lines.host.ok_or_else(|| missing("ip", "127.0.0.1"))?;
             let (port, port_line) =
                 lines.port.ok_or_else(|| missing("port", &(29016 + id % 1_000).to_string()))?;
+            if let Some((priority, _)) = lines.priority.filter(|(priority, _)| *priority > 0) {
+                self.config.priorities.insert(id, priority);
+            }
             let listen_line = lines.listen.as_ref().map_or(port_line, |(_, line)| *line);
             let node = NodeAddress { id, host, port, listen: lines.listen.map(|(listen, _)| listen) };
             if let Some((other, other_line)) = seen.insert(node.canonical(), (id, host_line)) {
@@ -193,6 +203,15 @@ impl Parser<'_> {
                 ),
             ),
             (
+                config.lease_reads == 0 || config.heartbeat_ms * 3 + 20 <= config.election_min_ms,
+                ["lease_reads", "election_min_ms"],
+                format!(
+                    "lease_reads=1 needs an election_min_ms={} of at least three times heartbeat_ms={} and 20, or no \
+                     lease lasts until the next heartbeat is answered",
+                    config.election_min_ms, config.heartbeat_ms
+                ),
+            ),
+            (
                 limits.key_bytes_max + limits.value_bytes_max < limits.uncommitted_bytes_max,
                 ["uncommitted_bytes_max", "value_bytes_max"],
                 format!(
@@ -225,10 +244,16 @@ fn split_node_key(key: &str) -> Option<(u64, NodeKey)> {
         "ip" => NodeKey::Ip,
         "port" => NodeKey::Port,
         "listen" => NodeKey::Listen,
+        "priority" => NodeKey::Priority,
         _ => return None,
     };
     let canonical = number == "0" || !number.starts_with('0');
     if canonical { Some((number.parse().ok()?, which)) } else { None }
+}
+
+fn parse_priority(value: &str) -> Result<u32, String> {
+    let priority = value.parse().ok().filter(|priority| *priority <= PRIORITY_MAX);
+    priority.ok_or_else(|| format!("{value:?} is no priority; write a whole number from 0 to {PRIORITY_MAX}"))
 }
 
 fn unknown_key(key: &str) -> String {
@@ -237,7 +262,8 @@ fn unknown_key(key: &str) -> String {
     match nearest {
         Some((edits, name)) if edits <= 3 => format!("there is no setting {key:?}; did you mean {name}?"),
         _ if key.starts_with("node") => format!(
-            "there is no setting {key:?}; a node has node0ip, node0port and, if it listens elsewhere, node0listen"
+            "there is no setting {key:?}; a node has node0ip, node0port and, if need be, node0listen and \
+             node0priority"
         ),
         _ => format!("there is no setting {key:?}; conf/sample.conf lists them all"),
     }

@@ -55,6 +55,7 @@ pub const SETTINGS: &[Setting] = &[
     row("heartbeat_ms", Unit::Milliseconds, 25, 1, 10_000, |c| &mut c.heartbeat_ms),
     row("election_min_ms", Unit::Milliseconds, 300, 10, 60_000, |c| &mut c.election_min_ms),
     row("election_max_ms", Unit::Milliseconds, 500, 11, 120_000, |c| &mut c.election_max_ms),
+    row("lease_reads", Unit::Count, 0, 0, 1, |c| &mut c.lease_reads),
     row("snapshot_log_bytes", Unit::Bytes, 64 * MIB, 64 * KIB, SNAPSHOT_LOG_BYTES_MAX, |c| {
         &mut c.snapshot_log_bytes
     }),

@@ -77,8 +77,8 @@ fn a_wrong_key_is_answered_with_the_line_and_the_right_one() {
     );
     assert_eq!(
         refusal("node0host=a\n"),
-        "test.conf, line 1: there is no setting \"node0host\"; a node has node0ip, node0port and, if it listens \
-         elsewhere, node0listen"
+        "test.conf, line 1: there is no setting \"node0host\"; a node has node0ip, node0port and, if need \
+         be, node0listen and node0priority"
     );
     assert!(refusal("node01ip=a\n").contains("line 1: there is no setting"));
     assert!(refusal("colour=blue\n").contains("conf/sample.conf"));
@@ -309,4 +309,15 @@ fn a_link_is_followed_and_the_permissions_are_kept() {
     assert!(fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
     assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
     assert_eq!(Config::load(&real).unwrap().nodes.len(), 1);
+}
+
+#[test]
+fn a_node_may_be_preferred_as_leader_and_leases_need_room_for_heartbeats() {
+    let nodes = "node0ip=a\nnode0port=1\nnode1ip=b\nnode1port=1\n";
+    let preferred = Config::parse(&format!("{nodes}node1priority=7\nnode0priority=0\n"), "f").unwrap();
+    assert_eq!(preferred.priorities.into_iter().collect::<Vec<_>>(), [(1, 7)]);
+    assert!(refusal("node0ip=a\nnode0port=1\nnode0priority=101\n").contains("from 0 to 100"));
+    assert_eq!(Config::parse("lease_reads=1\n", "f").unwrap().lease_reads, 1);
+    assert!(refusal("lease_reads=2\n").contains("from 0 to 1"));
+    assert!(refusal("lease_reads=1\nelection_min_ms=90\n").contains("lease_reads=1 needs"));
 }

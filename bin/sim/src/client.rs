@@ -114,6 +114,7 @@ fn refused(refusal: kvserver::Refusal) -> Verdict {
         kvserver::Refusal::TooLarge(text) => {
             Verdict::Refused { reason: Refusal::TooLarge, text, may_have_run: false }
         }
+        kvserver::Refusal::TooStale { .. } => Verdict::TooStale { text: "too stale".into() },
         kvserver::Refusal::Invalid(text) => {
             Verdict::Refused { reason: Refusal::Invalid, text, may_have_run: false }
         }

@@ -73,7 +73,7 @@ impl Simulation<'_> {
         }
         self.phase = Phase::LastReads;
         for number in 0..self.plan.keys {
-            self.begin_operation(0, Operation::Get { key: key(number) })?;
+            self.begin_operation(0, Operation::get(key(number)))?;
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ impl Simulation<'_> {
         self.probes_begun += PROBES;
         let value = Bytes::from(format!("{},", self.probes_begun));
         self.begin_operation(probe, Operation::Put { key: "probe".into(), value })?;
-        self.begin_operation(probe, Operation::Get { key: "probe".into() })
+        self.begin_operation(probe, Operation::get("probe"))
     }
 
     /// It must have been served.

@@ -177,7 +177,7 @@ impl VirtualNode {
     pub(crate) fn receive_request(&self, attempt: Attempt, request: &Request) {
         let sink = Box::new(ClientSink::new(attempt, &self.mailroom));
         match request {
-            Request::Read { key } => self.parts.intake.read(key.clone(), sink),
+            Request::Read { key, .. } => self.parts.intake.read(key.clone(), sink),
             Request::OpenSession => self.parts.intake.write(Command::OpenSession.encode(), sink),
             Request::Write { operation, stamp } => {
                 self.parts.intake.write(encode(operation, *stamp), sink);

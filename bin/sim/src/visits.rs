@@ -32,6 +32,6 @@ impl Simulation<'_> {
         let last = self.last_written.clone();
         let others = (0..self.plan.keys).map(key).filter(|key| *key != last);
         let keys: Vec<Bytes> = std::iter::once(last.clone()).chain(others).collect();
-        keys.into_iter().try_for_each(|key| self.begin_operation(number, Operation::Get { key }))
+        keys.into_iter().try_for_each(|key| self.begin_operation(number, Operation::get(key)))
     }
 }

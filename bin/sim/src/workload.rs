@@ -160,7 +160,7 @@ impl Workload {
             Bytes::from(value)
         };
         if choice < gets {
-            Operation::Get { key }
+            Operation::get(key)
         } else if choice < gets + puts {
             Operation::Put { key, value: value() }
         } else if choice < gets + puts + appends {

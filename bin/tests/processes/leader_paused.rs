@@ -20,7 +20,7 @@ fn ask(stub: &KvStub) -> Receiver<Result<GetReply, RpcError>> {
     let (sender, receiver) = channel();
     let controller = RpcController::new();
     controller.set_timeout(LONG);
-    let request = GetRequest { key: Bytes::from_static(b"k") };
+    let request = GetRequest { key: Bytes::from_static(b"k"), ..GetRequest::default() };
     // The receiver is there until the answer is.
     stub.get_async(&controller, &request, move |reply| drop(sender.send(reply)));
     receiver

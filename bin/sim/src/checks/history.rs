@@ -187,7 +187,7 @@ impl Record {
 
 fn key_of(operation: &Operation) -> &[u8] {
     match operation {
-        Operation::Get { key }
+        Operation::Get { key, .. }
         | Operation::Put { key, .. }
         | Operation::Append { key, .. }
         | Operation::Delete { key } => key,

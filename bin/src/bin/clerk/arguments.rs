@@ -1,8 +1,11 @@
 //! The command line. Every flag may also be given as an environment variable; a flag wins over its variable.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use clerk::Consistency;
+
+use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -12,6 +15,8 @@ Examples:
   clerk append colour dish                   now it is reddish
   clerk put photo - < photo.jpg              any bytes from standard input …
   clerk get photo --raw > copy.jpg           … and back, without a newline
+  clerk get colour --consistency follower    any node serves it, and it is as new
+  clerk get colour --consistency stale --max-age-ms 500
   clerk delete colour
   clerk status                               who leads, how far everybody is
   clerk status --explain                     … and why, what each follower waits for, how the disks do
@@ -71,6 +76,48 @@ pub(crate) struct Target {
     pub(crate) timeout_ms: u64,
 }
 
+/// What a get must see.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Sees {
+    /// What the get must see
+    #[arg(long, value_enum, env = "RAFT_KV_CONSISTENCY", default_value_t = ConsistencyName::Linearizable)]
+    consistency: ConsistencyName,
+    /// With `--consistency stale`: every write acknowledged so long before; a node that cannot prove that it has them
+    /// refuses
+    #[arg(long, value_name = "MS", env = "RAFT_KV_MAX_AGE_MS")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    max_age_ms: Option<u64>,
+}
+
+/// The names of `--consistency`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ConsistencyName {
+    /// Every write acknowledged before; the leader serves it, after a round of heartbeats
+    Linearizable,
+    /// The same, without the round while the leader's lease holds (lease_reads=1 in the configuration)
+    Lease,
+    /// The same, served by any node, which asks the leader how far it must be
+    Follower,
+    /// Whatever any node has
+    Stale,
+}
+
+impl Sees {
+    /// As the clerk wants it.
+    pub(crate) fn consistency(self) -> Result<Consistency, Failure> {
+        let max_age = self.max_age_ms.map(Duration::from_millis);
+        Ok(match self.consistency {
+            ConsistencyName::Stale => Consistency::Stale { max_age },
+            _ if max_age.is_some() => {
+                return Err(Failure::Usage("--max-age-ms goes with --consistency stale only".to_owned()));
+            }
+            ConsistencyName::Linearizable => Consistency::Linearizable,
+            ConsistencyName::Lease => Consistency::Lease,
+            ConsistencyName::Follower => Consistency::Follower,
+        })
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -99,6 +146,8 @@ pub(crate) enum Command {
         /// Print the value without a newline after it
         #[arg(long, env = "RAFT_KV_RAW", value_parser = FalseyValueParser::new())]
         raw: bool,
+        #[command(flatten)]
+        sees: Sees,
     },
     /// Remove KEY
     Delete {
@@ -264,6 +313,21 @@ mod tests {
         assert_eq!((plan.operations.len(), plan.clients), (3, vec![1, 64, 256]));
         assert_eq!((plan.value_bytes, plan.keys, plan.connections), (256, 100_000, None));
         assert_eq!((plan.seconds, plan.warmup, plan.json), (6.0, 1.0, false));
+    }
+
+    #[test]
+    fn a_bound_on_the_age_goes_with_stale_gets_only() {
+        let sees = |words: &[&str]| {
+            let words = [&["clerk", "get", "k"], words].concat();
+            match Arguments::try_parse_from(words).unwrap().command {
+                Some(Command::Get { sees, .. }) => sees.consistency(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(sees(&[]).unwrap(), Consistency::Linearizable);
+        let bounded = sees(&["--consistency", "stale", "--max-age-ms", "250"]).unwrap();
+        assert_eq!(bounded, Consistency::Stale { max_age: Some(Duration::from_millis(250)) });
+        assert!(matches!(sees(&["--max-age-ms", "250"]), Err(Failure::Usage(_))));
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Loop => loop_command::run(target),
         Command::Put { key, value } => single::put(target, key, value),
         Command::Append { key, value } => single::append(target, key, value),
-        Command::Get { key, raw } => single::get(target, key, *raw),
+        Command::Get { key, raw, sees } => single::get(target, key, *raw, sees.consistency()?),
         Command::Delete { key } => single::delete(target, key),
         Command::Status { json, explain } => status::run(target, *json, *explain),
         Command::Member { command } => member::run(target, command),

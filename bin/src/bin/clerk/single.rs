@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use clerk::Consistency;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 
 use raft_kv::output;
@@ -34,8 +35,8 @@ pub(crate) fn append(target: &Target, key: &OsStr, value: &OsStr) -> Result<(), 
     Ok(())
 }
 
-pub(crate) fn get(target: &Target, key: &OsStr, raw: bool) -> Result<(), Failure> {
-    let value = target.clerk()?.get(bytes_of(key))?.ok_or_else(|| not_found(key))?;
+pub(crate) fn get(target: &Target, key: &OsStr, raw: bool, consistency: Consistency) -> Result<(), Failure> {
+    let value = target.clerk()?.get_with(bytes_of(key), consistency)?.ok_or_else(|| not_found(key))?;
     output::write(&value)?;
     if !raw {
         output::write(b"\n")?;

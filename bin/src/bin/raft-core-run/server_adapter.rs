@@ -76,6 +76,8 @@ fn server_config(config: &Config, id: u64, data_dir: PathBuf) -> Result<ServerCo
     server.heartbeat_ms = config.heartbeat_ms;
     server.election_min_ms = config.election_min_ms;
     server.election_max_ms = config.election_max_ms;
+    server.priorities = config.priorities.iter().map(|(id, priority)| (*id, *priority)).collect();
+    server.lease_reads = config.lease_reads == 1;
     server.snapshot_log_bytes = config.snapshot_log_bytes;
     server.key_bytes_max = size("key_bytes_max", config.limits.key_bytes_max)?;
     server.value_bytes_max = size("value_bytes_max", config.limits.value_bytes_max)?;

@@ -212,7 +212,7 @@ impl Run {
             let value = book.next_value(key, self.workload.value_bytes());
             (Expected::Written, Operation::Put { key: name, value })
         } else {
-            (Expected::Value { version_min: book.acknowledged(key) }, Operation::Get { key: name })
+            (Expected::Value { version_min: book.acknowledged(key) }, Operation::get(name))
         };
         (Ticket { client, key, started: now, expected }, operation)
     }
