@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clerk::Clerk;
+use clerk::{Clerk, Consistency};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
@@ -27,6 +27,9 @@ const KEYS: u64 = 40;
 const OPERATIONS: u64 = 150;
 /// Faults of a history that is not told how long to be.
 const FAULTS: u64 = 9;
+
+/// The gets that must see every write answered before.
+const GETS: [Consistency; 3] = [Consistency::Linearizable, Consistency::Lease, Consistency::Follower];
 
 struct Load {
     history: History,
@@ -49,10 +52,13 @@ impl Load {
             }
             let key = format!("k{}", rng.random_range(0..KEYS));
             let token = Bytes::from(format!("[{number}.{turn}]"));
-            let is_done = match rng.random_range(0..10) {
+            let is_done = match rng.random_range(0..11_usize) {
                 0..4 => self.history.put(clerk, &key, token).is_ok(),
                 4 => self.history.append(clerk, &key, token).is_ok(),
-                _ => self.history.try_get(clerk, &key).is_ok(),
+                kind => {
+                    let consistency = GETS[kind % GETS.len()];
+                    self.history.try_get(clerk, &key, consistency).is_ok()
+                }
             };
             let count = if is_done { &self.done } else { &self.failed };
             count.fetch_add(1, Ordering::AcqRel);
@@ -109,7 +115,8 @@ fn fault(cluster: &mut Cluster, load: &Load, rng: &mut ChaCha8Rng) {
 fn history(seed: u64, lasts: Option<Duration>) -> usize {
     eprintln!("history of seed {seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut cluster = Cluster::start_wired(NODES, "");
+    let settings = if seed % 2 == 1 { "lease_reads=1\n" } else { "" };
+    let mut cluster = Cluster::start_wired(NODES, settings);
     let load = Load {
         history: History::start(),
         done: AtomicU64::new(0),

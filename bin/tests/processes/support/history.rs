@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use bytes::Bytes;
-use clerk::{Clerk, ClerkError};
+use clerk::{Clerk, ClerkError, Consistency};
 
 /// What one client asked for and, for a get, saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +37,18 @@ impl History {
     }
 
     pub fn get(&self, clerk: &Clerk, key: &str) -> Option<Bytes> {
-        self.try_get(clerk, key).ok()?
+        self.try_get(clerk, key, Consistency::Linearizable).ok()?
     }
 
-    pub fn try_get(&self, clerk: &Clerk, key: &str) -> Result<Option<Bytes>, ClerkError> {
+    pub fn try_get(
+        &self,
+        clerk: &Clerk,
+        key: &str,
+        consistency: Consistency,
+    ) -> Result<Option<Bytes>, ClerkError> {
         let begin = self.now();
         // A get that failed saw nothing, so there is nothing to record.
-        let saw = clerk.get(key.to_owned())?;
+        let saw = clerk.get_with(key.to_owned(), consistency)?;
         self.record(key, Action::Get { saw: saw.clone() }, begin, Some(self.now()), None);
         Ok(saw)
     }
