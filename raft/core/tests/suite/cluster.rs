@@ -3,12 +3,11 @@
 //! Time is milliseconds. A seed decides every delay, loss and tick; the same seed gives the same run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Body, ChangeError, ChunkVerdict, Config, EntryId, Freshness, Index, Membership, Message, NodeId,
-    ProposeError, Proposed, RawNode, ReadError, RoleKind, SnapshotOutcome, Status, Term, TransferError,
+    Body, ChangeError, ChunkVerdict, Config, EntryId, Index, Membership, Message, NodeId, ProposeError,
+    Proposed, RawNode, ReadError, RoleKind, SnapshotOutcome, Status, Term, TransferError,
 };
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -62,7 +61,7 @@ pub(crate) struct Cluster {
     /// Directed pairs that cannot talk.
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes whose process is stopped: nothing reaches them and nothing of them moves, but their clocks.
-    asleep: BTreeSet<NodeId>,
+    pub(crate) asleep: BTreeSet<NodeId>,
     /// Requests that were sent, and the bytes of these and of their answers.
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
@@ -419,36 +418,6 @@ impl Cluster {
             cluster.statuses().all(|status| status.applied_index >= index || !is_meant(status.node))
         });
         assert!(all, "all apply {index}: {:#?}", self.statuses().collect::<Vec<_>>());
-    }
-
-    /// What a node's clock shows. They begin anywhere, and some are fast and some slow.
-    fn tell_time(&mut self, id: NodeId) {
-        let pace_permille = 1000 + id.0 * 7 % 5 * 20 - 40;
-        let shown = Duration::from_secs(id.0 * 1000) + Duration::from_micros(self.now * pace_permille);
-        if let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) {
-            core.time_is(shown);
-        }
-    }
-
-    /// Stops the process of a node, as a signal does.
-    pub(crate) fn put_to_sleep(&mut self, id: NodeId) {
-        self.asleep.insert(id);
-    }
-
-    /// Whether it is up and runs.
-    pub(crate) fn is_awake(&self, id: NodeId) -> bool {
-        self.is_up(id) && !self.asleep.contains(&id)
-    }
-
-    /// What a node can prove of the age of its state.
-    pub(crate) fn freshness(&self, id: NodeId) -> Option<Freshness> {
-        self.nodes[&id].core.as_ref()?.freshness()
-    }
-
-    /// Lets it run again: its clock has gone on, and what was sent to it meanwhile arrives soon.
-    pub(crate) fn wake(&mut self, id: NodeId) {
-        self.asleep.remove(&id);
-        self.tell_time(id);
     }
 
     /// Asks for a read that a lease may serve, or one at whatever node it is; else as `read`.

@@ -4,6 +4,7 @@
 //! watched by `promises`; `world` is several that stand still until a script moves them; `rig` is one core fed by hand.
 //! The rest are the cases, each named as a sentence.
 
+mod clocks;
 mod cluster;
 mod node;
 mod promises;
