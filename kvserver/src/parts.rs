@@ -28,8 +28,9 @@ const LOG_PARTS_PER_SNAPSHOT: u64 = 4;
 /// One election tick. The election timeout is drawn in whole ticks.
 const ELECTION_TICK_MS: u64 = 10;
 
-/// Two clocks that should show the same may differ by this part of the time: a thousand times what quartzes do.
-const CLOCK_DRIFT_PART: u32 = 10;
+/// Two clocks that should show the same may differ by this part of the time: quartzes do by a few thousandths of that, but a
+/// daemon that sets a clock right may make it run a twelfth too fast or too slow meanwhile.
+const CLOCK_DRIFT_PART: u32 = 5;
 
 /// A follower's promise of so many ticks may be shorter by these: one had begun when it promised, and one may come right
 /// behind another that was late.

@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, ReadWay, TICK_MS, Weather};
 use crate::membership::members;
 use crate::rig::*;
 
-/// What the driver makes of 300 ms: without two ticks, and without a tenth for the clocks.
+/// Less than the thirty ticks for which votes are held back, by two ticks and a tenth for the clocks.
 const LEASE: Duration = Duration::from_millis(252);
 
 const WAYS: [ReadWay; 3] = [RawNode::read_index, RawNode::lease_read, RawNode::follower_read];
