@@ -61,11 +61,10 @@ impl Raft {
     }
 
     /// Who may not ask for votes has no other way of finding out that its leader is none any more, and would send clients
-    /// there for ever.
+    /// there for ever; nor would the reads end that wait for that leader.
     fn forget_silent_leader(&mut self) {
-        let Role::Follower(follower) = &mut self.role else { return };
-        if self.state.election_elapsed >= self.state.election_timeout && follower.leader.take().is_some() {
-            self.note_change(Reason::TimedOut);
+        if self.state.election_elapsed >= self.state.election_timeout && self.leader().is_some() {
+            self.become_follower(self.state.term, None, Reason::TimedOut);
         }
     }
 

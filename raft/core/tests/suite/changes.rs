@@ -1,7 +1,7 @@
 //! How a change of the members goes on: when its second entry comes, and who may become a voter by it.
 
 use bytes::Bytes;
-use raft_core::{Body, ChangeError, NodeId};
+use raft_core::{Body, ChangeError, NodeId, Stamp};
 
 use crate::membership::{acknowledge, leader_with_learners, members};
 use crate::rig::{accepted, config, drain, id, to_me};
@@ -28,11 +28,13 @@ fn a_change_goes_on_when_its_first_entry_is_committed_and_not_with_one_before_it
 fn a_learner_that_had_everything_and_fell_silent_is_not_made_a_voter() {
     let mut core = leader_with_learners(3, &[4]);
     for _ in 0..=config(3).election_ticks_max {
-        (2..=3).for_each(|peer| core.step(to_me(peer, 1, Body::HeartbeatReply { read_context: 0 })));
+        (2..=3).for_each(|peer| {
+            core.step(to_me(peer, 1, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }))
+        });
         core.tick_election();
     }
     let refused = core.change_membership(members([1, 2, 3, 4], []));
     assert_eq!(refused, Err(ChangeError::NotCaughtUp { node: NodeId(4), missing: 0 }));
-    core.step(to_me(4, 1, Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(4, 1, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
     assert!(matches!(core.change_membership(members([1, 2, 3, 4], [])), Ok(Some(_))));
 }

@@ -94,7 +94,7 @@ fn who_may_not_campaign_names_no_leader_that_it_does_not_hear() {
         (config.election_ticks_min..=config.election_ticks_max).for_each(|_| core.tick_election());
         assert_eq!((core.status().leader, core.status().role), (None, RoleKind::Follower));
         assert_eq!(drain(&mut core), [], "it asks for no votes");
-        core.step(to_me(2, 1, Body::Heartbeat { leader_commit: Index(1), read_context: 0 }));
+        core.step(to_me(2, 1, Body::Heartbeat { leader_commit: Index(1), read_context: 0, fresh: None }));
         assert_eq!(core.status().leader, Some(NodeId(2)));
     }
 }
