@@ -153,7 +153,12 @@ impl Intake {
 
     /// Proposes the commands, as far as the disk has room for them, and files who waits for them: who is turned away and
     /// why. A node that does not lead gives the commands back.
-    fn propose(&self, core: &mut RawNode, mut commands: Vec<Bytes>, mut writers: Vec<Writer>) -> Vec<TurnedAway> {
+    fn propose(
+        &self,
+        core: &mut RawNode,
+        mut commands: Vec<Bytes>,
+        mut writers: Vec<Writer>,
+    ) -> Vec<TurnedAway> {
         let SoftState { role, leader, .. } = core.soft_state();
         if role != RoleKind::Leader {
             return vec![TurnedAway { error: ProposeError::NotLeader { leader }, commands, writers }];

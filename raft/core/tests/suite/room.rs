@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use raft_core::{
-    AppendOutcome, Body, Limit, LogRoom, Message, NodeId, Persist, ProposeError, RawNode, WaitsFor,
+    AppendOutcome, Body, Limit, LogRoom, Message, NodeId, Persist, ProposeError, RawNode, Stamp, WaitsFor,
 };
 
 use crate::rig::{accepted, append, drain, elect_and_commit, entries, id, node_with, restarted, to_me};
@@ -141,7 +141,7 @@ fn a_follower_without_room_is_asked_ever_more_rarely_and_the_status_says_why() {
         core.tick_heartbeat();
         let _ = drain(&mut core);
         for from in [2, 3] {
-            core.step(to_me(from, term, Body::HeartbeatReply { read_context: 0 }));
+            core.step(to_me(from, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
         }
         let messages = drain(&mut core);
         let mut asked = appends(&messages, 2);
