@@ -27,6 +27,8 @@ pub(crate) struct Opened {
     pub(crate) snapshot_disk: Box<dyn Disk>,
     pub(crate) sync_times: Arc<SyncTimes>,
     pub(crate) log: raft::core::Restored,
+    /// The log lacks something that was acknowledged.
+    pub(crate) is_convalescent: bool,
     pub(crate) snapshots: SnapshotStore,
     pub(crate) state: Arc<SharedState>,
     pub(crate) desk: Arc<SnapshotDesk>,
@@ -44,7 +46,9 @@ const COMMAND_FRAME_BYTES: u64 = 1 << 20;
 fn wal_config(config: &ServerConfig, seed: u64) -> WalConfig {
     let shipped = WalConfig::new(seed);
     let largest = (config.key_bytes_max + config.value_bytes_max) as u64 + COMMAND_FRAME_BYTES;
-    WalConfig { segment_bytes: shipped.segment_bytes.max(largest), ..shipped }
+    // What one node has lost, others give back.
+    let repairs = config.members.len() > 1;
+    WalConfig { segment_bytes: shipped.segment_bytes.max(largest), repairs, ..shipped }
 }
 
 impl Opened {
@@ -56,7 +60,7 @@ impl Opened {
         let wal_config = wal_config(config, directory.identity().incarnation);
         let storage_error = |error| StartError::Storage { path: path.clone(), error };
         let recovery = recover(&mut log_disk, wal_config, !directory.is_fresh()).map_err(storage_error)?;
-        let Recovery { wal, restored, snapshots, remarks } = recovery;
+        let Recovery { wal, restored, snapshots, remarks, is_convalescent } = recovery;
         for remark in remarks {
             log!(remark.level, "{}", remark.text);
         }
@@ -87,6 +91,7 @@ impl Opened {
             log_disk: Box::new(log_disk),
             snapshot_disk: Box::new(RealDisk::new(path)),
             log: restored,
+            is_convalescent,
             snapshots,
             state: Arc::new(SharedState::new(machine)),
             desk,

@@ -122,6 +122,13 @@ impl Parts {
         self.node.connect(transport, Arc::clone(&self.application) as _);
     }
 
+    /// The node has lost a part of its log that it had acknowledged: it counts for nothing until that is repaired. To be said
+    /// before anything else is done.
+    pub fn convalesce(&self) {
+        // A node that has stopped already counts for nothing.
+        let _ = self.node.with_core(raft::core::RawNode::convalesce);
+    }
+
     /// Answers everybody who still waits: the node stops.
     pub fn shut_down(&self) {
         self.waiters.shut_down();

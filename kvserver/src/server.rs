@@ -138,6 +138,9 @@ impl Server {
         let inbox = Arc::downgrade(&node);
         let transport = Arc::new(PeerTransport::new(reactor, border.clone(), Arc::clone(&answers), inbox));
         parts.connect(Arc::clone(&transport) as _);
+        if opened.is_convalescent {
+            parts.convalesce();
+        }
         let admission = Arc::new(Admission::new(border.clone(), opened.directory, config.joins));
         let raft_service = Arc::new(RaftService::new(border.clone(), answers, Arc::clone(&admission)));
         let admin_service =

@@ -75,7 +75,7 @@ impl Post {
         let from = letter.sent.from;
         let undecodable = |error: prost::DecodeError| format!("it does not decode: {error}");
         match &letter.sent.body {
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::Heal { .. } => {
                 let args = AppendEntriesArgs::decode(bytes).map_err(undecodable)?;
                 append_from_wire(border, &args, ReplyToken::NONE)
             }
@@ -165,7 +165,7 @@ impl Letter {
 fn written_by(border: &Border, message: Message) -> Letter {
     let sent = Message { token: ReplyToken::NONE, ..message };
     let bytes = match &sent.body {
-        Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+        Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::Heal { .. } => {
             append_to_wire(border, sent.clone()).encode_to_vec()
         }
         Body::RequestVote { .. } => vote_to_wire(border, &sent).encode_to_vec(),

@@ -11,6 +11,7 @@
 mod support;
 
 mod bad_disk;
+mod damaged;
 mod demo;
 mod explained;
 mod foreign_node;

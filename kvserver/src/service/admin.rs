@@ -78,6 +78,7 @@ impl AdminService {
         reply.reads_pending = status.reads_pending as u64;
         reply.members = members(&status, &parts.book);
         reply.changing = status.is_changing;
+        reply.convalescent = status.is_convalescent;
         reply.disk_full = status.disk_is_full;
         reply.log_room_bytes = status.room_bytes.unwrap_or_default();
         reply.followers = status.peers.iter().map(follower).collect();

@@ -31,7 +31,7 @@ impl Raft {
             Body::RequestVote { .. } => self.answer_vote_request(&message),
             Body::RequestVoteReply { pre_vote, granted } => self.take_vote(&message, pre_vote, granted),
             Body::Removed => self.told_of_removal(message.from),
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::Heal { .. } => {
                 self.heed_leader(message.from);
                 self.step_follower(message);
             }

@@ -116,6 +116,7 @@ impl Raft {
                 progress: Progress::new(&state.config, next_index),
                 catch_up: None,
                 stamps: Stamps::default(),
+                convalescence: None,
             });
             let catch_up = match (membership.is_voter(id), peer.catch_up) {
                 (true, _) => None,

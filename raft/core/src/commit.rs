@@ -23,7 +23,8 @@ impl Raft {
                 return own;
             }
             let peer = peers.iter().find(|peer| peer.id == voter);
-            peer.map_or(Index::ZERO, |peer| peer.progress.match_index())
+            let counting = peer.filter(|peer| peer.convalescence.is_none());
+            counting.map_or(Index::ZERO, |peer| peer.progress.match_index())
         });
         if index <= state.log.committed()
             || (state.log.term_at(index) != Some(state.term)

@@ -179,13 +179,14 @@ impl Raft {
         };
         let may_vote = vote_is_free || (pre_vote && message.term > self.state.term);
         let leader_protects = self.leader_is_alive() && !transfer;
+        let is_convalescent = self.state.is_convalescent() && !planted::is("damaged-node-votes");
         let may_vote = may_vote || planted::is("second-vote-in-a-term");
         let is_behind = match planted::is("vote-for-a-shorter-log") {
             true => last.term < self.state.log.last().term,
             false => last < self.state.log.last(),
         };
         let is_behind = is_behind && !planted::is("vote-without-looking-at-the-log");
-        if !may_vote || leader_protects || is_behind {
+        if !may_vote || leader_protects || is_behind || is_convalescent {
             return self.refuse_vote(message);
         }
         if pre_vote {

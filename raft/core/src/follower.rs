@@ -67,9 +67,12 @@ impl Raft {
                 self.state.log.commit_to(leader_commit.min(self.state.log.last_index()));
                 fresh.into_iter().for_each(|fresh| self.state.note_fresh(fresh));
                 let stamp = self.state.stamp();
-                let answer = self.state.answer(&message, Body::HeartbeatReply { read_context, stamp });
+                let sign = self.state.convalescent_sign_of_life();
+                let body = sign.unwrap_or(Body::HeartbeatReply { read_context, stamp });
+                let answer = self.state.answer(&message, body);
                 self.state.send_now(answer);
             }
+            Body::Heal { .. } => self.told_of_health(&message),
             Body::TimeoutNow => self.told_to_campaign(&message),
             Body::ReadIndex { context } => self.refuse_read_index(&message, context),
             Body::ReadIndexReply { context, read_index } => self.read_index_answered(context, read_index),
@@ -139,6 +142,7 @@ fn append(state: &mut State, message: Message) {
         }
         None => AppendOutcome::Accepted { match_index: state.log.committed() },
     };
+    let outcome = state.as_convalescent(outcome, prev_index);
     let answer =
         Message { from: to, to: from, term: state.term, token, body: Body::AppendEntriesReply(outcome) };
     if planted::is("reply-sent-twice") {

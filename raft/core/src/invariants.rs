@@ -21,8 +21,9 @@ pub(crate) struct Digest {
     snapshot: Index,
     /// The members are those of this entry.
     membership: Index,
-    /// Sum of what the followers have acknowledged, when this node leads.
+    /// Sum of what the followers have acknowledged, when this node leads, and how often some of it was taken back.
     acknowledged: u64,
+    resets: u64,
 }
 
 impl Digest {
@@ -42,6 +43,7 @@ impl Digest {
                 Role::Leader(leader) => leader.peers.iter().map(|peer| peer.progress.match_index().0).sum(),
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => 0,
             },
+            resets: raft.state.resets,
         }
     }
 }
@@ -63,7 +65,8 @@ pub(crate) fn check_step(before: &Digest, raft: &Raft) {
         if was_leader {
             assert!(after.last >= before.last, "a leader only appends (Leader Append-Only, §5.3)");
         }
-        if was_leader && after.role == RoleKind::Leader && after.membership == before.membership {
+        let is_kept = after.membership == before.membership && after.resets == before.resets;
+        if was_leader && after.role == RoleKind::Leader && is_kept {
             assert!(after.acknowledged >= before.acknowledged, "acknowledgements only grow");
         }
     }
@@ -89,6 +92,11 @@ pub(crate) fn check(raft: &Raft) {
     assert!(snapshot <= log.persisted(), "a snapshot never runs ahead of the log on disk");
     assert!(log.persisted() <= log.handed() && log.handed() <= last, "only what was written is durable");
     assert!(log.last().term <= state.term, "no entry is of a term to come");
+    let may_campaign = !state.is_convalescent() || crate::planted::is("damaged-node-votes");
+    assert!(
+        may_campaign || matches!(raft.role, Role::Follower(_)),
+        "who lacks what it had acknowledged follows"
+    );
     match &raft.role {
         Role::Leader(leader) => {
             assert_eq!(state.vote, Some(state.id()), "a leader has voted for itself");
@@ -128,6 +136,10 @@ fn check_slowly(raft: &Raft) {
     let Role::Leader(leader) = &raft.role else { return };
     let others = membership.nodes().into_iter().filter(|node| *node != state.id());
     assert!(leader.peers.iter().map(|peer| peer.id).eq(others), "a leader knows every other member");
+    // What such a node has lost was committed with its help all the same.
+    if leader.peers.iter().any(|peer| peer.convalescence.is_some()) {
+        return;
+    }
     let committed = log.committed();
     let has = |voter: NodeId| match voter == state.id() {
         true => log.persisted() >= committed,

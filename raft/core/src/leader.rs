@@ -5,6 +5,7 @@
 //! a leader that cannot commit must not keep clients waiting. It never removes or replaces an entry of its own log.
 
 use crate::catch_up::CatchUp;
+use crate::convalescence::Convalescence;
 use crate::entry::{Entry, Payload};
 use crate::freshness::Stamps;
 use crate::lease::Lease;
@@ -26,6 +27,8 @@ pub(crate) struct Peer {
     pub(crate) catch_up: Option<CatchUp>,
     /// When it answered, by its own clock.
     pub(crate) stamps: Stamps,
+    /// It has lost what it had acknowledged, and counts for nothing.
+    pub(crate) convalescence: Option<Convalescence>,
 }
 
 /// What only a leader knows.
@@ -119,7 +122,7 @@ impl Raft {
             | Body::ReadIndexReply { .. } => {
                 log::trace!("a leader ignores {message}");
             }
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::Heal { .. } => {
                 log::error!("node {} also claims to lead term {}; ignored", message.from, self.state.term);
             }
         }

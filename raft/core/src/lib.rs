@@ -33,6 +33,7 @@ mod catch_up;
 mod change;
 mod commit;
 mod config;
+mod convalescence;
 mod election;
 mod entry;
 mod error;

@@ -56,8 +56,15 @@ pub enum Body {
         /// The leader's commit index.
         leader_commit: Index,
     },
-    /// Answers [`Body::AppendEntries`].
+    /// Answers [`Body::AppendEntries`] and [`Body::Heal`], and a convalescent node's heartbeats.
     AppendEntriesReply(AppendOutcome),
+    /// A convalescent follower has everything again that it may have acknowledged, and takes part from now on.
+    Heal {
+        /// What the follower called this convalescence.
+        id: u64,
+        /// The last entry that it had to have.
+        through: EntryId,
+    },
     /// Shows that the leader lives. It promises nothing, so it never waits for a disk.
     Heartbeat {
         /// The commit index, but no more than the receiver is known to have.
@@ -126,6 +133,18 @@ pub enum AppendOutcome {
         /// The index of the `prev` of the message that this answers.
         prev_index: Index,
     },
+    /// An answer of a node that has lost a part of what it had acknowledged: that is taken back, and this counts for no
+    /// majority.
+    Convalescent {
+        /// Tells this loss from others; never 0.
+        id: u64,
+        /// The logs agree, durably, up to here; none if they do not at the message's `prev`, or it had none.
+        matched: Option<Index>,
+        /// As in a rejection.
+        hint: EntryId,
+        /// The index of the message's `prev`; 0 if it was no append.
+        prev_index: Index,
+    },
 }
 
 impl Body {
@@ -136,6 +155,7 @@ impl Body {
             Body::RequestVote { .. }
                 | Body::AppendEntries { .. }
                 | Body::Heartbeat { .. }
+                | Body::Heal { .. }
                 | Body::TimeoutNow
                 | Body::ReadIndex { .. }
         )
@@ -188,6 +208,14 @@ impl fmt::Display for Body {
             Body::AppendEntriesReply(AppendOutcome::NoRoom { prev_index }) => {
                 write!(f, "AppendEntriesReply no-room prev={prev_index}")
             }
+            Body::AppendEntriesReply(AppendOutcome::Convalescent { matched, hint, prev_index, .. }) => {
+                write!(f, "AppendEntriesReply convalescent prev={prev_index} ")?;
+                match matched {
+                    Some(index) => write!(f, "match={index}"),
+                    None => write!(f, "hint={hint}"),
+                }
+            }
+            Body::Heal { through, .. } => write!(f, "Heal through={through}"),
             Body::Heartbeat { leader_commit, read_context, fresh } => {
                 write!(f, "Heartbeat commit={leader_commit} read={read_context}")?;
                 fresh.map_or(Ok(()), |fresh| write!(f, " fresh={}", fresh.index))

@@ -60,6 +60,10 @@ pub(crate) struct State {
     pub(crate) is_removed: bool,
     /// Why the role or the term last changed.
     pub(crate) reason: Reason,
+    /// The number of this node's convalescence, while it lacks what it had acknowledged.
+    pub(crate) convalescence: Option<u64>,
+    /// How often, as leader, this node took back what a follower had acknowledged.
+    pub(crate) resets: u64,
     /// What the disk has room for.
     pub(crate) room: Room,
     pub(crate) out: Outbox,
@@ -119,7 +123,8 @@ impl State {
     /// may be needed (dissertation §4.2.2). Its own vote counts for nothing then.
     pub(crate) fn may_campaign(&self) -> bool {
         let left = self.log.membership_being_left();
-        self.is_voter() || left.is_some_and(|left| left.is_voter(self.id()))
+        let may_lead = !self.is_convalescent() || planted::is("damaged-node-votes");
+        may_lead && (self.is_voter() || left.is_some_and(|left| left.is_voter(self.id())))
     }
 
     /// A message that may leave at once: it promises nothing that the disk does not hold yet.
@@ -209,7 +214,7 @@ impl Raft {
                 self.refuse_vote(message);
                 return false;
             }
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::TimeoutNow => {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::Heal { .. } | Body::TimeoutNow => {
                 let reason = Reason::LaterTerm { from: message.from };
                 self.become_follower(message.term, Some(message.from), reason);
             }
@@ -232,6 +237,12 @@ impl Raft {
             Body::RequestVote { .. } => self.refuse_vote(message),
             Body::AppendEntries { prev, .. } => {
                 let outcome = AppendOutcome::Rejected { hint: self.state.log.last(), prev_index: prev.index };
+                let answer = self.state.answer(message, Body::AppendEntriesReply(outcome));
+                self.state.send_after_persist(answer);
+            }
+            Body::Heal { .. } => {
+                let hint = self.state.log.last();
+                let outcome = AppendOutcome::Rejected { hint, prev_index: Index::ZERO };
                 let answer = self.state.answer(message, Body::AppendEntriesReply(outcome));
                 self.state.send_after_persist(answer);
             }

@@ -114,6 +114,8 @@ impl RawNode {
             is_removed: false,
             reason: Reason::Started,
             room: Room::default(),
+            convalescence: None,
+            resets: 0,
             out: Outbox::default(),
         };
         state.reset_election_timer();
@@ -123,6 +125,17 @@ impl RawNode {
         let told_soft_state = raft.soft_state();
         let told_memberships = raft.state.log.membership_changes();
         RawNode { raft, told_hard_state: hard_state, told_soft_state, told_memberships }
+    }
+
+    /// This node has lost a part of its log that it had acknowledged, though not its term and vote; to be called before
+    /// anything else. It neither votes nor counts until a leader has given it everything back, which
+    /// [`Ready::healed`] says.
+    ///
+    /// # Panics
+    /// If the node has already done something.
+    pub fn convalesce(&mut self) {
+        assert_eq!(self.raft.state.reason, Reason::Started, "a node is convalescent from its start");
+        self.checked(Raft::convalesce);
     }
 
     /// Does one thing, and checks it.
@@ -328,6 +341,7 @@ impl RawNode {
         let state = &mut self.raft.state;
         Ready {
             messages: std::mem::take(&mut state.out.messages),
+            healed: std::mem::take(&mut state.out.healed),
             restore: persist.as_ref().and_then(|persist| persist.snapshot.clone()),
             persist,
             messages_after_persist: std::mem::take(&mut state.out.messages_after_persist),

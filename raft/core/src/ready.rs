@@ -16,6 +16,8 @@ use crate::types::{Index, NodeId, Term};
 pub struct Ready {
     /// May leave at once, in this order, without waiting for any disk.
     pub messages: Vec<Message>,
+    /// The log is repaired ([`crate::RawNode::convalesce`]): to be recorded, after everything of earlier Readys.
+    pub healed: bool,
     /// To be written, after everything of earlier Readys.
     pub persist: Option<Persist>,
     /// May leave when this Ready's `persist` and those of all earlier Readys are durable; also when this Ready's is
@@ -40,6 +42,7 @@ impl Ready {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
+            && !self.healed
             && self.persist.is_none()
             && self.messages_after_persist.is_empty()
             && self.restore.is_none()
@@ -104,6 +107,7 @@ pub(crate) struct Outbox {
     pub(crate) send_snapshots: Vec<(NodeId, Term)>,
     /// A received snapshot that became the log's base: for the writer and for the state machine.
     pub(crate) installed: Option<SnapshotMeta>,
+    pub(crate) healed: bool,
 }
 
 impl Outbox {
@@ -113,5 +117,6 @@ impl Outbox {
             && self.read_states.is_empty()
             && self.send_snapshots.is_empty()
             && self.installed.is_none()
+            && !self.healed
     }
 }

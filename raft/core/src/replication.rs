@@ -67,6 +67,13 @@ impl Raft {
 
     /// A peer answered an append.
     pub(crate) fn append_answered(&mut self, from: NodeId, outcome: AppendOutcome) {
+        if let AppendOutcome::Convalescent { .. } = outcome {
+            return self.convalescent_answered(from, outcome);
+        }
+        // That there is no room is true of a convalescent node too.
+        if !matches!(outcome, AppendOutcome::NoRoom { .. }) && self.is_outlived(from) {
+            return;
+        }
         let Role::Leader(leader) = &mut self.role else { return };
         let (now, beat) = (leader.ticks, leader.beats);
         let Some(peer) = leader.peer(from) else { return };
@@ -100,6 +107,7 @@ impl Raft {
                     peer.progress.probe(next_probe(&self.state, hint, prev_index));
                 }
             }
+            AppendOutcome::Convalescent { .. } => unreachable!("it was routed elsewhere"),
             AppendOutcome::NoRoom { prev_index } => {
                 if peer.progress.want_of_room_is_current(prev_index) {
                     peer.lacks_room(beat, ENTRY_PAUSE_DOUBLINGS);
@@ -194,7 +202,7 @@ fn send_snapshot(state: &mut State, peer: &mut Peer, now: u64, beat: u64) {
 
 /// Where to probe after a refusal: the last place where the leader's log is of no later term than the follower's hint,
 /// and in any case before the place that was refused. So each refusal skips a term of one of the logs (§5.3).
-fn next_probe(state: &State, hint: EntryId, prev_index: Index) -> Index {
+pub(crate) fn next_probe(state: &State, hint: EntryId, prev_index: Index) -> Index {
     let meeting = state.log.last_no_later_than(hint.index, hint.term).map_or(Index::ZERO, |id| id.index);
     if planted::is("conflict-index-off-by-one") {
         return meeting.next().next().min(prev_index.next());

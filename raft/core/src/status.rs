@@ -178,6 +178,8 @@ pub enum WaitsFor {
     Window,
     /// Its disk is full.
     Room,
+    /// What it had acknowledged and lost; it counts for nothing meanwhile.
+    Repair,
 }
 
 impl fmt::Display for WaitsFor {
@@ -188,6 +190,7 @@ impl fmt::Display for WaitsFor {
             WaitsFor::ProbeAnswer => write!(f, "its answer to where the logs meet"),
             WaitsFor::Snapshot { up_to } => write!(f, "a snapshot up to {up_to}"),
             WaitsFor::Answers => write!(f, "acknowledgements of what was sent"),
+            WaitsFor::Repair => write!(f, "the repair of its damaged log; it does not count meanwhile"),
             WaitsFor::Room => write!(f, "room: its disk is full"),
             WaitsFor::Window => write!(f, "acknowledgements; its window is full, and the rest is held back"),
         }
@@ -228,6 +231,8 @@ pub struct Status {
     /// Bytes that the log still finds on this node's disk, if that is known; what entries may cost is counted, which is
     /// more than they have.
     pub room_bytes: Option<u64>,
+    /// Whether this node has lost what it had acknowledged, and neither votes nor counts until it is repaired.
+    pub is_convalescent: bool,
     /// Whether this node's disk gives the log no more room.
     pub disk_is_full: bool,
     /// Reads that wait to be confirmed.
@@ -284,6 +289,7 @@ impl Raft {
             snapshot_index: log.snapshot().last.index,
             log_bytes: log.bytes(),
             room_bytes: state.room.left(log),
+            is_convalescent: state.is_convalescent(),
             disk_is_full: state.room.is_full(),
             reads_pending: match &self.role {
                 Role::Leader(leader) => leader.reads.pending(),
@@ -319,7 +325,11 @@ impl Raft {
                 inflight_messages: progress.inflights().count(),
                 inflight_bytes: progress.inflights().bytes(),
                 active,
-                waits_for: if active { waits_for(progress, last_index) } else { WaitsFor::Contact },
+                waits_for: match active {
+                    true if peer.convalescence.is_some() => WaitsFor::Repair,
+                    true => waits_for(progress, last_index),
+                    false => WaitsFor::Contact,
+                },
             }
         });
         peers.collect()

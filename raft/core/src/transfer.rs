@@ -67,7 +67,8 @@ impl Raft {
     pub(crate) fn furthest_voter(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let (voters, ticks_max) = (&self.state.membership().voters, self.state.config.election_ticks_max);
-        let others = leader.peers.iter().filter(|peer| voters.contains(&peer.id));
+        let others =
+            leader.peers.iter().filter(|peer| voters.contains(&peer.id) && peer.convalescence.is_none());
         let answering = others
             .filter(|peer| peer.progress.is_active(leader.ticks, ticks_max) && !peer.progress.is_gone());
         answering.max_by_key(|peer| peer.progress.match_index()).map(|peer| peer.id)
@@ -121,6 +122,7 @@ impl Raft {
             log.membership().voters.contains(&peer.id)
                 && progress.is_active(leader.ticks, ticks_max)
                 && !progress.is_gone()
+                && peer.convalescence.is_none()
                 && progress.match_index() >= log.committed()
         };
         let preferred = leader.peers.iter().filter(can_lead).max_by_key(|peer| config.priority(peer.id));
@@ -134,8 +136,8 @@ impl Raft {
 
     /// The leader of this term asks this follower to campaign.
     pub(crate) fn told_to_campaign(&mut self, message: &Message) {
-        if !self.state.is_voter() {
-            return log::warn!("node {} wants this node to lead, which is no voter here", message.from);
+        if !self.state.is_voter() || self.state.is_convalescent() {
+            return log::warn!("node {} wants this node to lead, which has no vote here", message.from);
         }
         self.campaign(Round::Transfer, Reason::Transferred { from: message.from });
     }

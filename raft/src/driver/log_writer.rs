@@ -40,6 +40,8 @@ pub enum LogItem {
         /// What may leave once this and everything before it is durable.
         messages: Vec<Message>,
     },
+    /// The log has everything again that was acknowledged.
+    Healed,
     /// A snapshot up to here is durable: segments that end before it are not needed any more.
     Compact(Index),
     /// A prepared file for a later segment; none if there was no room for it.
@@ -124,6 +126,7 @@ impl LogWriter {
                     }
                     effects.messages.extend(messages);
                 }
+                LogItem::Healed => self.wal.healed(&mut *self.disk),
                 LogItem::Compact(up_to) => self.let_go_up_to = self.let_go_up_to.max(Some(up_to)),
                 LogItem::Spare(Some(spare)) => self.wal.add_spare(spare),
                 LogItem::Spare(None) => self.wal.no_spare_comes(),

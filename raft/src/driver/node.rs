@@ -165,6 +165,10 @@ impl RaftNode {
             self.application().queue_soft_state(state);
             told.application = true;
         }
+        if ready.healed {
+            self.log_work.append(LogItem::Healed);
+            told.log_writer = true;
+        }
         if ready.persist.is_some() || !ready.messages_after_persist.is_empty() {
             self.log_work
                 .append(LogItem::Ready { persist: ready.persist, messages: ready.messages_after_persist });

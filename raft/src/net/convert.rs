@@ -92,6 +92,11 @@ pub fn append_to_wire(border: &Border, message: Message) -> AppendEntriesArgs {
             args.entries = entries.into_iter().map(entry_to_wire).collect();
             args.leader_commit = leader_commit.0;
         }
+        Body::Heal { id, through } => {
+            args.heals = id;
+            args.prev_log_index = through.index.0;
+            args.prev_log_term = through.term.0;
+        }
         Body::Heartbeat { leader_commit, read_context, fresh } => {
             args.leader_commit = leader_commit.0;
             args.heartbeat = true;
@@ -121,6 +126,8 @@ pub fn append_from_wire(
         let fresh = Fresh { stamp: args.fresh_stamp, index: Index(args.fresh_index) };
         let fresh = Some(fresh).filter(|fresh| fresh.stamp != 0);
         Body::Heartbeat { leader_commit, read_context: args.read_context, fresh }
+    } else if args.heals != 0 {
+        Body::Heal { id: args.heals, through: entry_id(args.prev_log_term, args.prev_log_index) }
     } else {
         let mut last = entry_id(args.prev_log_term, args.prev_log_index);
         let mut entries = Vec::with_capacity(args.entries.len());
@@ -170,6 +177,14 @@ pub fn append_reply_to_wire(border: &Border, message: &Message) -> AppendEntries
             reply.conflict_term = hint.term.0;
             reply.refused_prev_index = prev_index.0;
         }
+        Body::AppendEntriesReply(AppendOutcome::Convalescent { id, matched, hint, prev_index }) => {
+            reply.convalescent = *id;
+            reply.success = matched.is_some();
+            reply.match_index = matched.map_or(0, |index| index.0);
+            reply.update_next_index = hint.index.0 + 1;
+            reply.conflict_term = hint.term.0;
+            reply.refused_prev_index = prev_index.0;
+        }
         Body::AppendEntriesReply(AppendOutcome::NoRoom { prev_index }) => {
             reply.no_room = true;
             reply.refused_prev_index = prev_index.0;
@@ -200,6 +215,13 @@ pub fn append_reply_from_wire(
     let body = if reply.heartbeat {
         let stamp = Stamp { at: reply.stamp, keeps_lease: reply.keeps_lease };
         Body::HeartbeatReply { read_context: reply.read_context, stamp }
+    } else if reply.convalescent != 0 {
+        Body::AppendEntriesReply(AppendOutcome::Convalescent {
+            id: reply.convalescent,
+            matched: reply.success.then_some(Index(reply.match_index)),
+            hint: entry_id(reply.conflict_term, reply.update_next_index.saturating_sub(1)),
+            prev_index: Index(reply.refused_prev_index),
+        })
     } else if reply.success {
         Body::AppendEntriesReply(AppendOutcome::Accepted { match_index: Index(reply.match_index) })
     } else if reply.no_room {
@@ -339,6 +361,14 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_convalescence_survives_the_wire() {
+        let body = Body::Heal { id: 7, through: entry_id(2, 9) };
+        let message = Message { body, ..append(Vec::new()) };
+        let wire = append_to_wire(&sender(), message.clone());
+        assert_eq!(append_from_wire(&border(), &wire, ReplyToken(0)), Ok(message));
+    }
+
+    #[test]
     fn a_gap_between_entries_is_refused() {
         let wire = append_to_wire(&sender(), append(vec![entry(1, 5), entry(2, 7)]));
         assert!(append_from_wire(&border(), &wire, ReplyToken(0)).is_err());
@@ -394,6 +424,13 @@ mod tests {
             AppendOutcome::Accepted { match_index: Index(7) },
             AppendOutcome::Rejected { hint: entry_id(3, 5), prev_index: Index(9) },
             AppendOutcome::NoRoom { prev_index: Index(9) },
+            AppendOutcome::Convalescent {
+                id: 5,
+                matched: Some(Index(3)),
+                hint: EntryId::ZERO,
+                prev_index: Index(2),
+            },
+            AppendOutcome::Convalescent { id: 5, matched: None, hint: entry_id(3, 4), prev_index: Index(9) },
         ] {
             let body = Body::AppendEntriesReply(outcome);
             let message =

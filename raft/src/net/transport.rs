@@ -282,7 +282,7 @@ impl PeerTransport {
         controller.set_timeout(PEER_TIMEOUT);
         let (inbox, from) = (Weak::clone(&self.inbox), Arc::clone(peer));
         match &message.body {
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::Heal { .. } => {
                 let args = append_to_wire(&self.border, message);
                 peer.stub.append_entries_async(&controller, &args, move |result| {
                     // A node that is gone hears nothing.

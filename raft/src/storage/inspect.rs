@@ -12,8 +12,8 @@ use super::recovery::{Examined, StorageError, examine};
 use super::snapshot_file::{SnapshotError, snapshot_id};
 use super::snapshot_store::{is_temporary, verify};
 use super::wal::{
-    HeaderRead, Record, RecordPlace, SegmentReport, WalConfig, WalError, inspect_segments, segment_sequence,
-    spare_number,
+    HeaderRead, PROMISES_FILE, Record, RecordPlace, SegmentReport, WalConfig, WalError, inspect_segments,
+    is_set_aside, segment_sequence, spare_number,
 };
 
 /// What is in a data directory.
@@ -25,6 +25,8 @@ pub struct Inspection {
     pub snapshots: Vec<SnapshotReport>,
     /// Files without meaning: spares, and snapshots that were never finished. The next start removes them.
     pub leftovers: Vec<FileEntry>,
+    /// What was set aside of a log that was found damaged, and is let go when it is repaired.
+    pub set_aside: Vec<FileEntry>,
     /// Files that nobody here has written, in order of their names. They are left alone.
     pub foreign: Vec<FileEntry>,
     /// What a node would start from, or why it would refuse to.
@@ -59,13 +61,16 @@ pub fn inspect(
     visit: &mut dyn FnMut(RecordPlace<'_>, &Record),
 ) -> Result<Inspection, DiskError> {
     let segments = inspect_segments(disk, seed, visit)?;
-    let (mut snapshots, mut leftovers, mut foreign) = <(Vec<_>, Vec<_>, Vec<_>)>::default();
+    let (mut snapshots, mut leftovers, mut set_aside, mut foreign) =
+        <(Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
     for entry in list_files(disk)? {
-        let is_identity = entry.file.as_str() == IDENTITY_FILE;
+        let is_identity = [IDENTITY_FILE, PROMISES_FILE].contains(&entry.file.as_str());
         if let Some(last) = snapshot_id(&entry.file) {
             snapshots.push(inspect_snapshot(disk, entry, last)?);
         } else if is_temporary(&entry.file) || spare_number(&entry.file).is_some() {
             leftovers.push(entry);
+        } else if is_set_aside(&entry.file) {
+            set_aside.push(entry);
         } else if segment_sequence(&entry.file).is_none() && !is_identity {
             foreign.push(entry);
         }
@@ -83,7 +88,7 @@ pub fn inspect(
         ) => return Err(error),
         verdict => verdict,
     };
-    Ok(Inspection { segments, snapshots, leftovers, foreign, verdict })
+    Ok(Inspection { segments, snapshots, leftovers, set_aside, foreign, verdict })
 }
 
 fn inspect_snapshot(

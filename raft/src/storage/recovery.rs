@@ -64,6 +64,10 @@ pub struct Remark {
     pub text: String,
 }
 
+/// What a node is that has lost a part of its log.
+const CONVALESCENT: &str = "this node lacks something that it had acknowledged: it neither votes nor counts until the others \
+     have given back what is missing";
+
 /// What a node starts from.
 #[derive(Debug)]
 pub struct Recovery {
@@ -75,6 +79,9 @@ pub struct Recovery {
     pub snapshots: SnapshotStore,
     /// What was cut or passed over.
     pub remarks: Vec<Remark>,
+    /// The log lacks something that was acknowledged: the node counts for nothing until others have given it back
+    /// (`RawNode::convalesce`).
+    pub is_convalescent: bool,
 }
 
 /// What a node would start from, found out without changing anything.
@@ -100,6 +107,7 @@ pub fn recover(
 ) -> Result<Recovery, StorageError> {
     let snapshots = SnapshotStore::open(disk)?;
     let (mut wal, recovered) = Wal::open(disk, requiring(config, log_must_exist, &snapshots))?;
+    let is_convalescent = recovered.is_convalescent;
     let Examined { restored, remarks, lacks_marker } = conclude(recovered, &snapshots)?;
     if lacks_marker {
         let hard_state = Some(restored.hard_state);
@@ -109,7 +117,7 @@ pub fn recover(
         wal.seal(disk);
         wal.finish(disk)?;
     }
-    Ok(Recovery { wal, restored, snapshots, remarks })
+    Ok(Recovery { wal, restored, snapshots, remarks, is_convalescent })
 }
 
 /// What [`recover`] would find, or why it would refuse, changing nothing.
@@ -137,6 +145,14 @@ fn conclude(recovered: Recovered, snapshots: &SnapshotStore) -> Result<Examined,
     let mut remarks: Vec<Remark> =
         snapshots.damaged().iter().map(|error| warning(error.to_string())).collect();
     remarks.extend(recovered.torn_tail.clone());
+    if recovered.is_convalescent {
+        remarks.push(warning(match &recovered.damage {
+            Some(error) => {
+                format!("{error}; the log ends there for now, and what follows is set aside; {CONVALESCENT}")
+            }
+            None => CONVALESCENT.to_owned(),
+        }));
+    }
     let newest = snapshots.newest().cloned();
     let marker = recovered.snapshot.clone();
     let is_marked = newest.as_ref().map(|meta| meta.last) == marker.as_ref().map(|meta| meta.last);

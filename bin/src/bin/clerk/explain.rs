@@ -24,6 +24,7 @@ pub(crate) struct Explanation {
     fdatasync_p99_us: u64,
     fdatasync_max_us: u64,
     fdatasync_under_way_us: u64,
+    convalescent: bool,
     disk_full: bool,
     log_room_bytes: u64,
     followers: Vec<FollowerRow>,
@@ -60,6 +61,7 @@ impl Explanation {
             fdatasync_p99_us: reply.fdatasync_p99_us,
             fdatasync_max_us: reply.fdatasync_max_us,
             fdatasync_under_way_us: reply.fdatasync_under_way_us,
+            convalescent: reply.convalescent,
             disk_full: reply.disk_full,
             log_room_bytes: reply.log_room_bytes,
             followers: reply.followers.iter().map(FollowerRow::of).collect(),
@@ -105,6 +107,12 @@ pub(crate) fn paragraph(reply: &StatusReply) -> String {
         text.push('\n');
     }
     push(&mut text, &format!("  disk: {}", disk(reply)));
+    if reply.convalescent {
+        push(
+            &mut text,
+            "\n  its log was damaged: it neither votes nor counts until the others have given back what it lost",
+        );
+    }
     if reply.disk_full {
         let (node, room) = (reply.node, bytes(reply.log_room_bytes));
         let full = format!(

@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) snapshots: Vec<SnapshotRow>,
     /// Spares, and snapshots that were never finished.
     pub(crate) leftovers: Vec<String>,
+    /// What was set aside of a log that was damaged, until the others have repaired it.
+    pub(crate) set_aside: Vec<String>,
     /// Files that no node has written.
     pub(crate) foreign: Vec<String>,
     /// Only if asked for.
@@ -131,7 +133,7 @@ impl Report {
         inspection: Inspection,
         entries: Option<Vec<EntryRow>>,
     ) -> Report {
-        let Inspection { segments, snapshots, leftovers, foreign, verdict } = inspection;
+        let Inspection { segments, snapshots, leftovers, set_aside, foreign, verdict } = inspection;
         let mut damage = Vec::new();
         damage.extend(identity.as_ref().err().map(ToString::to_string));
         damage.extend(verdict.as_ref().err().map(ToString::to_string));
@@ -160,6 +162,7 @@ impl Report {
             start,
             segments: segments.into_iter().map(SegmentRow::of).collect(),
             snapshots,
+            set_aside: set_aside.into_iter().map(|entry| entry.file.to_string()).collect(),
             leftovers: leftovers.into_iter().map(|entry| entry.file.to_string()).collect(),
             foreign: foreign.into_iter().map(|entry| entry.file.to_string()).collect(),
             entries,

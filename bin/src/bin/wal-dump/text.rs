@@ -25,6 +25,12 @@ pub(crate) fn render(report: &Report) -> String {
         parts.push(format!("\n{}", entries(rows)));
     }
     parts.push(String::new());
+    if !report.set_aside.is_empty() {
+        let files = report.set_aside.join(", ");
+        parts.push(format!(
+            "set aside when the log was found damaged, until others have repaired it: {files}"
+        ));
+    }
     if !report.leftovers.is_empty() {
         parts.push(format!("without meaning, removed at the next start: {}", report.leftovers.join(", ")));
     }

@@ -13,6 +13,7 @@ mod weather;
 mod world;
 
 mod changes;
+mod convalescence;
 mod election;
 mod face;
 mod figure_2;

@@ -14,6 +14,7 @@
 mod error;
 mod files;
 mod inspect;
+mod promises;
 mod reader;
 mod record;
 mod recovery;
@@ -21,6 +22,7 @@ mod reserve;
 mod scan;
 mod segment;
 mod segment_file;
+mod set_aside;
 
 use std::collections::VecDeque;
 
@@ -39,9 +41,12 @@ pub use segment::{
     segment_sequence,
 };
 
+pub(super) use promises::PROMISES_FILE;
 pub(super) use segment::spare_number;
+pub(super) use set_aside::is_set_aside;
 
 use files::Opening;
+use promises::{Promise, Promises};
 use record::{BATCH_HEAD_BYTES, CONTINUED_BYTES};
 
 /// A segment must at least hold its opening and something to follow.
@@ -67,6 +72,9 @@ pub struct WalConfig {
     pub read_window_bytes: usize,
     /// A number of the data directory's own (its incarnation); files of another are refused.
     pub seed: u64,
+    /// Whether term and vote are kept a second time apart from the log, and a log that is damaged is opened as far as it is
+    /// whole, for others to give back what is missing. False.
+    pub repairs: bool,
     /// Whether a missing log is an error rather than the beginning of a new one. False.
     pub must_exist: bool,
 }
@@ -81,6 +89,7 @@ impl WalConfig {
             buffer_bytes_kept_max: 1024 * 1024,
             read_window_bytes: 1024 * 1024,
             seed,
+            repairs: false,
             must_exist: false,
         }
     }
@@ -98,9 +107,13 @@ pub struct Wal {
     /// Full segments, oldest first.
     closed: VecDeque<ClosedSegment>,
     spares: reserve::Spares,
+    /// Term and vote once more.
+    promises: Option<Promises>,
     staged: Staged,
     /// The state that the submitted batches amount to; what a new segment begins with.
     submitted: LogState,
+    /// What was set aside of a log that was damaged, until it is repaired.
+    set_aside: Vec<FileName>,
     /// Everything before this place is durable.
     durable: Position,
     /// Whether a batch with records was submitted after the last seal.
@@ -307,7 +320,30 @@ impl Wal {
         Ok(())
     }
 
+    /// Puts it on record that nothing that was acknowledged is missing any more, and lets go of what was set aside.
+    pub fn healed(&mut self, disk: &mut dyn Disk) {
+        let Some(promises) = &mut self.promises else { return };
+        let newest = Promise { is_convalescent: false, ..promises.newest() };
+        let write = promises.write(newest);
+        self.pend(disk, write, Role::Housekeeping);
+        for file in std::mem::take(&mut self.set_aside) {
+            self.pend(disk, DiskOp::Remove { file }, Role::Housekeeping);
+        }
+    }
+
+    /// A promise is durable in both places before anybody hears of it.
+    fn promise(&mut self, disk: &mut dyn Disk) {
+        let hard_state = self.staged.state.hard_state;
+        if let Some(promises) = &mut self.promises
+            && promises.newest().hard_state != hard_state
+        {
+            let write = promises.write(Promise { hard_state, ..promises.newest() });
+            self.pend(disk, write, Role::Housekeeping);
+        }
+    }
+
     fn submit_batch(&mut self, disk: &mut dyn Disk) -> BatchTicket {
+        self.promise(disk);
         let next_buffer = self.buffers.pop().unwrap_or_default();
         let mut bytes = std::mem::replace(&mut self.staged.batch, next_buffer);
         let (mut batch_start, mut links) = (0, Vec::new());

@@ -6,19 +6,25 @@
 //! pages as clean that never reached the disk. The tail is zeroed, segments behind it are removed, the directory is
 //! synced, and a seal records that all of it is durable. Each of these steps leaves a log that opens to the same
 //! result, so a crash between any two is harmless.
+//!
+//! Where others can give back what is lost (`WalConfig::repairs`), a damaged log is opened as far as it is whole. First it
+//! is put on record that something is missing (`promises`), then what cannot be used is set aside, and only then is the
+//! log cut: the next start would find nothing wrong with it. Term and vote come from the promises.
 
 use std::collections::VecDeque;
 
-use raft_core::{Entry, HardState, Index, SnapshotMeta};
+use raft_core::{Entry, HardState, Index, Persist, SnapshotMeta};
 
 use super::super::disk::{Disk, DiskOp, FileEntry, list_files, read_file};
 use super::super::recovery::Remark;
+use super::promises::{self, Promise, Promises};
 use super::reader::LogBuilder;
 use super::record;
 use super::reserve::Spares;
 use super::scan::{FIRST_SEQUENCE, Scanned, UNREADABLE_HEADER, Walked, damaged, scan};
 use super::segment::{Position, segment_name, segment_sequence, spare_number};
 use super::segment_file::SegmentFile;
+use super::set_aside;
 use super::{ActiveSegment, ClosedSegment, LogState, Staged, Wal, WalConfig, WalError};
 
 /// What the log held.
@@ -36,31 +42,59 @@ pub struct Recovered {
     pub before_first: Index,
     /// What was cut from the end because it was never acknowledged.
     pub torn_tail: Option<Remark>,
+    /// Why the log ends before it should: what follows was acknowledged, and set aside.
+    pub damage: Option<WalError>,
+    /// Whether the log lacks something that was acknowledged, lost at this start or at an earlier one.
+    pub is_convalescent: bool,
 }
 
 pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recovered), WalError> {
-    let Found { scanned, spares } = find(disk, &config)?;
-    repair(disk, &config, &scanned)?;
+    let Found { mut scanned, spares, promised } = find(disk, &config)?;
+    let is_convalescent = is_convalescent(&scanned, promised);
+    if is_convalescent {
+        scanned.log.hard_state = newer(scanned.log.hard_state, promised.newest());
+    }
+    let promises = match config.repairs || promised.is_there() {
+        true => {
+            let newest = Promise { hard_state: scanned.log.hard_state, is_convalescent };
+            Some(Promises::begin(disk, config.seed, promised, newest)?)
+        }
+        false => None,
+    };
+    // They take the room that what is set aside may need.
     let spares = remove_spares(disk, spares)?;
+    if scanned.damage.is_some() {
+        set_aside::set_aside(disk, &config, &mut scanned)?;
+    }
+    repair(disk, &config, &scanned)?;
     disk.run(DiskOp::SyncDirectory)?;
 
-    let Scanned { walked, log, torn_tail, .. } = scanned;
+    let Scanned { walked, log, torn_tail, damage, .. } = scanned;
     let is_new = walked.is_empty();
     let mut wal = assemble(config, walked, spares, &log);
+    wal.promises = promises;
+    wal.set_aside = set_aside::files(disk)?;
     wal.record_opening(disk, is_new)?;
-    Ok((wal, Recovered::of(is_new, log, torn_tail)))
+    if is_convalescent {
+        wal.record_hard_state(disk)?;
+    }
+    let recovered = Recovered { damage, is_convalescent, ..Recovered::of(is_new, log, torn_tail) };
+    Ok((wal, recovered))
 }
 
 /// What [`open`] would find, without the repairs.
 pub(super) fn read(disk: &mut dyn Disk, config: &WalConfig) -> Result<Recovered, WalError> {
-    let Scanned { walked, log, torn_tail, .. } = find(disk, config)?.scanned;
-    Ok(Recovered::of(walked.is_empty(), log, torn_tail))
+    let Found { scanned, promised, .. } = find(disk, config)?;
+    let is_convalescent = is_convalescent(&scanned, promised);
+    let Scanned { walked, log, torn_tail, .. } = scanned;
+    Ok(Recovered { is_convalescent, ..Recovered::of(walked.is_empty(), log, torn_tail) })
 }
 
 /// What is there, and nothing of it changed.
 struct Found {
     scanned: Scanned,
     spares: Vec<(u64, FileEntry)>,
+    promised: promises::Found,
 }
 
 fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
@@ -75,20 +109,47 @@ fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
     }
     files.sort();
 
-    let scanned = scan(disk, config, &files)?;
-    if scanned.walked.is_empty() && config.must_exist {
-        return Err(match files.into_iter().next() {
-            None => WalError::NoSegments,
+    // Also where nothing is repaired: what they say of an earlier start holds.
+    let promised = promises::look(disk, config.seed)?;
+    let may_end_in_damage = config.repairs && matches!(promised, promises::Found::Sound { .. });
+    let mut scanned = scan(disk, config, &files, may_end_in_damage)?;
+    if scanned.walked.is_empty() && config.must_exist && scanned.damage.is_none() {
+        let error = match files.into_iter().next() {
+            None => return Err(WalError::NoSegments),
             Some((_, first)) => damaged(&first.file, 0, UNREADABLE_HEADER.to_owned()),
-        });
+        };
+        match may_end_in_damage {
+            true => scanned.damage = Some(error),
+            false => return Err(error),
+        }
     }
-    Ok(Found { scanned, spares })
+    Ok(Found { scanned, spares, promised })
 }
 
 impl Recovered {
     fn of(is_new: bool, log: LogBuilder, torn_tail: Option<Remark>) -> Recovered {
         let LogBuilder { hard_state, snapshot, entries, before_first } = log;
-        Recovered { is_new, hard_state, snapshot, entries, before_first, torn_tail }
+        let (damage, is_convalescent) = (None, false);
+        Recovered { is_new, hard_state, snapshot, entries, before_first, torn_tail, damage, is_convalescent }
+    }
+}
+
+/// Whether something that was acknowledged is missing: now, or since an earlier start. A file of promises of which nothing
+/// can be read may have said so.
+fn is_convalescent(scanned: &Scanned, promised: promises::Found) -> bool {
+    let was_said = match promised {
+        promises::Found::Nothing { .. } => false,
+        promises::Found::Sound { newest, .. } => newest.is_convalescent,
+        promises::Found::Unreadable { other } => other.is_none_or(|(_, promise)| promise.is_convalescent),
+    };
+    scanned.damage.is_some() || was_said
+}
+
+/// The later of two states that one node was in.
+fn newer(one: HardState, other: Option<HardState>) -> HardState {
+    match other {
+        Some(other) if (other.term, other.vote.is_some()) > (one.term, one.vote.is_some()) => other,
+        _ => one,
     }
 }
 
@@ -173,6 +234,8 @@ fn assemble(config: WalConfig, mut walked: Vec<Walked>, spares: Spares, log: &Lo
         active,
         closed: closed.collect::<VecDeque<_>>(),
         spares,
+        promises: None,
+        set_aside: Vec::new(),
         staged: Staged { batch: Vec::new(), state: state.clone(), index_max: Index::ZERO },
         submitted: state,
         unsealed: true,
@@ -184,6 +247,16 @@ fn assemble(config: WalConfig, mut walked: Vec<Walked>, spares: Spares, log: &Lo
 }
 
 impl Wal {
+    /// Writes the term and vote that did not come from the log into it: they must be there when it has healed.
+    fn record_hard_state(&mut self, disk: &mut dyn Disk) -> Result<(), WalError> {
+        let hard_state = Some(self.submitted.hard_state);
+        self.append(&Persist { hard_state, snapshot: None, entries: Vec::new() });
+        self.submit(disk).expect("a hard state was staged");
+        self.finish(disk)?;
+        self.seal(disk).expect("nothing is pending or staged once it is finished");
+        self.finish(disk)
+    }
+
     /// Puts it on record that everything kept is durable. A new log first gets a segment.
     fn record_opening(&mut self, disk: &mut dyn Disk, is_new: bool) -> Result<(), WalError> {
         if is_new {

@@ -36,6 +36,8 @@ pub(super) struct Scanned {
     pub(super) synced_to: Position,
     /// What lies behind the end of the log; nothing if that is zeros.
     pub(super) torn_tail: Option<Remark>,
+    /// Why the log does not go on although it did once.
+    pub(super) damage: Option<WalError>,
 }
 
 /// One segment file as far as it was read.
@@ -49,6 +51,8 @@ pub(super) struct Walked {
     pub(super) chain: u32,
     /// The highest index any of its entries has.
     pub(super) index_max: Index,
+    /// Where it says that the log goes on, and the checksum chain before that.
+    pub(super) continued_at: Option<(u64, u32)>,
 }
 
 /// A place where the log does not continue.
@@ -64,6 +68,8 @@ struct Scan<'a> {
     config: &'a WalConfig,
     /// The segment files in order of their numbers.
     files: &'a [(u64, FileEntry)],
+    may_end_in_damage: bool,
+    damage: Option<WalError>,
     walked: Vec<Walked>,
     log: LogBuilder,
     synced_to: Position,
@@ -74,31 +80,77 @@ struct Scan<'a> {
     is_sealed: bool,
 }
 
-/// Walks the segments `files`, which are in order of their numbers.
+/// Walks the segments `files`, which are in order of their numbers. If `may_end_in_damage`, a log that is damaged ends where
+/// it is; else that is an error.
 pub(super) fn scan(
     disk: &mut dyn Disk,
     config: &WalConfig,
     files: &[(u64, FileEntry)],
+    may_end_in_damage: bool,
 ) -> Result<Scanned, WalError> {
-    let log = LogBuilder::new(Index::ZERO);
-    let (walked, synced_to, continued_to) = Default::default();
-    let mut scan = Scan { disk, config, files, walked, log, synced_to, continued_to, is_sealed: false };
-    let torn_tail = scan.walk_all()?;
-    let Scan { walked, log, synced_to, .. } = scan;
-    let kept = walked.last().map_or(0, |walked| walked.sequence);
-    let surplus = files.iter().filter(|(sequence, _)| *sequence > kept);
-    let surplus = surplus.map(|(_, entry)| entry.file.clone()).collect();
-    Ok(Scanned { walked, surplus, log, synced_to, torn_tail })
+    let mut read = files;
+    let mut first_damage = None;
+    loop {
+        let mut scan = Scan::new(disk, config, read, may_end_in_damage);
+        let torn_tail = scan.walk_all()?;
+        let Scan { mut walked, log, synced_to, continued_to, damage, .. } = scan;
+        let is_damaged = damage.is_some();
+        first_damage = first_damage.or(damage);
+        if is_damaged && let Some(last) = walked.last_mut() {
+            // A segment that is not whole as far as the one before says goes altogether.
+            if continued_to.segment == last.sequence && continued_to.offset > last.end {
+                let place = read.partition_point(|(sequence, _)| *sequence < last.sequence);
+                read = &read[..place];
+                continue;
+            }
+            // It does not go on any more.
+            if let Some(before) = last.continued_at {
+                (last.end, last.chain) = before;
+            }
+        }
+        let kept = walked.last().map_or(0, |walked| walked.sequence);
+        let surplus = files.iter().filter(|(sequence, _)| *sequence > kept);
+        let surplus = surplus.map(|(_, entry)| entry.file.clone()).collect();
+        return Ok(Scanned { walked, surplus, log, synced_to, torn_tail, damage: first_damage });
+    }
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    fn new(
+        disk: &'a mut dyn Disk,
+        config: &'a WalConfig,
+        files: &'a [(u64, FileEntry)],
+        may_end_in_damage: bool,
+    ) -> Scan<'a> {
+        let log = LogBuilder::new(Index::ZERO);
+        let (walked, synced_to, continued_to, damage, is_sealed) = Default::default();
+        Scan {
+            disk,
+            config,
+            files,
+            may_end_in_damage,
+            damage,
+            walked,
+            log,
+            synced_to,
+            continued_to,
+            is_sealed,
+        }
+    }
+
     /// Walks all segments up to the end of the log. Says what lies behind it.
     fn walk_all(&mut self) -> Result<Option<Remark>, WalError> {
         let files = self.files;
         for (place, (sequence, entry)) in files.iter().enumerate() {
             if let Some(broken) = self.walk_segment(*sequence, entry)? {
-                self.judge(broken, place)?;
-                return self.describe_cut(entry);
+                return match self.judge(broken, place) {
+                    Ok(()) => self.describe_cut(entry),
+                    Err(error) if self.may_end_in_damage && !matches!(error, WalError::Disk(_)) => {
+                        self.damage = Some(error);
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                };
             }
         }
         Ok(None)
@@ -120,9 +172,9 @@ impl Scan<'_> {
         }
         let mut file = SegmentFile::new(self.disk, entry, self.config.read_window_bytes);
         let mut walk = Walk::new(self.config.seed, sequence);
-        let mut index_max = Index::ZERO;
+        let (mut index_max, mut continued_at) = (Index::ZERO, None);
         let fault = loop {
-            let offset = walk.position().offset;
+            let (offset, chain) = (walk.position().offset, walk.chain());
             let record = match file.next_record(&mut walk)? {
                 Ok(record) => record,
                 Err(fault) => break fault,
@@ -131,14 +183,18 @@ impl Scan<'_> {
             match &record {
                 Record::Batch(head) => self.synced_to = self.synced_to.max(head.synced_to),
                 Record::Entry(entry) => index_max = index_max.max(entry.index),
-                Record::Continued(place) => self.continued_to = *place,
+                Record::Continued(place) => {
+                    self.continued_to = *place;
+                    continued_at = Some((offset, chain));
+                }
                 Record::HardState(_) | Record::Snapshot(_) => {}
             }
             // A record with a sound checksum that makes no sense was written so; that is never a torn write.
             self.log.apply(record).map_err(|reason| damaged(&entry.file, offset, reason))?;
         };
         let (position, chain) = (walk.position(), walk.chain());
-        self.walked.push(Walked { sequence, entry: entry.clone(), end: position.offset, chain, index_max });
+        let end = position.offset;
+        self.walked.push(Walked { sequence, entry: entry.clone(), end, chain, index_max, continued_at });
         match fault {
             RecordFault::UnknownKind(kind) => {
                 let (file, offset) = (entry.file.clone(), position.offset);

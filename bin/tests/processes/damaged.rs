@@ -1,0 +1,92 @@
+//! A byte of a node's log is another one, in a part that was acknowledged: the node starts, gives no vote and counts for
+//! nothing, is repaired by the others, and takes part again.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use clerk::{Clerk, ClerkConfig};
+
+use crate::support::cluster::Cluster;
+use crate::support::wait::{LONG, until};
+
+const KEYS: usize = 100;
+
+fn value(key: usize) -> Vec<u8> {
+    vec![key as u8; 1000]
+}
+
+/// Changes a byte of the node's log, well before its end.
+fn damage(cluster: &Cluster, node: usize) {
+    let segment = cluster.data_dir(node).join("wal-0000000000000001.log");
+    let file = fs::OpenOptions::new().read(true).write(true).open(segment).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 20_000).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], 20_000).unwrap();
+    file.sync_all().unwrap();
+}
+
+fn set_aside(cluster: &Cluster, node: usize) -> usize {
+    let names = fs::read_dir(cluster.data_dir(node)).unwrap().flatten();
+    names.filter(|entry| entry.file_name().to_string_lossy().starts_with("damaged-")).count()
+}
+
+#[test]
+fn a_node_whose_log_is_damaged_does_not_count_until_the_others_have_repaired_it() {
+    let mut cluster = Cluster::start(3, "");
+    let clerk = cluster.clerk();
+    for key in 0..KEYS {
+        clerk.put(format!("k{key}"), value(key)).unwrap();
+    }
+    let leader = cluster.leader();
+    let [damaged, other] = cluster.others(leader)[..] else { panic!("a cluster of three") };
+    for node in [damaged, other, leader] {
+        cluster.kill_node(node);
+    }
+    damage(&cluster, damaged);
+
+    // One sound node and a convalescent are no majority, whoever of them has the longer log.
+    cluster.start_node(damaged);
+    cluster.start_node(other);
+    until("the node says what it is", LONG, || {
+        cluster.status(damaged).is_some_and(|status| status.convalescent)
+    });
+    assert!(cluster.log(damaged).contains("neither votes nor counts"), "{}", cluster.log(damaged));
+    assert_eq!(set_aside(&cluster, damaged), 1);
+    let config = ClerkConfig { operation_timeout: Duration::from_millis(1500), ..ClerkConfig::default() };
+    let impatient = Clerk::connect(&cluster.addresses(), config).unwrap();
+    assert!(impatient.put("k", "with one of three").is_err());
+    assert!(cluster.status(damaged).is_some_and(|status| status.convalescent && status.role == "follower"));
+
+    cluster.start_node(leader);
+    until("the log is repaired", LONG, || cluster.status(damaged).is_some_and(|status| !status.convalescent));
+    let index = clerk.put("after", "v").unwrap();
+    cluster.wait_until_applied(damaged, index);
+    until("nothing is left aside", LONG, || set_aside(&cluster, damaged) == 0);
+
+    // It counts again: with it alone the last leader serves everything.
+    cluster.kill_node(other);
+    clerk.put("k", "with the repaired one").unwrap();
+    for key in 0..KEYS {
+        assert_eq!(clerk.get(format!("k{key}")).unwrap().unwrap(), value(key));
+    }
+    cluster.kill_node(damaged);
+    cluster.start_node(damaged);
+    until("it starts like any other", LONG, || {
+        cluster.status(damaged).is_some_and(|status| !status.convalescent && status.has_leader)
+    });
+}
+
+#[test]
+fn the_log_of_a_node_alone_is_not_repaired_but_refused() {
+    let mut cluster = Cluster::start(1, "");
+    let clerk = cluster.clerk();
+    for key in 0..KEYS {
+        clerk.put(format!("k{key}"), value(key)).unwrap();
+    }
+    cluster.kill_node(0);
+    damage(&cluster, 0);
+    cluster.start_node(0);
+    until("it says what is damaged", LONG, || cluster.log(0).contains("is damaged at byte"));
+    assert!(cluster.status(0).is_none());
+}

@@ -1,0 +1,167 @@
+//! A node that has lost a part of its log which it had acknowledged, and its way back.
+//!
+//! Its term and vote are whole: they are kept twice. What is missing are entries that may be committed because this node
+//! said that it had them. Until it has them again it is *convalescent*: it gives no vote and asks for none, and what it
+//! acknowledges counts for no majority. So it cannot help anybody to lead who lacks what it lost, and it behaves to the
+//! others like a voter that is not heard.
+//!
+//! Every answer to its leader says so, with a number drawn at its start. The leader takes back what the node had
+//! acknowledged to it, and notes where its own log ends at that moment. Everything the node ever acknowledged and that
+//! may be committed lies at or before that place: what earlier terms committed, because the leader was elected by a
+//! majority of others who count; what this term did, because it came from this leader's log. When the node has durably
+//! all of it, the leader tells it that it has *healed*, and it takes part like any other.
+//!
+//! If so many are convalescent that the others make up no majority, nobody is elected: what they lost may be committed,
+//! and no single copy is trusted to be all of it.
+
+use rand::Rng;
+
+use crate::message::{AppendOutcome, Body, Message};
+use crate::planted;
+use crate::progress::Progress;
+use crate::raft::{Raft, Role, State};
+use crate::types::{EntryId, Index, NodeId};
+
+/// A convalescent follower, as its leader sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Convalescence {
+    /// Tells this one from those of other starts.
+    id: u64,
+    /// Where the leader's log ended when it heard of it.
+    through: EntryId,
+    /// The follower has been told that it has healed: what it says next without a word of it counts.
+    is_told: bool,
+}
+
+impl State {
+    /// Whether this node has lost what it had acknowledged.
+    pub(crate) fn is_convalescent(&self) -> bool {
+        self.convalescence.is_some()
+    }
+
+    /// What a convalescent node makes of its answer to an append.
+    pub(crate) fn as_convalescent(&self, outcome: AppendOutcome, prev_index: Index) -> AppendOutcome {
+        let Some(id) = self.convalescence.filter(|_| !planted::is("damaged-node-acknowledges-early")) else {
+            return outcome;
+        };
+        match outcome {
+            AppendOutcome::Accepted { match_index } => {
+                let (matched, hint) = (Some(match_index), EntryId::ZERO);
+                AppendOutcome::Convalescent { id, matched, hint, prev_index }
+            }
+            AppendOutcome::Rejected { hint, prev_index } => {
+                AppendOutcome::Convalescent { id, matched: None, hint, prev_index }
+            }
+            other => other,
+        }
+    }
+
+    /// What answers a heartbeat of its leader: it tells a leader that sends nothing else, too.
+    pub(crate) fn convalescent_sign_of_life(&self) -> Option<Body> {
+        let id = self.convalescence?;
+        let (matched, hint, prev_index) = (None, self.log.last(), Index::ZERO);
+        Some(Body::AppendEntriesReply(AppendOutcome::Convalescent { id, matched, hint, prev_index }))
+    }
+}
+
+impl Raft {
+    /// This node has lost a part of its log that it had acknowledged.
+    pub(crate) fn convalesce(&mut self) {
+        let id = self.state.rng.next_u64() | 1;
+        self.state.convalescence = Some(id);
+        log::warn!(
+            "node {} takes no part in votes and majorities until its log is repaired",
+            self.state.id()
+        );
+    }
+
+    /// The leader says that this node has everything again.
+    pub(crate) fn told_of_health(&mut self, message: &Message) {
+        let Body::Heal { id, through } = message.body else {
+            unreachable!("only this word of the leader is routed here");
+        };
+        self.heed_leader(message.from);
+        let state = &mut self.state;
+        let is_durable = state.log.persisted() >= through.index || planted::is("healed-before-the-sync");
+        let has_all = is_durable && state.log.contains(through);
+        if state.convalescence == Some(id) && has_all {
+            state.convalescence = None;
+            state.out.healed = true;
+            log::info!("node {}: its log is repaired up to {through}; it takes part again", state.id());
+        }
+        let outcome = match has_all {
+            true => AppendOutcome::Accepted { match_index: through.index },
+            false => AppendOutcome::Rejected { hint: state.log.last(), prev_index: Index::ZERO },
+        };
+        let outcome = state.as_convalescent(outcome, Index::ZERO);
+        let answer = state.answer(message, Body::AppendEntriesReply(outcome));
+        state.send_after_persist(answer);
+    }
+
+    /// Whether an answer of `from` without a word of its health is of an earlier life, or of a node that has healed and so
+    /// is treated like any other from here on.
+    pub(crate) fn is_outlived(&mut self, from: NodeId) -> bool {
+        let Role::Leader(leader) = &mut self.role else { return false };
+        let Some(peer) = leader.peer(from) else { return false };
+        match peer.convalescence {
+            Some(Convalescence { is_told: false, .. }) => true,
+            Some(_) => {
+                peer.convalescence = None;
+                log::info!("node {from} counts again: its log is repaired");
+                self.advance_commit();
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// A convalescent follower answered.
+    pub(crate) fn convalescent_answered(&mut self, from: NodeId, outcome: AppendOutcome) {
+        let AppendOutcome::Convalescent { id, matched, hint, prev_index } = outcome else {
+            unreachable!("only its own answers are routed here");
+        };
+        let Role::Leader(leader) = &mut self.role else { return };
+        let (now, beat) = (leader.ticks, leader.beats);
+        let Some(peer) = leader.peer(from) else { return };
+        let log = &self.state.log;
+        if peer.convalescence.is_none_or(|known| known.id != id) {
+            log::warn!(
+                "node {from} has lost a part of its log; it counts for nothing until it has everything again"
+            );
+            let next =
+                log.last_no_later_than(hint.index, hint.term).map_or(Index::ZERO, |id| id.index).next();
+            peer.progress = Progress::new(&self.state.config, next);
+            peer.progress.heard(now);
+            let through = match planted::is("repair-that-trusts-one-copy") {
+                true => log.term_at(Index(1)).map_or(EntryId::ZERO, |term| EntryId { term, index: Index(1) }),
+                false => log.last(),
+            };
+            peer.convalescence = Some(Convalescence { id, through, is_told: false });
+            self.state.resets += 1;
+            return;
+        }
+        match matched {
+            Some(index) if index > log.last_index() => {
+                return log::error!("node {from} acknowledges {index}, which does not exist; ignored");
+            }
+            Some(index) => {
+                peer.progress.accepted(index, log.base().index);
+            }
+            None if prev_index == Index::ZERO => peer.progress.heartbeat_answered(beat),
+            None => {
+                if peer.progress.refusal_is_current(prev_index) {
+                    peer.progress.probe(crate::replication::next_probe(&self.state, hint, prev_index));
+                }
+            }
+        }
+        let has = peer.progress.match_index();
+        if let Some(known) = &mut peer.convalescence
+            && has >= known.through.index
+        {
+            known.is_told = true;
+            let (id, through) = (known.id, known.through);
+            let word = self.state.request(from, Body::Heal { id, through });
+            self.state.send_now(word);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A node that has lost a part of what it had acknowledged gives no vote and counts for nothing, until a leader has given
+//! it everything back; and nothing that was committed with its help is lost meanwhile.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use bytes::Bytes;
+use raft_core::{
+    AppendOutcome, Body, EntryId, HardState, Index, Message, NodeId, RawNode, Restored, RoleKind, Term,
+    WaitsFor,
+};
+
+use crate::rig::{
+    accepted, append, config, drain, elect_and_commit, entries, id, node_with, restarted, time_out, to_me,
+    vote_request,
+};
+
+/// A node of three in term 5 whose log ends at index 3, though it had acknowledged more.
+fn damaged() -> RawNode {
+    let hard_state = HardState { term: Term(5), vote: Some(NodeId(2)) };
+    let mut core = node_with(config(3), Restored { hard_state, snapshot: None, entries: entries(4, 1..=3) });
+    core.convalesce();
+    core
+}
+
+/// The only answer, which must be a convalescent's: its number and what it says of the log.
+fn answer(core: &mut RawNode) -> (u64, Option<u64>) {
+    let messages = drain(core);
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    match &message.body {
+        Body::AppendEntriesReply(AppendOutcome::Convalescent { id, matched, .. }) => {
+            (*id, matched.map(|index| index.0))
+        }
+        body => panic!("{body}"),
+    }
+}
+
+fn heal(id: u64, through: EntryId) -> Body {
+    Body::Heal { id, through }
+}
+
+fn says(loss: u64, matched: Option<u64>, hint: EntryId, prev_index: u64) -> Body {
+    let (matched, prev_index) = (matched.map(Index), Index(prev_index));
+    Body::AppendEntriesReply(AppendOutcome::Convalescent { id: loss, matched, hint, prev_index })
+}
+
+#[test]
+fn a_convalescent_gives_no_vote_asks_for_none_and_refuses_to_lead() {
+    let mut core = damaged();
+    core.step(to_me(3, 6, vote_request(id(5, 100))));
+    let granted = |messages: Vec<Message>| {
+        messages.iter().any(|message| matches!(message.body, Body::RequestVoteReply { granted: true, .. }))
+    };
+    assert!(!granted(drain(&mut core)), "however long the candidate's log is");
+    assert_eq!(core.status().term, Term(6), "the term is learnt all the same");
+    for _ in 0..1000 {
+        core.tick_election();
+    }
+    assert_eq!((core.status().role, drain(&mut core)), (RoleKind::Follower, vec![]));
+    core.step(to_me(3, 6, Body::Heartbeat { leader_commit: Index(0), read_context: 0 }));
+    core.step(to_me(3, 6, Body::TimeoutNow));
+    let _ = drain(&mut core);
+    assert_eq!(core.status().role, RoleKind::Follower);
+}
+
+#[test]
+fn every_answer_of_a_convalescent_says_so_a_heartbeats_too() {
+    let mut core = damaged();
+    core.step(to_me(2, 5, append(id(5, 9), vec![], 9)));
+    let (loss, matched) = answer(&mut core);
+    assert_eq!(matched, None);
+    core.step(to_me(2, 5, append(id(4, 3), entries(5, 4..=6), 9)));
+    assert_eq!(answer(&mut core), (loss, Some(6)), "and what it has is true");
+    core.step(to_me(2, 5, Body::Heartbeat { leader_commit: Index(6), read_context: 3 }));
+    assert_eq!(answer(&mut core), (loss, None), "it confirms no reads");
+}
+
+#[test]
+fn it_heals_when_its_leader_says_so_and_all_of_it_is_durable_and_not_before() {
+    let mut core = damaged();
+    core.step(to_me(2, 5, append(id(4, 3), entries(5, 4..=6), 6)));
+    let ready = core.ready();
+    // The entries are still being written.
+    let Some(Body::AppendEntriesReply(AppendOutcome::Convalescent { id: loss, .. })) =
+        ready.messages_after_persist.first().map(|message| message.body.clone())
+    else {
+        panic!("{ready:?}")
+    };
+    core.step(to_me(2, 5, heal(loss, id(5, 6))));
+    assert!(core.status().is_convalescent, "what it must have is not durable");
+    let _ = core.ready();
+    core.persisted(id(5, 6));
+    core.step(to_me(2, 5, heal(loss + 2, id(5, 6))));
+    assert!(core.status().is_convalescent, "that was about another loss");
+    core.step(to_me(2, 5, heal(loss, id(5, 7))));
+    assert!(core.status().is_convalescent, "that entry it has not got");
+    core.step(to_me(3, 4, heal(loss, id(5, 6))));
+    assert!(core.status().is_convalescent, "that leader has been replaced");
+    let _ = core.ready();
+    core.step(to_me(2, 5, heal(loss, id(5, 6))));
+    let ready = core.ready();
+    assert!(ready.healed && !core.status().is_convalescent);
+    assert_eq!(ready.messages_after_persist[0].body, accepted(6), "and counts from here on");
+    core.step(to_me(2, 5, heal(loss, id(5, 6))));
+    let ready = core.ready();
+    assert!(!ready.healed, "once");
+    assert_eq!(ready.messages_after_persist[0].body, accepted(6));
+    time_out(&mut core);
+    assert_eq!(core.status().role, RoleKind::PreCandidate);
+}
+
+/// A leader of three; 2 and 3 have everything, up to and including the index returned.
+fn leader() -> (RawNode, u64, u64) {
+    let mut core = restarted(1, entries(1, 1..=4));
+    let term = elect_and_commit(&mut core).0;
+    let last = core.status().last.index.0;
+    for from in [2, 3] {
+        core.step(to_me(from, term, accepted(last)));
+    }
+    let _ = drain(&mut core);
+    (core, term, last)
+}
+
+fn heals(messages: &[Message]) -> Vec<EntryId> {
+    let through = |message: &Message| match message.body {
+        Body::Heal { through, .. } => Some(through),
+        _ => None,
+    };
+    messages.iter().filter_map(through).collect()
+}
+
+#[test]
+fn what_a_convalescent_had_acknowledged_is_taken_back_and_counts_again_when_it_has_healed() {
+    let (mut core, term, last) = leader();
+    core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
+    let peer = core.status().peers[0];
+    assert_eq!((peer.match_index, peer.waits_for), (Index(0), WaitsFor::Repair));
+    let sent = drain(&mut core);
+    assert!(matches!(&sent[0].body, Body::AppendEntries { prev, .. } if *prev == id(1, 2)), "{sent:?}");
+
+    core.propose(vec![Bytes::from_static(b"x")]).unwrap();
+    let _ = drain(&mut core);
+    core.step(to_me(2, term, says(9, Some(last - 1), EntryId::ZERO, 2)));
+    assert_eq!(heals(&drain(&mut core)), [], "it lacks something");
+    core.step(to_me(2, term, says(9, Some(last + 1), EntryId::ZERO, last - 1)));
+    let through = id(term, last);
+    assert_eq!(heals(&drain(&mut core)), [through], "where the log ended when the loss was heard of");
+
+    // Node 3 does not answer: the leader's own copy and that of a convalescent are no majority.
+    core.persisted(id(term, last + 1));
+    assert_eq!(core.status().commit_index, Index(last), "the convalescent's copy does not count");
+    core.step(to_me(2, term, says(9, None, id(term, last + 1), 0)));
+    assert_eq!(heals(&drain(&mut core)), [through], "the word may have been lost");
+    core.step(to_me(2, term, accepted(last + 1)));
+    assert_eq!(core.status().commit_index, Index(last + 1));
+    assert_eq!(core.status().peers[0].waits_for, WaitsFor::Nothing);
+}
+
+#[test]
+fn an_acknowledgement_from_before_the_loss_counts_for_nothing() {
+    let (mut core, term, last) = leader();
+    core.propose(vec![Bytes::from_static(b"x")]).unwrap();
+    let _ = drain(&mut core);
+    core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
+    let _ = drain(&mut core);
+    core.step(to_me(2, term, accepted(last + 1)));
+    assert_eq!(core.status().peers[0].match_index, Index(0));
+    assert_eq!(core.status().commit_index, Index(last));
+}
+
+#[test]
+fn another_loss_begins_the_repair_anew() {
+    let (mut core, term, last) = leader();
+    core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
+    core.propose(vec![Bytes::from_static(b"x")]).unwrap();
+    let _ = drain(&mut core);
+    core.step(to_me(2, term, says(11, None, id(1, 1), 0)));
+    let _ = drain(&mut core);
+    core.step(to_me(2, term, says(11, Some(last), EntryId::ZERO, 1)));
+    assert_eq!(heals(&drain(&mut core)), [], "it may have acknowledged what came since");
+    core.step(to_me(2, term, says(11, Some(last + 1), EntryId::ZERO, last)));
+    assert_eq!(heals(&drain(&mut core)), [id(term, last + 1)]);
+}
+
+#[test]
+fn leadership_is_not_handed_to_a_convalescent() {
+    let (mut core, term, _) = leader();
+    core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
+    core.step(to_me(3, term, Body::HeartbeatReply { read_context: 0 }));
+    assert_eq!(core.hand_over(), Some(NodeId(3)));
+}
