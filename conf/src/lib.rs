@@ -20,4 +20,4 @@ pub use address::{NODE_NUMBER_MAX, NODES_MAX, NodeAddress, parse_host_port};
 pub use config::{Config, Limits};
 pub use error::ConfError;
 pub use settings::{SETTINGS, Setting, Unit};
-pub use writer::write_nodes;
+pub use writer::{set_cluster_id, write_nodes};

@@ -50,6 +50,27 @@ pub fn write_nodes(path: &Path, nodes: &[NodeAddress], cluster_id: &str) -> Resu
     Ok(config)
 }
 
+/// Gives the cluster of the file at `path`, which exists, another name. Everything else stays as it stands there.
+///
+/// # Errors
+/// When the file cannot be read or written, or the name is none.
+pub fn set_cluster_id(path: &Path, cluster_id: &str) -> Result<Config, ConfError> {
+    let write_error = |reason| ConfError::Write { file: path.to_owned(), reason };
+    let target = end_of_links(path).map_err(write_error)?;
+    let draft = Draft::lock(&target).map_err(write_error)?;
+    let old = read_text(&target, path)?;
+    let is_name = |line: &&str| line.split('=').next().is_some_and(|key| key.trim() == "cluster_id");
+    let mut text: String = old.split_inclusive('\n').filter(|line| !is_name(line)).collect();
+    let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push_str(line_end);
+    }
+    text.push_str(&format!("cluster_id={cluster_id}{line_end}"));
+    let config = Config::parse(&text, &path.display().to_string())?;
+    draft.replace(&target, text.as_bytes()).map_err(write_error)?;
+    Ok(config)
+}
+
 fn compose(old: Option<&str>, nodes: &[NodeAddress], cluster_id: Option<&str>) -> String {
     let header =
         "# The nodes of this cluster. conf/sample.conf lists every setting that may be added here.\n";

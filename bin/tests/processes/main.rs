@@ -32,6 +32,7 @@ mod origin_client;
 mod partitions;
 mod preferred;
 mod reads;
+mod recovered;
 mod snapshot_catch_up;
 mod stop_orders;
 mod values;

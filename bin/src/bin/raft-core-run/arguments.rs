@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 /// The variables behind the flags; a parent keeps them from its children, whom it tells everything by flags.
 pub(crate) const VARIABLES: [&str; 5] =
@@ -14,6 +14,7 @@ Examples:
   raft-core-run -f test.conf                the nodes that test.conf names, with the data of the last time
   raft-core-run --node 1 -f cluster.conf    on a real host: node 1 of the cluster, in the foreground
   raft-core-run --node 3 -f cluster.conf --join   a further node, named in the file, of a cluster that exists
+  raft-core-run recover -f cluster.conf     a majority of the nodes is lost for good: shows what is left, and asks
   RUST_LOG=debug raft-core-run -n 1         one node, talkative
 
 The settings of the file are listed in conf/sample.conf. Logs go to stderr.
@@ -21,8 +22,11 @@ Exit codes: 0 stopped as asked; 1 a failure while starting or running; 2 wrong u
 
 /// Starts a raft-kv cluster on this machine, or one node of a cluster.
 #[derive(Debug, Parser)]
-#[command(name = "raft-core-run", version, after_help = EXAMPLES)]
+#[command(name = "raft-core-run", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) order: Option<Order>,
+
     /// How many nodes, 1 to 7, at the first start [default: as many as the file names, 3 for a new file]
     #[arg(short = 'n', long = "nodes", value_name = "N", env = "RAFT_KV_NODES")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=conf::NODES_MAX as u64))]
@@ -47,6 +51,34 @@ pub(crate) struct Arguments {
     /// The launcher whose child this node is: the node ends when that process does
     #[arg(long, hide = true, requires = "node")]
     pub(crate) parent_pid: Option<i32>,
+}
+
+/// What else than running nodes there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Order {
+    /// Makes a new cluster of what one node has left, when a majority of the nodes is lost for good. Shows what is there and
+    /// what would be lost, and asks; deletes nothing
+    Recover(RecoverArguments),
+}
+
+/// See [`Order::Recover`].
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArguments {
+    /// The configuration of the cluster; gets a new cluster_id
+    #[arg(short, long, value_name = "FILE", default_value = "test.conf")]
+    pub(crate) file: PathBuf,
+
+    /// The folder that holds the nodes' data [default: as for the nodes]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// The node to recover from [default: the one whose log is the furthest]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) from: Option<u64>,
+
+    /// Do not ask; needs --from
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[cfg(test)]

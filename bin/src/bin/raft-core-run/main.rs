@@ -19,6 +19,7 @@ mod node;
 mod orphan;
 mod outlet;
 mod parent;
+mod recover;
 mod resources;
 mod server_adapter;
 
@@ -30,14 +31,15 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Order};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.node {
-        Some(id) => node::run(&arguments, id),
-        None => parent::run(&arguments),
+    let outcome = match (&arguments.order, arguments.node) {
+        (Some(Order::Recover(arguments)), _) => recover::run(arguments),
+        (None, Some(id)) => node::run(&arguments, id),
+        (None, None) => parent::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,7 +56,7 @@ fn a_convalescent_gives_no_vote_asks_for_none_and_refuses_to_lead() {
         core.tick_election();
     }
     assert_eq!((core.status().role, drain(&mut core)), (RoleKind::Follower, vec![]));
-    core.step(to_me(3, 6, Body::Heartbeat { leader_commit: Index(0), read_context: 0 }));
+    core.step(to_me(3, 6, Body::Heartbeat { leader_commit: Index(0), read_context: 0, fresh: None }));
     core.step(to_me(3, 6, Body::TimeoutNow));
     let _ = drain(&mut core);
     assert_eq!(core.status().role, RoleKind::Follower);
@@ -70,7 +70,7 @@ fn every_answer_of_a_convalescent_says_so_a_heartbeats_too() {
     assert_eq!(matched, None);
     core.step(to_me(2, 5, append(id(4, 3), entries(5, 4..=6), 9)));
     assert_eq!(answer(&mut core), (loss, Some(6)), "and what it has is true");
-    core.step(to_me(2, 5, Body::Heartbeat { leader_commit: Index(6), read_context: 3 }));
+    core.step(to_me(2, 5, Body::Heartbeat { leader_commit: Index(6), read_context: 3, fresh: None }));
     assert_eq!(answer(&mut core), (loss, None), "it confirms no reads");
 }
 
@@ -185,6 +185,6 @@ fn another_loss_begins_the_repair_anew() {
 fn leadership_is_not_handed_to_a_convalescent() {
     let (mut core, term, _) = leader();
     core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
-    core.step(to_me(3, term, Body::HeartbeatReply { read_context: 0 }));
+    core.step(to_me(3, term, Body::HeartbeatReply { read_context: 0, stamp: Default::default() }));
     assert_eq!(core.hand_over(), Some(NodeId(3)));
 }

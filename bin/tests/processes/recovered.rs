@@ -1,0 +1,91 @@
+//! A majority of the nodes is gone for good: what is left becomes a new cluster when somebody says so, nothing is deleted,
+//! and nothing of the old cluster can come back into it.
+
+use std::fs;
+use std::process::Output;
+
+use crate::support::cluster::Cluster;
+use crate::support::process::{clerk, raft_core_run, run};
+use crate::support::wait::{LONG, until};
+
+fn recover(cluster: &Cluster, more: &[&str]) -> Output {
+    let mut command = raft_core_run();
+    command.args(["recover", "-f"]).arg(cluster.file()).args(more);
+    run(command, LONG)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn member(cluster: &Cluster, words: &[&str]) {
+    let mut command = clerk();
+    command.arg("-f").arg(cluster.file()).args(["--timeout-ms", "20000", "member"]).args(words);
+    let output = run(command, LONG);
+    assert!(output.status.success(), "{words:?}: {}", said(&output));
+}
+
+#[test]
+fn of_one_of_three_nodes_a_new_cluster_is_made_that_the_old_nodes_cannot_join() {
+    let mut cluster = Cluster::start(3, "");
+    let first = cluster.clerk();
+    let mut last = 0;
+    for key in 0..50 {
+        last = first.put(format!("k{key}"), format!("v{key}")).unwrap();
+    }
+    (0..3).for_each(|node| cluster.wait_until_applied(node, last));
+    let running = recover(&cluster, &["--from", "2", "--yes"]);
+    assert_eq!(running.status.code(), Some(1), "{}", said(&running));
+    assert!(said(&running).contains("is in use by another process"), "{}", said(&running));
+
+    (0..3).for_each(|node| cluster.kill_node(node));
+    let old = cluster.data_dir(1).with_extension("elsewhere");
+    fs::rename(cluster.data_dir(1), &old).unwrap();
+    fs::remove_dir_all(cluster.data_dir(0)).unwrap();
+
+    let unasked = recover(&cluster, &[]);
+    assert_eq!(unasked.status.code(), Some(2), "{}", said(&unasked));
+    let text = said(&unasked);
+    assert!(text.contains("its directory is not on this host"), "{text}");
+    assert!(
+        text.contains("members") && text.contains("is lost") && text.contains("--from 2 --yes"),
+        "{text}"
+    );
+    assert!(text.contains("nothing was changed"), "{text}");
+    assert_eq!(recover(&cluster, &["--yes"]).status.code(), Some(2));
+    let wrong = recover(&cluster, &["--from", "0", "--yes"]);
+    assert!(said(&wrong).contains("nothing can be recovered from node 0"), "{}", said(&wrong));
+
+    let done = recover(&cluster, &["--from", "2", "--yes"]);
+    assert!(done.status.success(), "{}", said(&done));
+    let base = cluster.data_dir(2).parent().unwrap().to_owned();
+    let kept = fs::read_dir(&base).unwrap().flatten();
+    let kept: Vec<_> =
+        kept.filter(|entry| entry.file_name().to_string_lossy().contains(".before-recovery-")).collect();
+    assert_eq!(kept.len(), 1, "the old directory is kept");
+    assert!(kept[0].path().join("wal-0000000000000001.log").exists());
+
+    cluster.start_node(2);
+    until("it leads alone", LONG, || cluster.status(2).is_some_and(|status| status.role == "leader"));
+    let again = cluster.clerk();
+    for key in 0..50 {
+        assert_eq!(again.get(format!("k{key}")).unwrap().unwrap(), format!("v{key}"));
+    }
+    again.put("after", "v").unwrap();
+
+    // The old node comes back with its data: this is another cluster.
+    fs::rename(&old, cluster.data_dir(1)).unwrap();
+    cluster.start_node(1);
+    until("the old node is refused", LONG, || cluster.log(1).contains("belongs to cluster \"process-test\""));
+    assert!(cluster.status(1).is_none());
+    cluster.kill_node(1);
+
+    // With an empty directory it joins as a new one.
+    fs::remove_dir_all(cluster.data_dir(1)).unwrap();
+    cluster.start_joining(1);
+    until("it listens", LONG, || cluster.status(1).is_some());
+    member(&cluster, &["add", "1", &cluster.address(1)]);
+    member(&cluster, &["promote", "1"]);
+    let index = again.put("with two", "v").unwrap();
+    cluster.wait_until_applied(1, index);
+}
