@@ -16,7 +16,7 @@ use crate::outcome::{Answer, send_all};
 use crate::read_gate::ReadGate;
 use crate::shared_state::SharedState;
 use crate::snapshotter::SnapshotDesk;
-use crate::state_machine::Reply;
+use crate::state_machine::{Frozen, Reply};
 use crate::waiters::Waiters;
 
 /// Entries applied under one write lock: readers wait no longer than this takes.
@@ -107,6 +107,7 @@ impl ApplyLoop {
                     }
                 }
                 ApplyMsg::Restore(meta) => self.restore(&meta),
+                ApplyMsg::SnapshotDone => self.catch_up_on_snapshot(),
             }
         }
         let applied = self.last.index;
@@ -141,10 +142,26 @@ impl ApplyLoop {
         drop(machine);
         self.waiters.applied(&mut self.replies, &mut self.answers);
         send_all(self.answers.drain(..));
-        if let Some((instant, last, log_bytes)) = frozen
-            && self.desk.write(instant, last).is_err()
-        {
+        if let Some((instant, last, log_bytes)) = frozen {
+            self.begin_snapshot(instant, last, log_bytes);
+        }
+    }
+
+    /// Leaves it to the snapshotter; if that has no room for the task, a snapshot is still due.
+    fn begin_snapshot(&mut self, instant: Frozen, last: EntryId, log_bytes: u64) {
+        if self.desk.write(instant, last).is_err() {
             self.log_bytes += log_bytes;
+        }
+    }
+
+    /// The one before took so long that another fell due meanwhile: it is of this instant then.
+    fn catch_up_on_snapshot(&mut self) {
+        if self.snapshot_due().is_some_and(|due| self.log_bytes >= due) {
+            let instant = self.state.write().freeze(self.last.index.0, self.last.term.0);
+            let instant =
+                instant.expect("the snapshotter holds one pin and the state machine has room for more");
+            let log_bytes = std::mem::take(&mut self.log_bytes);
+            self.begin_snapshot(instant, self.last, log_bytes);
         }
     }
 

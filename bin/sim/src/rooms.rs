@@ -139,6 +139,7 @@ impl Simulation<'_> {
         for message in &messages {
             match message {
                 ApplyMsg::Entries(entries) => self.consensus.applies(node, entries)?,
+                ApplyMsg::SnapshotDone => {}
                 ApplyMsg::Restore(meta) => {
                     self.counters.snapshots += 1;
                     self.consensus.restores(node, meta.last)?;

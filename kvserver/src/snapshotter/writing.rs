@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use raft::core::{EntryId, Index, SnapshotMeta};
 use raft::driver::LogItem;
 use raft::storage::disk::DiskError;
@@ -16,8 +16,8 @@ use crate::state_machine::{Cursor, Frozen};
 const VERSIONS_PER_LOCK: usize = 256;
 
 /// How long a snapshot that found no room is put off at first, and with each time in a row twice as long, up to the most.
-const PAUSE_FIRST: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// A snapshot on its way to the disk.
 pub(super) struct Writing {
@@ -84,7 +84,7 @@ impl Snapshotter {
         let membership = self.node.with_core(|core| core.membership_at(last.index).cloned());
         let Ok(Some(membership)) = membership else {
             // The node has stopped, or a received snapshot is about to replace what was frozen.
-            self.desk.note_written();
+            self.note_written();
             return Ok(());
         };
         match self.files.begin_write(&mut *self.disk, SnapshotMeta { last, membership }) {
@@ -95,12 +95,20 @@ impl Snapshotter {
         Ok(())
     }
 
+    /// Another may be begun.
+    fn note_written(&self) {
+        self.desk.note_written();
+        self.node.snapshot_done();
+    }
+
     fn put_off(&mut self, frozen: Frozen, last: EntryId, pause: Duration) {
-        warn!(
-            "the disk is full: the snapshot up to index {} is put off for {} s, and the log grows meanwhile",
-            last.index,
-            pause.as_secs()
-        );
+        let index = last.index;
+        match pause == PAUSE_FIRST {
+            true => warn!(
+                "the disk is full: the snapshot up to index {index} is put off, and the log grows meanwhile"
+            ),
+            false => debug!("the snapshot up to index {index} is put off again, for {pause:?}"),
+        }
         self.put_off = Some(PutOff { frozen, last, pause, is_due: false });
     }
 
@@ -110,7 +118,7 @@ impl Snapshotter {
         let chunk = self.state.read().snapshot_chunk(&frozen, &cursor, self.sizes.read);
         let Ok((bytes, next)) = chunk else {
             warn!("a snapshot is given up: the state was replaced by a received one meanwhile");
-            self.desk.note_written();
+            self.note_written();
             return Ok(self.files.abort_write(&mut *self.disk, file)?);
         };
         let last = file.meta().last;
@@ -138,7 +146,7 @@ impl Snapshotter {
         self.state.write().unpin(frozen);
         while self.state.write().reclaim(VERSIONS_PER_LOCK) {}
         self.desk.note_newest_bytes(self.files.newest_bytes());
-        self.desk.note_written();
+        self.note_written();
         info!("a snapshot up to index {} is on disk, {} bytes", meta.last.index, self.files.newest_bytes());
         self.compaction = Some(Compaction { meta });
     }

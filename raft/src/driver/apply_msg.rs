@@ -9,4 +9,7 @@ pub enum ApplyMsg {
     Entries(Vec<Entry>),
     /// A snapshot was installed: the state becomes what its file says, before any later entry.
     Restore(SnapshotMeta),
+    /// A snapshot is done with: another may be due. Where the log has grown to its bound meanwhile nothing is accepted, so
+    /// that no entry would come and show it.
+    SnapshotDone,
 }

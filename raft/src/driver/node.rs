@@ -201,6 +201,12 @@ impl RaftNode {
         told
     }
 
+    /// Whoever applies is told that a snapshot is done with.
+    pub fn snapshot_done(&self) {
+        self.applier.append(ApplyMsg::SnapshotDone);
+        self.applier.turn();
+    }
+
     /// Peers first: they are the longest way round.
     fn tell(&self, told: &Told) {
         if told.transport {
