@@ -51,23 +51,26 @@ impl Simulation<'_> {
         let in_order = (0..self.machines.len()).filter(|node| self.must_converge(*node));
         let last = in_order.map(|node| (self.consensus.applied(node).0, node)).min();
         let behind = last.filter(|(applied, _)| *applied < self.to_reach);
-        let comes_up = behind.is_some() && self.phase == Phase::Peace;
-        if self.probes_served < self.probes_begun && !comes_up {
+        let is_served = self.probes_served == self.probes_begun;
+        let missing = behind.map_or(0, |(applied, _)| self.to_reach - applied);
+        let uncommitted = if is_served { 0 } else { self.longest_log().saturating_sub(self.to_reach) };
+        let comes_up = self.phase == Phase::Peace && missing.max(uncommitted) > 0;
+        if !is_served && !comes_up {
             let text = format!(
                 "{} of {PROBES} operations were not served within {ELECTION_TIMEOUTS} election timeouts after the trouble",
                 self.probes_begun - self.probes_served
             );
             return Violation::of("serves-again", text);
         }
+        if comes_up {
+            // Whoever lacked much may have been sent it one entry at a time. If it leads, nobody is served before it has
+            // applied it; nor before a majority has what a leader of before had left uncommitted.
+            self.phase = Phase::CatchingUp;
+            let after = missing.max(uncommitted) * self.entry_us();
+            self.events.schedule(self.now + after, Event::Judgement);
+            return Ok(());
+        }
         if let Some((applied, node)) = behind {
-            if comes_up {
-                // Whoever lacked much may have been sent it one entry at a time, and if it leads, nobody is served before
-                // it has applied it.
-                self.phase = Phase::CatchingUp;
-                let after = (self.to_reach - applied) * self.entry_us();
-                self.events.schedule(self.now + after, Event::Judgement);
-                return Ok(());
-            }
             let text = format!("node {node} has applied {applied} of {} entries in time", self.to_reach);
             return Violation::of("converges", text);
         }
@@ -76,6 +79,13 @@ impl Simulation<'_> {
             self.begin_operation(0, Operation::get(key(number)))?;
         }
         Ok(())
+    }
+
+    /// How far the longest log of all nodes that are up reaches.
+    fn longest_log(&self) -> u64 {
+        let up = self.machines.iter().filter_map(|machine| machine.node.as_ref());
+        let ends = up.filter_map(|alive| alive.parts.node.with_core(|core| core.status().last.index.0).ok());
+        ends.max().unwrap_or(0)
     }
 
     /// Chunks of snapshots that are on their way, or lost, are waited for no longer: for one that is lost a node waits
