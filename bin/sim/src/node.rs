@@ -240,6 +240,10 @@ impl VirtualNode {
         self.writer.lacks_room()
     }
 
+    pub(crate) fn ask_for_room(&mut self) {
+        self.writer.ask_for_room();
+    }
+
     /// The writer was idle for long.
     pub(crate) fn seal(&mut self) {
         self.writer.seal();

@@ -64,6 +64,9 @@ impl Simulation<'_> {
             Room::Seal => {
                 alive.try_snapshot_again();
                 let (idle, after) = (self.now - machine.log_touched, idle_us(alive));
+                if alive.lacks_room() {
+                    alive.ask_for_room();
+                }
                 if idle >= after {
                     alive.seal();
                 } else {

@@ -5,10 +5,10 @@
 //! copy is unsynced. A failed write or sync is never retried: the node stops.
 //!
 //! The core accepts only what the log's reserve has room for, of which it hears here. A disk that is full is asked again
-//! whenever the writer is idle.
+//! and again, also by a writer that is never idle: heartbeats and offers of a leader come all the time.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use raft_core::{Entry, EntryId, Index, LogRoom, Message, Persist, SnapshotMeta, planted};
@@ -88,6 +88,7 @@ impl LogWriter {
     /// The `log-writer` thread: turns until the work list is closed and done and the log sealed, or the disk breaks.
     pub fn run(&mut self, node: &RaftNode) {
         self.tell_room(node);
+        let mut asked = Instant::now();
         loop {
             let patience = match (self.wants_turn(), self.lacks_room()) {
                 (true, _) => Some(LETTING_GO_PAUSE),
@@ -99,6 +100,10 @@ impl LogWriter {
                 Taken::Work => self.turn(node),
                 Taken::Idle if self.wants_turn() => self.turn(node),
                 Taken::Idle | Taken::Closed => self.seal(),
+            }
+            if self.lacks_room() && asked.elapsed() >= ROOM_PATIENCE {
+                asked = Instant::now();
+                self.ask_for_room();
             }
             while !self.wal.is_idle() {
                 let completion = self.disk.wait();
@@ -116,7 +121,7 @@ impl LogWriter {
     pub fn turn(&mut self, node: &RaftNode) {
         node.log_work().take(&mut self.taken);
         let mut effects = Effects::default();
-        let mut submitted = None;
+        let (mut submitted, mut has_more_room) = (None, false);
         for item in std::mem::take(&mut self.taken) {
             match item {
                 LogItem::Ready { persist, messages } => {
@@ -128,7 +133,10 @@ impl LogWriter {
                 }
                 LogItem::Healed => self.wal.healed(&mut *self.disk),
                 LogItem::Compact(up_to) => self.let_go_up_to = self.let_go_up_to.max(Some(up_to)),
-                LogItem::Spare(Some(spare)) => self.wal.add_spare(spare),
+                LogItem::Spare(Some(spare)) => {
+                    self.wal.add_spare(spare);
+                    has_more_room = true;
+                }
                 LogItem::Spare(None) => self.wal.no_spare_comes(),
             }
         }
@@ -144,6 +152,9 @@ impl LogWriter {
                 Some((_, last)) => last.messages.extend(effects.messages),
                 None => effects.happen(node, None),
             },
+        }
+        if has_more_room {
+            self.tell_room(node);
         }
         if self.wal.wants_reserve() {
             self.wal.make_reserve(&mut *self.disk);
@@ -164,9 +175,14 @@ impl LogWriter {
         self.let_go_up_to.is_some() || self.wal.wants_reserve()
     }
 
-    /// Whether the disk is full: it is asked again when the writer is idle ([`LogWriter::seal`]).
+    /// Whether the disk is full: it is to be asked again in a while.
     pub fn lacks_room(&self) -> bool {
         self.wal.is_short_of_room()
+    }
+
+    /// Asks a disk that was full whether it has room.
+    pub fn ask_for_room(&mut self) {
+        self.wal.make_reserve(&mut *self.disk);
     }
 
     /// Stages what a Ready persists. What would make the batch too large for a reserved file goes into batches of its own,
@@ -246,10 +262,8 @@ impl LogWriter {
         &mut *self.disk
     }
 
-    /// What an idle writer does: says on disk that everything is durable, if that is not said yet, and asks a disk that was
-    /// full whether it has room.
+    /// What an idle writer does: says on disk that everything is durable, if that is not said yet.
     pub fn seal(&mut self) {
-        self.wal.make_reserve(&mut *self.disk);
         // A seal brings nothing about; its completion only has to succeed.
         let _ = self.wal.seal(&mut *self.disk);
     }

@@ -4,7 +4,7 @@
 //! before) sync fast and are used first; those that are only reserved cost nothing to make, and there are always
 //! `reserve_segments` spares, unless the disk is full. What the log can still take is what is left of the segment being
 //! written and the spares, less a part that is held back for what is never refused: terms, votes, snapshot markers.
-//! A disk that is full is asked again whenever the log has nothing else to do.
+//! A disk that is full is asked again in a while.
 
 use super::super::disk::{Disk, DiskError, DiskOp, FileName, Outcome};
 use super::record::CONTINUED_BYTES;
