@@ -25,14 +25,11 @@ pub const ENTRIES_PER_LOCK: usize = 64;
 /// Messages taken from the queue at once.
 const MESSAGES_PER_TURN: usize = 64;
 
-/// What a log entry costs beside its command, for measuring how far the log has outgrown the snapshot.
-const ENTRY_OVERHEAD_BYTES: u64 = 32;
-
 /// A snapshot is due when the log applied since the last one is this many times as large as that one was: writing
 /// snapshots then costs at most this part of what writing the log costs.
 const LOG_BYTES_PER_SNAPSHOT_BYTE: u64 = 4;
 
-/// When a snapshot is due, by the bytes of log applied since the last one.
+/// When a snapshot is due, by what the entries applied since the last one weigh, as the core counts them.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotRule {
     /// Not before this much; nor before four times as much as the last snapshot has, so that a big store is not written
@@ -128,10 +125,9 @@ impl ApplyLoop {
                 Payload::Command(command) => {
                     let reply = machine.apply(entry.index.0, command);
                     self.replies.push((self.last, reply));
-                    self.log_bytes += command.len() as u64;
                 }
             }
-            self.log_bytes += ENTRY_OVERHEAD_BYTES;
+            self.log_bytes += entry.weight_bytes();
             if frozen.is_none() && due.is_some_and(|due| self.log_bytes >= due) {
                 let instant = machine.freeze(entry.index.0, entry.term.0);
                 let instant =
