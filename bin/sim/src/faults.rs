@@ -138,8 +138,8 @@ impl Fault {
         }
     }
 
-    /// Whether it needs more than one node.
-    pub(crate) fn needs_peers(self) -> bool {
+    /// Whether it cuts nodes from each other.
+    pub(crate) fn is_partition(self) -> bool {
         matches!(
             self,
             Fault::PartitionUniform
@@ -148,10 +148,12 @@ impl Fault {
                 | Fault::PartitionAsymmetric
                 | Fault::PartitionPartial
                 | Fault::PartitionFlapping
-                | Fault::Jam
-                | Fault::Wipe
-                | Fault::Transfer
         )
+    }
+
+    /// Whether it needs more than one node.
+    pub(crate) fn needs_peers(self) -> bool {
+        self.is_partition() || matches!(self, Fault::Jam | Fault::Wipe | Fault::Transfer)
     }
 
     /// Whether it strikes now and then, as opposed to colouring every message or the whole run.

@@ -75,13 +75,8 @@ impl Simulation<'_> {
         }
         self.trace.line(self.now, || "!".into(), || format!("{fault}, node {node} if it is one"));
         match fault {
-            Fault::PartitionUniform
-            | Fault::PartitionIsolate
-            | Fault::PartitionMajority
-            | Fault::PartitionAsymmetric
-            | Fault::PartitionPartial
-            | Fault::PartitionFlapping
-            | Fault::ClientCut => self.cut(fault, node),
+            Fault::ClientCut => self.cut(fault, node),
+            _ if fault.is_partition() => self.cut(fault, node),
             Fault::Kill => {
                 self.kill_if_alive(node);
             }

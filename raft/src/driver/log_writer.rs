@@ -8,12 +8,12 @@
 //! and again, also by a writer that is never idle: heartbeats and offers of a leader come all the time.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{info, warn};
 use raft_core::{Entry, EntryId, Index, LogRoom, Message, Persist, SnapshotMeta, planted};
 
-use crate::driver::{RaftNode, Taken};
+use crate::driver::{Clock, RaftNode, SystemClock, Taken};
 use crate::storage::disk::{Completion, Disk};
 use crate::storage::wal::{BatchTicket, Spare, SparePlan, Wal, WalError};
 
@@ -88,7 +88,7 @@ impl LogWriter {
     /// The `log-writer` thread: turns until the work list is closed and done and the log sealed, or the disk breaks.
     pub fn run(&mut self, node: &RaftNode) {
         self.tell_room(node);
-        let mut asked = Instant::now();
+        let mut asked = SystemClock.now();
         loop {
             let patience = match (self.wants_turn(), self.lacks_room()) {
                 (true, _) => Some(LETTING_GO_PAUSE),
@@ -101,8 +101,8 @@ impl LogWriter {
                 Taken::Idle if self.wants_turn() => self.turn(node),
                 Taken::Idle | Taken::Closed => self.seal(),
             }
-            if self.lacks_room() && asked.elapsed() >= ROOM_PATIENCE {
-                asked = Instant::now();
+            if self.lacks_room() && SystemClock.now() - asked >= ROOM_PATIENCE {
+                asked = SystemClock.now();
                 self.ask_for_room();
             }
             while !self.wal.is_idle() {
