@@ -61,18 +61,7 @@ impl Simulation<'_> {
                     self.schedule_step(node, Room::Seal, after);
                 }
             }
-            Room::Seal => {
-                alive.try_snapshot_again();
-                let (idle, after) = (self.now - machine.log_touched, idle_us(alive));
-                if alive.lacks_room() {
-                    alive.ask_for_room();
-                }
-                if idle >= after {
-                    alive.seal();
-                } else {
-                    self.schedule_step(node, Room::Seal, after - idle);
-                }
-            }
+            Room::Seal => self.idle(node),
             Room::Applier => {
                 // What it moved shows in the queue.
                 let _ = alive.parts.applier.turn();
@@ -103,6 +92,22 @@ impl Simulation<'_> {
             self.say_of_node(node, || format!("step {room:?}"));
         }
         self.look_at(node)
+    }
+
+    /// What a node does that has nothing to do: it seals its log, or waits for room on its disk.
+    fn idle(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let Some(alive) = &mut machine.node else { return };
+        alive.try_snapshot_again();
+        let (idle, after) = (self.now - machine.log_touched, idle_us(alive));
+        if alive.lacks_room() {
+            alive.ask_for_room();
+        }
+        if idle >= after {
+            alive.seal();
+        } else {
+            self.schedule_step(node, Room::Seal, after - idle);
+        }
     }
 
     /// One turn of the apply-loop over some of what is in its queue.
