@@ -48,8 +48,9 @@ impl Raft {
             return self.forget_silent_leader();
         }
         let patience = if self.state.is_removed { REMOVED_PATIENCE } else { 1 };
-        // Whoever leads while this node is the only voter is on its way out, and says when.
-        if self.state.membership().is_alone(self.state.id()) && self.leader().is_none() {
+        // Whoever leads while this node is the only voter is on its way out, and says when. Its lease is waited for.
+        let is_alone = self.state.membership().is_alone(self.state.id());
+        if is_alone && self.leader().is_none() && !self.leader_is_alive() {
             self.campaign(Round::Vote, Reason::OnlyVoter);
         } else if self.state.election_elapsed >= self.state.election_timeout.saturating_mul(patience) {
             let first = match planted::is("removed-node-deposes-the-leader") {

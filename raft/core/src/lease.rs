@@ -6,8 +6,8 @@
 //! each read: a tick could come late. [`crate::Config::lease`] is shorter than the followers' promise by what two clocks
 //! may differ. Off unless it is set, and then on every node.
 //!
-//! The rule a node keeps in return: no vote and no pre-vote within the shortest election timeout of a heartbeat, of its
-//! own start (it may have promised just before), or on the word that the leader's process is gone. Only a transfer
+//! The rule a node keeps in return: no vote and no pre-vote, not for itself either, within the shortest election timeout of
+//! a heartbeat, of its own start (it may have promised just before), or on the word that the leader's process is gone. Only a transfer
 //! overrules that; so a leader that has begun one in this term trusts no lease any more: its order may be obeyed late.
 //!
 //! A lease counts only under the membership in which it was confirmed: another one elects by other majorities.

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use raft_core::{
-    Body, Config, Membership, NodeId, RawNode, ReadOutcome, ReadState, Restored, RoleKind, Stamp, Term,
+    Body, Config, HardState, Membership, NodeId, RawNode, ReadOutcome, ReadState, Restored, RoleKind, Stamp,
+    Term,
 };
 use rand::RngExt;
 
 use crate::cluster::{Cluster, ReadWay, TICK_MS, Weather};
-use crate::membership::members;
+use crate::membership::{members, membership_entry};
 use crate::rig::*;
 
 /// Less than the thirty ticks for which votes are held back, by two ticks and a tenth for the clocks.
@@ -144,6 +145,20 @@ fn restart() {
 #[test]
 fn a_restarted_node_gives_no_vote_for_the_shortest_election_timeout() {
     restart();
+}
+
+#[test]
+fn a_restarted_node_that_is_the_only_voter_does_not_vote_for_itself_sooner() {
+    // The leader that removes itself and all others but this one leads, and has a lease, until it hears that this one has
+    // the entry; then it might have been stopped and started.
+    let entries = vec![membership_entry(5, 1, members([1], []))];
+    let hard_state = HardState { term: Term(5), vote: None };
+    let restored = Restored { hard_state, snapshot: None, entries };
+    let mut core = node_with(Config { lease: Some(LEASE), ..config(3) }, restored);
+    (0..29).for_each(|_| core.tick_election());
+    assert_eq!(core.status().term, Term(5), "it may have promised not to");
+    core.tick_election();
+    assert_eq!(core.status().role, RoleKind::Leader);
 }
 
 #[test]
