@@ -82,8 +82,10 @@ impl Raft {
         };
         self.heed_leader(message.from);
         let state = &mut self.state;
-        let is_durable = state.log.persisted() >= through.index || planted::is("healed-before-the-sync");
-        let has_all = is_durable && state.log.contains(through);
+        let log = &state.log;
+        let is_durable = log.persisted() >= through.index || planted::is("healed-before-the-sync");
+        // What is committed here is the leader's, too, also where a snapshot has taken its place.
+        let has_all = is_durable && (log.contains(through) || log.committed() >= through.index);
         if state.convalescence == Some(id) && has_all {
             state.convalescence = None;
             state.out.healed = true;
@@ -128,8 +130,8 @@ impl Raft {
             log::warn!(
                 "node {from} has lost a part of its log; it counts for nothing until it has everything again"
             );
-            let next =
-                log.last_no_later_than(hint.index, hint.term).map_or(Index::ZERO, |id| id.index).next();
+            let meeting = || log.last_no_later_than(hint.index, hint.term).map_or(Index::ZERO, |id| id.index);
+            let next = matched.unwrap_or_else(meeting).min(log.last_index()).next();
             peer.progress = Progress::new(&self.state.config, next);
             peer.progress.heard(now);
             let through = match planted::is("repair-that-trusts-one-copy") {
@@ -147,7 +149,9 @@ impl Raft {
             Some(index) => {
                 peer.progress.accepted(index, log.base().index);
             }
-            None if prev_index == Index::ZERO => peer.progress.heartbeat_answered(beat),
+            None if prev_index == Index::ZERO => {
+                peer.heartbeat_answered(now, beat, self.state.config.snapshot_ticks_max);
+            }
             None => {
                 if peer.progress.refusal_is_current(prev_index) {
                     peer.progress.probe(crate::replication::next_probe(&self.state, hint, prev_index));

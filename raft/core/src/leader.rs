@@ -69,6 +69,15 @@ impl Peer {
         }
         self.progress.no_room(beat, doublings);
     }
+
+    /// It has answered a heartbeat, so what it does not answer may be lost.
+    pub(crate) fn heartbeat_answered(&mut self, now: u64, beat: u64, snapshot_ticks_max: u32) {
+        self.progress.heartbeat_answered(beat);
+        if self.progress.snapshot_is_overdue(now, snapshot_ticks_max) {
+            log::info!("nothing was heard of the snapshot for node {}; it is asked for once more", self.id);
+            self.progress.probe_later(beat);
+        }
+    }
 }
 
 impl Raft {
@@ -199,11 +208,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let (now, beat) = (leader.ticks, leader.beats);
         let Some(peer) = leader.peer(from) else { return };
-        peer.progress.heartbeat_answered(beat);
-        if peer.progress.snapshot_is_overdue(now, self.state.config.snapshot_ticks_max) {
-            log::info!("nothing was heard of the snapshot for node {from}; it is asked for once more");
-            peer.progress.probe_later(beat);
-        }
+        peer.heartbeat_answered(now, beat, self.state.config.snapshot_ticks_max);
         peer.stamps.heard(stamp);
         leader.reads.acknowledged(from, read_context, stamp);
         self.confirm_reads();

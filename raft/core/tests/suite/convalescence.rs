@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use raft_core::{
-    AppendOutcome, Body, EntryId, HardState, Index, Message, NodeId, RawNode, Restored, RoleKind, Term,
-    WaitsFor,
+    AppendOutcome, Body, Config, EntryId, HardState, Index, InstallVerdict, Membership, Message, NodeId,
+    RawNode, Restored, RoleKind, SnapshotMeta, Term, WaitsFor,
 };
 
 use crate::rig::{
@@ -108,6 +108,21 @@ fn it_heals_when_its_leader_says_so_and_all_of_it_is_durable_and_not_before() {
     assert_eq!(core.status().role, RoleKind::PreCandidate);
 }
 
+fn snapshot(term: u64, index: u64) -> SnapshotMeta {
+    SnapshotMeta { last: id(term, index), membership: Membership::new((1..=3).map(NodeId)) }
+}
+
+#[test]
+fn it_heals_also_when_a_snapshot_has_taken_the_place_of_what_it_had_to_have() {
+    let mut core = damaged();
+    core.step(to_me(2, 5, Body::Heartbeat { leader_commit: Index(3), read_context: 0, fresh: None }));
+    let (loss, _) = answer(&mut core);
+    assert_eq!(core.install_snapshot(snapshot(5, 50)), InstallVerdict::Installed);
+    drain(&mut core);
+    core.step(to_me(2, 5, heal(loss, id(5, 6))));
+    assert!(!core.status().is_convalescent, "the snapshot has it all");
+}
+
 /// A leader of three; 2 and 3 have everything, up to and including the index returned.
 fn leader() -> (RawNode, u64, u64) {
     let mut core = restarted(1, entries(1, 1..=4));
@@ -187,4 +202,38 @@ fn leadership_is_not_handed_to_a_convalescent() {
     core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
     core.step(to_me(3, term, Body::HeartbeatReply { read_context: 0, stamp: Default::default() }));
     assert_eq!(core.hand_over(), Some(NodeId(3)));
+}
+
+#[test]
+fn a_convalescent_is_sent_what_follows_what_it_says_to_have() {
+    let (mut core, term, last) = leader();
+    for (from, matched) in [(2, 3), (3, last + 7)] {
+        core.step(to_me(from, term, says(9, Some(matched), EntryId::ZERO, 2)));
+    }
+    let prevs: Vec<EntryId> = drain(&mut core)
+        .into_iter()
+        .filter_map(|message| match message.body {
+            Body::AppendEntries { prev, .. } => Some(prev),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(prevs, [id(1, 3), id(term, last)], "not all of the log, and nothing that does not exist");
+    assert_eq!(core.status().peers[0].match_index, Index(0), "it is not believed before it is asked again");
+}
+
+#[test]
+fn a_convalescents_snapshot_of_which_nothing_is_heard_is_asked_for_once_more() {
+    let config = Config { snapshot_ticks_max: 5, ..config(3) };
+    let hard_state = HardState { term: Term(1), vote: None };
+    let restored = Restored { hard_state, snapshot: Some(snapshot(1, 4)), entries: vec![] };
+    let mut core = node_with(config, restored);
+    let term = elect_and_commit(&mut core);
+    let mut wanted = Vec::new();
+    for _ in 0..3 {
+        core.step(to_me(2, term.0, says(9, None, id(1, 2), 0)));
+        wanted.push(core.ready().send_snapshots);
+        (0..5).for_each(|_| core.tick_election());
+        core.tick_heartbeat();
+    }
+    assert_eq!(wanted, [vec![(NodeId(2), term)], vec![], vec![(NodeId(2), term)]]);
 }
