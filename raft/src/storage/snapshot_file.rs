@@ -138,6 +138,8 @@ impl SnapshotWriter {
             content = later;
             if self.piece.len() == PIECE_HEADER_BYTES + PIECE_BYTES_MAX {
                 self.flush_piece(disk)?;
+                // Each at once: one large sync in the end would hold up the log's own for as long as it takes.
+                disk.run(DiskOp::Sync { file: self.file.clone() })?;
             }
         }
         Ok(())

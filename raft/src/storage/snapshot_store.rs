@@ -221,12 +221,15 @@ impl SnapshotStore {
         }
         receiving.received_bytes = end;
         let file = receiving.file.clone();
-        if let Err(error) = disk.run(DiskOp::Write { file, offset, bytes: Vec::from(bytes), sync: false }) {
+        let write = DiskOp::Write { file: file.clone(), offset, bytes: Vec::from(bytes), sync: false };
+        if let Err(error) = disk.run(write) {
             if let DiskError::Full { .. } = error {
                 self.abort_receive(disk)?;
             }
             return Err(error.into());
         }
+        // At once, as a piece of an own snapshot is.
+        sync_received(disk, file)?;
         Ok(end)
     }
 
@@ -246,9 +249,7 @@ impl SnapshotStore {
         };
         let refused = match verdict {
             Ok(found) if found == meta => {
-                if !raft_core::planted::is("received-snapshot-not-synced") {
-                    disk.run(DiskOp::Sync { file: file.clone() })?;
-                }
+                sync_received(disk, file.clone())?;
                 let published = self.publish(disk, meta.clone(), file.clone(), total_bytes);
                 published.or_else(|error| leave_nothing(disk, file, error))?;
                 return Ok(meta);
@@ -321,6 +322,13 @@ impl Stored {
         let Stored { meta, file, bytes, pin } = self;
         PinnedSnapshot { meta: meta.clone(), file: file.clone(), bytes: *bytes, _pin: Arc::clone(pin) }
     }
+}
+
+fn sync_received(disk: &mut dyn Disk, file: FileName) -> Result<(), DiskError> {
+    if !raft_core::planted::is("received-snapshot-not-synced") {
+        disk.run(DiskOp::Sync { file })?;
+    }
+    Ok(())
 }
 
 /// A file in part is removed where the disk is full: it takes the room of what could help. Any other failure is final.
