@@ -138,6 +138,37 @@ fn compaction_removes_old_segments_and_uses_some_again() {
 }
 
 #[test]
+fn a_log_under_load_goes_on_in_the_segments_that_its_snapshots_set_free() {
+    const ENTRIES_PER_SNAPSHOT: u64 = 200;
+    let directory = tempfile::tempdir().unwrap();
+    let mut disk = RealDisk::new(directory.path());
+    let (mut wal, _) = reopen(&mut disk, 4096);
+    let (mut zero_filled, mut files_max) = (Vec::new(), 0);
+    for round in 0..6 {
+        zero_filled.push(0);
+        for first in (round * ENTRIES_PER_SNAPSHOT + 1..=(round + 1) * ENTRIES_PER_SNAPSHOT).step_by(5) {
+            let batch = (first..first + 5).map(|index| entry(1, index, 200)).collect();
+            write(&mut wal, &mut disk, &persist(1, batch));
+            if let Some(plan) = wal.wants_spare() {
+                zero_filled[round as usize] += 1;
+                wal.add_spare(plan.prepare(&mut disk).unwrap().expect("there is room"));
+            }
+        }
+        if round < 3 {
+            files_max = file_names(&mut disk).len();
+        }
+        wal.compact(Index(round * ENTRIES_PER_SNAPSHOT), &mut disk);
+        wal.finish(&mut disk).unwrap();
+    }
+    assert!(wal.segments() > config(4096).spare_segments_max, "{} segments", wal.segments());
+    assert!(zero_filled[0] > 1 && zero_filled[1] > 1, "{zero_filled:?}");
+    // One more now and then, where a snapshot does not end with a segment.
+    assert!(zero_filled[2..].iter().sum::<usize>() <= 3, "{zero_filled:?}");
+    let files = file_names(&mut disk).len();
+    assert!(files <= files_max, "{files} files, of which there were {files_max} before");
+}
+
+#[test]
 fn a_marker_that_is_not_in_the_log_drops_all_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let mut disk = RealDisk::new(directory.path());

@@ -54,7 +54,10 @@ impl Wal {
 
     fn let_go(&mut self, segment: ClosedSegment, disk: &mut dyn Disk) {
         let is_of_size = segment.file_bytes == self.config.segment_bytes;
-        let kept = if is_of_size { self.spares.keep(self.config.spare_segments_max) } else { None };
+        // The log reaches back to the snapshot before the newest, so what is left of it is about what it will grow by until
+        // the next one; and then it was that large before, spares included.
+        let spares_max = self.config.spare_segments_max.max(self.closed.len() + 1);
+        let kept = if is_of_size { self.spares.keep(spares_max) } else { None };
         let (op, surplus) = match kept {
             Some((spare, surplus)) => (DiskOp::Rename { from: segment.file, to: spare }, surplus),
             None => (DiskOp::Remove { file: segment.file }, None),

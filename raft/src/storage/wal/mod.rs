@@ -60,8 +60,8 @@ const BUFFERS_KEPT_MAX: usize = 2;
 pub struct WalConfig {
     /// Size of a segment in bytes; a larger batch gets a larger segment of its own. 16 MiB.
     pub segment_bytes: u64,
-    /// How many files wait to become the next segment; more are removed. 5: as many as a snapshot of the default size
-    /// sets free, so that a log under load never waits for zeros.
+    /// How many files wait to become the next segment, unless the log itself has more; what is beyond that is removed. 5: as
+    /// many as a snapshot of the default size sets free, so that a log under load is never in want of zeros.
     pub spare_segments_max: usize,
     /// How many there are at least if the disk has room, kept by `make_reserve`: what is accepted must fit them. 0: nothing is
     /// reserved, and nothing refused for want of room. 4.
