@@ -27,25 +27,44 @@ struct State {
     timeout: AtomicU64,
     has_failed: AtomicBool,
     is_cancelled: AtomicBool,
+    /// Steps taken so far by the calls.
+    steps: AtomicU64,
     latest: Mutex<Latest>,
     error_text: Mutex<String>,
 }
 
-/// The call begun last.
+/// The call begun last, as its latest step that was noted has left it.
 #[derive(Default)]
 struct Latest {
+    step: Step,
     channel: Weak<Core>,
-    /// 0, which no call has, while it has made no attempt.
-    call_id: u64,
-    /// It waits for its next attempt.
-    rest: Option<TimerId>,
+    whereabouts: Whereabouts,
 }
 
-impl Latest {
-    /// It is of this channel.
-    fn be_of(&mut self, channel: &Arc<Core>) {
-        if !std::ptr::eq(self.channel.as_ptr(), Arc::as_ptr(channel)) {
-            *self = Latest { channel: Arc::downgrade(channel), call_id: 0, rest: None };
+/// Numbers the attempts and the rests of a controller's calls in their order. A step that is taken on one thread may be
+/// noted when another thread has taken the next one: then it is of no interest any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Step(u64);
+
+/// How a call is reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Whereabouts {
+    /// It cannot be: there is none, or it has been cancelled.
+    #[default]
+    Nowhere,
+    /// In the table of its channel, by this id.
+    InFlight(u64),
+    /// It waits for its next attempt.
+    Resting(TimerId),
+}
+
+impl Whereabouts {
+    /// Ends the call, if it is still there; with no lock held, since that answers it.
+    fn cancel(self, channel: &Arc<Core>) {
+        match self {
+            Whereabouts::Nowhere => {}
+            Whereabouts::InFlight(call_id) => channel.cancel(call_id),
+            Whereabouts::Resting(timer) => drop(channel.reactor().deadlines.remove(timer)),
         }
     }
 }
@@ -73,14 +92,12 @@ impl RpcController {
     /// told. Calls begun later are refused until [`RpcController::reset`]. A call that has been answered stays answered.
     pub fn cancel(&self) {
         self.state.is_cancelled.store(true, Ordering::SeqCst);
-        let (channel, call_id, rest) = {
+        let (channel, whereabouts) = {
             let mut latest = lock(&self.state.latest);
-            (latest.channel.upgrade(), latest.call_id, latest.rest.take())
+            (latest.channel.upgrade(), std::mem::take(&mut latest.whereabouts))
         };
         if let Some(channel) = channel {
-            channel.cancel(call_id);
-            // Dropped here, with no lock held: that answers the call.
-            drop(rest.and_then(|timer| channel.reactor().deadlines.remove(timer)));
+            whereabouts.cancel(&channel);
         }
     }
 
@@ -105,29 +122,27 @@ impl RpcController {
         self.state.is_cancelled.load(Ordering::SeqCst)
     }
 
-    /// Notes the call that [`RpcController::cancel`] is about.
-    pub(crate) fn note_call(&self, channel: &Arc<Core>, call_id: u64) {
-        {
-            let mut latest = lock(&self.state.latest);
-            latest.be_of(channel);
-            latest.call_id = call_id;
-        }
-        // Whoever cancelled in between has not seen this call.
-        if self.is_cancelled() {
-            channel.cancel(call_id);
-        }
+    /// The number of the step that is taken next: to be asked for before it is.
+    pub(crate) fn next_step(&self) -> Step {
+        // Relaxed: one step of a call is taken after the other, which orders their numbers.
+        Step(self.state.steps.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Notes that the call begun last waits for its next attempt.
-    pub(crate) fn note_rest(&self, channel: &Arc<Core>, timer: TimerId) {
+    /// Notes where [`RpcController::cancel`] finds the call that has taken this step.
+    pub(crate) fn note(&self, step: Step, channel: &Arc<Core>, whereabouts: Whereabouts) {
         {
             let mut latest = lock(&self.state.latest);
-            // NB: the attempt may have been made by now. Then its number has been noted, and stays.
-            latest.be_of(channel);
-            latest.rest = Some(timer);
+            if step < latest.step {
+                return;
+            }
+            if !std::ptr::eq(latest.channel.as_ptr(), Arc::as_ptr(channel)) {
+                latest.channel = Arc::downgrade(channel);
+            }
+            (latest.step, latest.whereabouts) = (step, whereabouts);
         }
+        // Whoever cancelled in between has not found it there.
         if self.is_cancelled() {
-            drop(channel.reactor().deadlines.remove(timer));
+            whereabouts.cancel(channel);
         }
     }
 

@@ -10,7 +10,7 @@ use super::pending_call::{BlockedCaller, Completion, Outcome};
 use super::pool::Pool;
 use super::state::ChannelState;
 use crate::config::ChannelConfig;
-use crate::controller::RpcController;
+use crate::controller::{RpcController, Whereabouts};
 use crate::error::RpcError;
 use crate::protocol::encoder::Names;
 use crate::reactor::{Reactor, clock};
@@ -133,7 +133,7 @@ impl RpcChannel {
         M: Message,
         R: Message + Default,
     {
-        let core = self.core();
+        let (core, step) = (self.core(), controller.next_step());
         let caller = Arc::new(BlockedCaller::default());
         let completion = Completion::Blocked(caller.clone());
         let call_id = if controller.is_cancelled() {
@@ -143,7 +143,7 @@ impl RpcChannel {
             core.start(method, controller.timeout(), args, completion, false).map(|(call_id, _)| call_id)
         };
         if let Some(call_id) = call_id {
-            controller.note_call(core, call_id);
+            controller.note(step, core, Whereabouts::InFlight(call_id));
         }
         PendingReply {
             core: core.clone(),

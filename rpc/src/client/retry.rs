@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::channel::Method;
 use super::core::Core;
 use super::pending_call::{Completion, Outcome};
-use crate::controller::RpcController;
+use crate::controller::{RpcController, Whereabouts};
 use crate::error::RpcError;
 use crate::primitives::atomic::{AtomicU64, Ordering};
 use crate::protocol::encoder::Body;
@@ -138,9 +138,10 @@ impl Core {
     ) {
         let own = self.config.retry.policy_of(method);
         let Some(policy) = own.or(self.config.wait_for_ready.then_some(RetryPolicy::ONCE)) else {
+            let step = controller.next_step();
             if let Some((call_id, _)) = self.start(method, controller.timeout(), body, completion, must_flush)
             {
-                controller.note_call(self, call_id);
+                controller.note(step, self, Whereabouts::InFlight(call_id));
             }
             return;
         };
@@ -175,8 +176,9 @@ impl Repeated {
         let (core, method, controller) = (self.core.clone(), self.method, self.controller.clone());
         let args = Serialized(self.args.0.clone());
         let completion = Completion::Callback(Box::new(move |outcome| self.on_outcome(outcome)));
+        let step = controller.next_step();
         if let Some((call_id, _)) = core.start(&method, Some(left), &args, completion, must_flush) {
-            controller.note_call(&core, call_id);
+            controller.note(step, &core, Whereabouts::InFlight(call_id));
         }
     }
 
@@ -208,9 +210,10 @@ impl Repeated {
         if self.core.reactor.world.nanos().saturating_add(nanos_in(pause)) < self.due {
             self.is_resting = true;
             let (core, controller) = (self.core.clone(), self.controller.clone());
+            let step = controller.next_step();
             let timer = core.reactor().run_after_if_room(pause, Box::new(move || self.attempt(true)));
             if let Some(timer) = timer {
-                controller.note_rest(&core, timer);
+                controller.note(step, &core, Whereabouts::Resting(timer));
             }
         }
     }

@@ -10,7 +10,7 @@ use prost::Message;
 use super::channel::{Method, PendingReply, RpcChannel};
 use super::core::Core;
 use super::pending_call::{Answered, BlockedCaller, Completion, Streamed};
-use crate::controller::RpcController;
+use crate::controller::{RpcController, Whereabouts};
 use crate::error::RpcError;
 use crate::protocol::encoder::{Body, put_cancel};
 use crate::protocol::reply_decoder::ReplyFrame;
@@ -96,7 +96,7 @@ impl RpcChannel {
         window: u64,
         then: Option<Completion>,
     ) -> Begun {
-        let core = self.core();
+        let (core, step) = (self.core(), controller.next_step());
         let state = Arc::new(StreamState::new(window, FIRST_WINDOW_BYTES));
         let completion = Completion::Streamed(Box::new(Streamed { state: state.clone(), window, then }));
         let timeout = controller.timeout().unwrap_or(UNLIMITED);
@@ -111,7 +111,7 @@ impl RpcChannel {
             core.start(method, Some(timeout), args, completion, false)
         };
         let (call_id, outbox) = started.unwrap_or_else(|| (0, core.closed_outbox()));
-        controller.note_call(core, call_id);
+        controller.note(step, core, Whereabouts::InFlight(call_id));
         let carrier = Carrier { outbox, call_id, message_bytes_max: core.config.args_bytes_max };
         Begun { core: core.clone(), state, carrier }
     }
