@@ -2,13 +2,10 @@
 //!
 //! Why it exists: to call protobuf services from plain threads, fast, and to talk to the C++ programs built on mprpc that
 //! exist already. A server registers services at an [`RpcProvider`]; a client calls them over an [`RpcChannel`]; both hang
-//! on a [`Reactor`], which is one thread and serves as many of either as you like. Traits, dispatchers and stubs are
-//! [generated](#services-from-proto-files) from `.proto` files; what is generated is small, as this server and client
-//! show, which do without it:
+//! on a [`Reactor`], which is one thread and serves as many of either as you like:
 //!
 //! ```
 //! use std::sync::Arc;
-//! use std::time::Duration;
 //! use rpc::{Call, ChannelConfig, Method, ProviderConfig, Reactor, ReactorConfig};
 //! use rpc::{Responder, RpcChannel, RpcController, RpcError, RpcProvider, Service};
 //!
@@ -41,37 +38,59 @@
 //!     let address = provider.listen("127.0.0.1:0")?;
 //!
 //!     let channel = RpcChannel::new(&reactor, &address.to_string(), ChannelConfig::default());
-//!     let greet = Method::new("Greeter", "Greet");
-//!     let request = Greeting { text: "world".to_owned() };
+//!     let (greet, request) = (Method::new("Greeter", "Greet"), Greeting { text: "world".to_owned() });
 //!     let reply: Greeting = channel.call(&greet, &RpcController::new(), &request)?;
 //!     assert_eq!(reply.text, "hello, world");
-//!
-//!     reactor.stop(Duration::from_secs(1));
 //!     Ok(())
 //! }
 //! ```
 //!
 //! # Services from `.proto` files
 //!
-//! With `rpc-codegen` among the build dependencies, and `prost` and `bytes` beside `rpc`, this is all of `build.rs`; it
-//! needs no `protoc`:
+//! Messages, `Service` and the typed call need not be written by hand. With `rpc-codegen` among the build dependencies, and
+//! `prost` and `bytes` beside `rpc`, `rpc_codegen::compile(&["proto/greeter.proto"])` is all of `build.rs`; it needs no `protoc`.
+//! Of this file
 //!
-//! ```text
-//! fn main() {
-//!     rpc_codegen::compile(&["proto/greeter.proto"]);
-//! }
+//! ```proto
+#![doc = include_str!("../docs/greeter/greeter.proto")]
 //! ```
 //!
-//! Of `package greeting; service Greeter { rpc Greet(Greeting) returns (Greeting); }` come the messages and, for each
-//! service, a trait `Greeter` with a method `greet(&self, request: Greeting, reply: Reply<Greeting>)`, a
-//! `GreeterDispatcher` that makes a [`Service`] of what implements it, and a `GreeterStub` whose methods `greet` and
-//! `greet_async` call it:
+//! come the messages and, for each service, a trait `Greeter` to implement, a `GreeterDispatcher` that makes a [`Service`] of
+//! what implements it, and a `GreeterStub` whose methods `greet` and `greet_async` call it; `docs/greeter/greeting.txt` has it all:
 //!
-//! ```text
+//! ```
+//! use std::sync::Arc;
+//! use rpc::{Reply, RpcChannel, RpcController, RpcError, RpcProvider};
+//!
+//! # #[cfg(any())]
 //! include!(concat!(env!("OUT_DIR"), "/greeting.rs"));
+//! # // The same, as it was generated.
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/greeter/greeting.txt"));
 //!
-//! provider.notify_service(Arc::new(GreeterDispatcher::new(Arc::new(MyGreeter))))?;
-//! let reply = GreeterStub::new(channel).greet(&RpcController::new(), &request)?;
+//! struct Polite;
+//!
+//! impl Greeter for Polite {
+//!     fn greet(&self, request: Greeting, reply: Reply<Greeting>) {
+//!         reply.send(&Greeting { text: format!("good evening, {}", request.text) });
+//!     }
+//! }
+//!
+//! fn serve(provider: &RpcProvider) -> Result<(), RpcError> {
+//!     provider.notify_service(Arc::new(GreeterDispatcher::new(Arc::new(Polite))))
+//! }
+//!
+//! fn greet(channel: &RpcChannel, name: &str) -> Result<String, RpcError> {
+//!     let request = Greeting { text: name.to_owned() };
+//!     Ok(GreeterStub::new(channel.clone()).greet(&RpcController::new(), &request)?.text)
+//! }
+//! # fn main() {
+//! #     let reactor = rpc::Reactor::start("reactor-0", rpc::ReactorConfig::default()).unwrap();
+//! #     let provider = RpcProvider::new(&reactor, rpc::ProviderConfig::default());
+//! #     serve(&provider).unwrap();
+//! #     let address = provider.listen("127.0.0.1:0").unwrap().to_string();
+//! #     let channel = RpcChannel::new(&reactor, &address, rpc::ChannelConfig::default());
+//! #     assert_eq!(greet(&channel, "world").unwrap(), "good evening, world");
+//! # }
 //! ```
 //!
 //! # What to know

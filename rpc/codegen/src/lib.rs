@@ -1,19 +1,14 @@
 //! Build-time generator: `.proto` files become Rust messages, and each service in them a trait to implement, a
 //! dispatcher to register at an `rpc::RpcProvider`, and a typed stub over an `rpc::RpcChannel`.
 //!
-//! A user's whole `build.rs`:
+//! All that `main` of a user's `build.rs` does:
 //!
-//! ```text
-//! fn main() {
-//!     rpc_codegen::compile(&["proto/greeter.proto"]);
-//! }
+//! ```no_run
+//! rpc_codegen::compile(&["proto/greeter.proto"]);
 //! ```
 //!
-//! and in a source file, `package greeter;` being the package the file declares:
-//!
-//! ```text
-//! include!(concat!(env!("OUT_DIR"), "/greeter.rs"));
-//! ```
+//! and in a source file `include!(concat!(env!("OUT_DIR"), "/greeting.rs"));`, where `package greeting;` is the package that the
+//! file declares. What is done with that is shown by the documentation of `rpc`, which compiles it.
 //!
 //! Neither `protoc` nor a C++ compiler is needed (protox parses the files). `bytes` fields become `bytes::Bytes`, so a
 //! large value is a slice of what was received. Imports are looked up in the folder of each file named.
