@@ -21,13 +21,10 @@ use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicUsize, Ordering};
 use crate::protocol::encoder::{Body, CallFields, put_call_with, put_cancel, put_legacy_call};
 use crate::reactor::Shared;
-use crate::reactor::clock::{NEVER, Nanos, nanos_in};
+use crate::reactor::clock::{MILLISECOND, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::{AppendError, Appended, LARGE_FRAME_BYTES_MIN, Outbox, UnsentLimits};
-
-/// Nanoseconds in a millisecond.
-pub(super) const MILLISECOND: u64 = 1_000_000;
+use crate::reactor::outbox::{AppendError, Appended, Outbox, UnsentLimits};
 
 /// No place in a reactor's list of channels.
 const NO_PLACE: usize = usize::MAX;
@@ -62,9 +59,6 @@ pub(super) struct State {
     pub(super) retired: Vec<Arc<Outbox>>,
     /// Connections made so far.
     epoch: u64,
-    /// When the connection that is being made was asked for. What calls say of their time meanwhile counts from then: how long
-    /// they waited is taken off when it is made.
-    pub(super) asked_for_at: Nanos,
     /// A question for a sign of life that is open.
     pub(super) probe: Option<Probe>,
 }
@@ -141,6 +135,11 @@ struct Started {
     must_connect: bool,
 }
 
+/// What a call says of its time, in milliseconds, as of a moment. Rounded up: less than one is not none, nor is nothing.
+pub(super) fn timeout_ms(due: Nanos, as_of: Nanos) -> u64 {
+    due.saturating_sub(as_of).div_ceil(MILLISECOND).clamp(1, u64::from(u32::MAX))
+}
+
 impl State {
     /// The connections that calls may be on.
     pub(super) fn outboxes(&self) -> impl Iterator<Item = &Arc<Outbox>> {
@@ -149,12 +148,6 @@ impl State {
             _ => None,
         };
         current.into_iter().chain(&self.retired)
-    }
-
-    /// What a call that is begun now says of its time, in milliseconds. Rounded up: less than one is not none, nor is nothing.
-    pub(super) fn timeout_ms(&self, due: Nanos, now: Nanos) -> u64 {
-        let from = if matches!(self.link, Link::Opening(_)) { self.asked_for_at } else { now };
-        due.saturating_sub(from).div_ceil(MILLISECOND).clamp(1, u64::from(u32::MAX))
     }
 
     /// The connection of that number, while it may carry calls.
@@ -175,7 +168,6 @@ impl Core {
             heard_at: 0,
             retired: Vec::new(),
             epoch: 0,
-            asked_for_at: 0,
             probe: None,
         };
         Core {
@@ -300,17 +292,14 @@ impl Core {
         let names = method.names();
         let due = now.saturating_add(timeout);
         let appended = if !self.config.legacy {
-            let timeout_ms = state.timeout_ms(due, now);
             let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
             let (request_id, kind) = (inherited.request_id, 0);
             let credit_bytes = caller.completion.stream().map_or(0, |stream| stream.window);
-            let fields = CallFields { call_id, timeout_ms, auth_token, request_id, credit_bytes, kind };
-            let put = |buffer: &mut Vec<u8>| put_call_with(buffer, names, &fields, body, body_bytes);
-            if body_bytes < LARGE_FRAME_BYTES_MIN {
-                outbox.append(put)
-            } else {
-                outbox.append_large(None, put)
-            }
+            outbox.append_call(now, body_bytes, |buffer, as_of| {
+                let timeout_ms = timeout_ms(due, as_of);
+                let fields = CallFields { call_id, timeout_ms, auth_token, request_id, credit_bytes, kind };
+                put_call_with(buffer, names, &fields, body, body_bytes);
+            })
         } else if state.legacy.outstanding.is_none() {
             outbox.append(|buffer| put_legacy_call(buffer, names, body, body_bytes))
         } else {
@@ -366,7 +355,6 @@ impl Core {
         let limits = UnsentLimits { max: self.config.unsent_bytes_max as u64, high_water: u64::MAX };
         let outbox = Arc::new(Outbox::new(self.reactor.clone(), limits, None, state.epoch));
         state.link = Link::Opening(outbox.clone());
-        state.asked_for_at = now;
         Ok((outbox, true))
     }
 

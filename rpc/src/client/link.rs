@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Link, MILLISECOND, Probe, State};
+use super::core::{Core, Link, Probe, State};
 use super::pending_call::{Answered, NOT_APPENDED, Pending};
 use crate::error::RpcError;
 use crate::protocol::encoder::put_ping;
@@ -31,10 +31,7 @@ impl Core {
         {
             let mut state = lock(&self.state);
             if let Link::Opening(outbox) = &state.link {
-                let outbox = outbox.clone();
-                // NB: under the lock. Who begins a call after it says what is left from then on.
-                outbox.shorten_timeouts(now.saturating_sub(state.asked_for_at) / MILLISECOND);
-                state.link = Link::Ready(outbox);
+                state.link = Link::Ready(outbox.clone());
                 Core::heard(&mut state, now);
             }
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::channel::{Method, RpcChannel};
-use super::core::Core;
+use super::core::{Core, timeout_ms};
 use crate::error::RpcError;
 use crate::inherit::Inherited;
 use crate::protocol::encoder::{Body, CallFields, put_call_with};
@@ -14,7 +14,6 @@ use crate::protocol::status::Status;
 use crate::reactor::clock::{Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::LARGE_FRAME_BYTES_MIN;
 
 /// The kind of a call that gets no reply.
 const ONE_WAY: u64 = 3;
@@ -59,18 +58,16 @@ impl Core {
         let (outbox, must_connect) = self.outbox_for_call(&mut state, now)?;
         let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
         let fields = CallFields {
-            timeout_ms: state.timeout_ms(now.saturating_add(timeout), now),
             auth_token,
             request_id: inherited.request_id,
             kind: ONE_WAY,
             ..CallFields::default()
         };
-        let put = |buffer: &mut Vec<u8>| put_call_with(buffer, method.names(), &fields, body, body_bytes);
-        let appended = if body_bytes < LARGE_FRAME_BYTES_MIN {
-            outbox.append(put)
-        } else {
-            outbox.append_large(None, put)
-        };
+        let due = now.saturating_add(timeout);
+        let appended = outbox.append_call(now, body_bytes, |buffer, as_of| {
+            let fields = CallFields { timeout_ms: timeout_ms(due, as_of), ..fields };
+            put_call_with(buffer, method.names(), &fields, body, body_bytes);
+        });
         drop(state);
         if must_connect {
             self.note_change();

@@ -1,4 +1,4 @@
-//! What calls say of the time they have left, once they have waited for their connection.
+//! What calls say of the time they have left, once they have waited to leave.
 
 use super::varint::{read_varint, write_as_long};
 
@@ -11,15 +11,18 @@ const VARINT: u64 = 0;
 const BYTES: u64 = 2;
 
 /// Takes what they have waited off the time-outs of requests of ours, whole frames that follow each other; 1 ms is left to
-/// each, since none means that the server decides. No frame changes its length.
-pub(crate) fn shorten_timeouts(frames: &mut [u8], waited_ms: u64) {
-    let mut rest = frames;
-    while let Some(behind) = shorten_first(rest, waited_ms) {
-        rest = rest.get_mut(behind..).unwrap_or_default();
+/// each, since none means that the server decides. No frame changes its length, and none that begins among the first `left`
+/// bytes changes at all: it has begun to leave.
+pub(crate) fn shorten_timeouts(frames: &mut [u8], left: usize, waited_ms: u64) {
+    let mut start = 0;
+    while let Some(frame) = frames.get_mut(start..)
+        && let Some(bytes) = shorten_first(frame, if start < left { 0 } else { waited_ms })
+    {
+        start += bytes;
     }
 }
 
-/// Does so to the first frame, and returns where it ends.
+/// Does so to the first frame, and returns its length.
 fn shorten_first(frames: &mut [u8], waited_ms: u64) -> Option<usize> {
     let mut position = 0;
     let header_bytes = read_varint(frames, &mut position).ok()?;
@@ -71,7 +74,7 @@ mod tests {
         }
         for waited_ms in [0, 1, 100, 4_999, 5_000, 1 << 40] {
             let mut shortened = bytes.clone();
-            shorten_timeouts(&mut shortened, waited_ms);
+            shorten_timeouts(&mut shortened, 0, waited_ms);
             assert_eq!(shortened.len(), bytes.len());
             let left = |said: u64| if said == 0 { 0 } else { said.saturating_sub(waited_ms).max(1) };
             let expected: Vec<u64> = timeouts(&bytes).into_iter().map(left).collect();
@@ -87,15 +90,35 @@ mod tests {
             put_call_with(&mut bytes, Names::Plain("kv", "Get"), &fields, &(), 0);
         }
         assert!(recall(&mut bytes));
-        shorten_timeouts(&mut bytes, 300);
+        shorten_timeouts(&mut bytes, 0, 300);
         assert_eq!(timeouts(&bytes)[1], 600);
+    }
+
+    #[test]
+    fn a_call_that_has_begun_to_leave_stays_as_it_is() {
+        let mut bytes = Vec::new();
+        let fields = CallFields { call_id: 1, timeout_ms: 900, ..CallFields::default() };
+        let ends = [(); 3].map(|()| {
+            put_call_with(&mut bytes, Names::Plain("kv", "Get"), &fields, &(), 0);
+            bytes.len()
+        });
+        for (left, expected) in [
+            (0, [600, 600, 600]),
+            (1, [900, 600, 600]),
+            (ends[0], [900, 600, 600]),
+            (ends[0] + 1, [900, 900, 600]),
+        ] {
+            let mut shortened = bytes.clone();
+            shorten_timeouts(&mut shortened, left, 300);
+            assert_eq!(timeouts(&shortened), expected, "{left} bytes have left");
+        }
     }
 
     #[test]
     fn what_is_no_frame_of_ours_is_left_alone() {
         for bytes in [&[][..], &[0x80], &[200, 1, 2], &[1, 0x2b], &[2, 0x0a, 0xff], &[3, 0x12, 0x7f, 0x28]] {
             let mut changed = bytes.to_vec();
-            shorten_timeouts(&mut changed, 1);
+            shorten_timeouts(&mut changed, 0, 1);
             assert_eq!(changed, bytes);
         }
     }

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// A moment, in nanoseconds since the process' first; `NEVER` is later than all others.
 pub(crate) type Nanos = u64;
 
+/// Nanoseconds in a millisecond.
+pub(crate) const MILLISECOND: Nanos = 1_000_000;
+
 /// No moment at all.
 pub(crate) const NEVER: Nanos = u64::MAX;
 

@@ -15,26 +15,28 @@ use std::sync::Arc;
 use mio::Token;
 
 use super::Shared;
+use super::clock::MILLISECOND;
 use super::cork;
 use super::lock::{lock, try_lock};
 use super::mailbox::Command;
 use super::net::Stream;
 use super::queue::{LegacyTurn, Queue, bytes_at};
 use super::socket_side::{SocketSide, Written};
-use super::spare;
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicBool, Ordering};
 use crate::protocol::recall::recall;
 use crate::protocol::time_left::shorten_timeouts;
-use crate::server::in_flight::{Stages, Ticket};
+use crate::server::in_flight::Stages;
 use crate::server::provider::ProviderCore;
 use crate::server::streams::Streams;
 
 /// Frames from this size on get a buffer of their own, in bytes.
 pub(crate) const LARGE_FRAME_BYTES_MIN: usize = 16 * 1024;
 
-/// What may be appended beyond the bound, in bytes: words that say of a reply that it was beyond.
-const LAST_WORDS_BYTES_MAX: u64 = 1 << 20;
+/// What waits is rewritten only when it has waited for so long per byte, in nanoseconds: ten times as long as that takes.
+/// So a peer that takes little at a time of very much does not have the reactor busy with this, and a call says at most 4 ms
+/// too much for each MiB that waits with it.
+const SHORTENING_NANOS_PER_BYTE: u64 = 4;
 
 /// How much may wait to leave, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -77,10 +79,10 @@ pub(crate) struct Outbox {
     pub(crate) server: Option<ServerOwner>,
     /// Numbers the connections of a channel; 0 for a server's.
     pub(crate) epoch: u64,
-    limits: UnsentLimits,
+    pub(super) limits: UnsentLimits,
     /// The high-water mark has been passed. A hint: who sees it looks under the lock.
-    is_congested: AtomicBool,
-    queue: Mutex<Queue>,
+    pub(super) is_congested: AtomicBool,
+    pub(super) queue: Mutex<Queue>,
     socket: Mutex<SocketSide>,
 }
 
@@ -109,98 +111,6 @@ impl Outbox {
         }
     }
 
-    /// Appends what `put` writes and arranges its flush: at the end of the thread's corked scope, or by
-    /// [`Outbox::finish`] outside of one. Returns which of all bytes ever appended to the connection these are.
-    pub(crate) fn append(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Appended {
-        self.append_as(None, put)
-    }
-
-    /// Like [`Outbox::append`], for the one terminal reply of a call, whose place becomes free.
-    pub(crate) fn append_answer(
-        self: &Arc<Self>,
-        ticket: Option<Ticket>,
-        put: impl FnOnce(&mut Vec<u8>),
-    ) -> Appended {
-        self.append_as(Some(ticket), put)
-    }
-
-    /// Appends a large frame, serialized before any lock is taken into a buffer that is never copied; `answers` as for
-    /// [`Outbox::append_answer`].
-    pub(crate) fn append_large(
-        self: &Arc<Self>,
-        answers: Option<Option<Ticket>>,
-        put: impl FnOnce(&mut Vec<u8>),
-    ) -> Appended {
-        let mut frame = spare::take(LARGE_FRAME_BYTES_MIN);
-        put(&mut frame);
-        self.append_with(answers, self.limits.max, |queue| {
-            queue.appended += frame.len() as u64;
-            if !queue.bytes.is_empty() {
-                queue.sealed.push_back(std::mem::take(&mut queue.bytes));
-            }
-            queue.sealed.push_back(frame);
-        })
-    }
-
-    /// A call ends without a reply of its own: it was answered before, or nobody wants one.
-    pub(crate) fn end_unanswered(&self, ticket: Option<Ticket>) {
-        lock(&self.queue).count_answer(ticket);
-    }
-
-    /// Moves the places of answered calls to `free`.
-    pub(crate) fn take_released(&self, free: &mut Vec<u32>) {
-        std::mem::swap(&mut lock(&self.queue).released, free);
-    }
-
-    fn append_as(
-        self: &Arc<Self>,
-        answers: Option<Option<Ticket>>,
-        put: impl FnOnce(&mut Vec<u8>),
-    ) -> Appended {
-        self.append_with(answers, self.limits.max, |queue| queue.append(put))
-    }
-
-    /// Appends the word that a call's answer, which has been counted, was beyond the bound.
-    pub(crate) fn append_last_word(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Appended {
-        self.append_with(None, self.limits.max + LAST_WORDS_BYTES_MAX, |queue| queue.append(put))
-    }
-
-    fn append_with(
-        self: &Arc<Self>,
-        answers: Option<Option<Ticket>>,
-        unsent_bytes_max: u64,
-        put: impl FnOnce(&mut Queue),
-    ) -> Appended {
-        let cork = cork::current();
-        let (result, touched_first) = {
-            let mut queue = lock(&self.queue);
-            if let Some(ticket) = answers {
-                queue.count_answer(ticket);
-            }
-            let result = if queue.closed {
-                Err(AppendError::Closed)
-            } else if queue.unsent() > unsent_bytes_max {
-                Err(AppendError::Full)
-            } else {
-                let start = queue.appended;
-                put(&mut queue);
-                if queue.unsent() > self.limits.high_water {
-                    self.is_congested.store(true, Ordering::Relaxed);
-                }
-                Ok(start..queue.appended)
-            };
-            let touched_first = cork != 0 && queue.corked_by != cork;
-            if touched_first {
-                queue.corked_by = cork;
-            }
-            (result, touched_first)
-        };
-        if touched_first {
-            cork::touch(self);
-        }
-        result
-    }
-
     /// To be called after appending, with no lock held: flushes now unless the thread is corked.
     pub(crate) fn finish(&self) {
         if cork::current() == 0 {
@@ -214,6 +124,9 @@ impl Outbox {
         let mut queue = lock(&self.queue);
         loop {
             if queue.closed || queue.stalled || !queue.leftover && queue.is_empty() {
+                if !queue.stalled && !queue.leftover && queue.is_empty() {
+                    queue.time_as_of = None;
+                }
                 let news = self.news(&mut queue);
                 self.note_unsent(&mut queue);
                 // NB: in this order. Who appends after the queue is free finds the socket side free, too.
@@ -225,6 +138,7 @@ impl Outbox {
                 }
                 return;
             }
+            self.shorten_timeouts(&mut queue, &mut side);
             if queue.leftover {
                 queue.leftover = false;
             } else {
@@ -245,6 +159,9 @@ impl Outbox {
                 Written::Blocked => {
                     queue.leftover = true;
                     queue.stalled = queue.writable_events == writable_events;
+                    if queue.stalled && self.server.is_none() {
+                        queue.time_as_of(self.reactor.world.turn_nanos());
+                    }
                 }
                 Written::Failed(error) => {
                     queue.write_error = Some(error);
@@ -374,11 +291,20 @@ impl Outbox {
         found.is_some_and(recall)
     }
 
-    /// The connection is made, nothing has left, and what waits has waited for so long: calls say so much less of their time.
-    pub(crate) fn shorten_timeouts(&self, waited_ms: u64) {
-        let mut queue = lock(&self.queue);
-        let Queue { sealed, bytes, .. } = &mut *queue;
-        sealed.iter_mut().chain([bytes]).for_each(|frames| shorten_timeouts(frames, waited_ms));
+    /// What is about to leave may have waited: its calls say so much less of their time.
+    fn shorten_timeouts(&self, queue: &mut Queue, side: &mut SocketSide) {
+        let Some(as_of) = queue.time_as_of else { return };
+        let waited = self.reactor.world.turn_nanos().saturating_sub(as_of);
+        if waited < MILLISECOND.max(queue.unsent() * SHORTENING_NANOS_PER_BYTE) {
+            return;
+        }
+        let waited_ms = waited / MILLISECOND;
+        queue.time_as_of = Some(as_of + waited_ms * MILLISECOND);
+        let mut left = side.sent;
+        let held = side.sealed.iter_mut().chain([&mut side.sending]);
+        for frames in held.chain(queue.sealed.iter_mut()).chain([&mut queue.bytes]) {
+            shorten_timeouts(frames, std::mem::take(&mut left), waited_ms);
+        }
     }
 
     /// What may wait to leave.

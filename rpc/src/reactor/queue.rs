@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::clock::Nanos;
 use super::spare;
 use crate::server::in_flight::Ticket;
 
@@ -24,6 +25,8 @@ pub(super) struct Queue {
     pub(super) writing: bool,
     /// The kernel takes nothing until a writable event.
     pub(super) stalled: bool,
+    /// As of when the calls that have not left say their time, where something keeps them waiting; of a client's connection.
+    pub(super) time_as_of: Option<Nanos>,
     /// The socket side holds bytes of an incomplete write.
     pub(super) leftover: bool,
     /// Writable events seen: a write that met a full socket stalls only if none came meanwhile.
@@ -69,6 +72,21 @@ impl Queue {
         let before = self.bytes.len();
         put(&mut self.bytes);
         self.appended += (self.bytes.len() - before) as u64;
+    }
+
+    /// Appends a large frame, which has a buffer of its own.
+    pub(super) fn seal(&mut self, frame: Vec<u8>) {
+        self.appended += frame.len() as u64;
+        if !self.bytes.is_empty() {
+            self.sealed.push_back(std::mem::take(&mut self.bytes));
+        }
+        self.sealed.push_back(frame);
+    }
+
+    /// As of when a call that is appended now has to say its time. While nothing leaves, that moment stands still for all of
+    /// them: what they have waited since is taken off at once when they may leave.
+    pub(super) fn time_as_of(&mut self, now: Nanos) -> Nanos {
+        if self.stalled { *self.time_as_of.get_or_insert(now) } else { self.time_as_of.unwrap_or(now) }
     }
 
     pub(super) fn unsent(&self) -> u64 {

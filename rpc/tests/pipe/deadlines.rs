@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::common::raw::{request, request_within};
 use super::common::*;
 use super::*;
+use rpc::protocol::decoder::RequestDecoder;
 use rpc::protocol::reply_decoder::{ReplyDecoder, ReplyFrame};
 use rpc::{Peer, Status};
 
@@ -162,4 +163,47 @@ fn a_frame_that_does_not_become_whole_ends_its_connection_at_its_time() {
     peer.send(&whole[50..51]);
     pair.world.advance(MILLISECOND);
     assert!(peer.has_ended());
+}
+
+/// The time-outs that the calls of a stream of requests say.
+fn timeouts(bytes: &[u8]) -> Vec<u64> {
+    let mut decoder = RequestDecoder::new(1 << 20);
+    decoder.feed(bytes);
+    std::iter::from_fn(|| decoder.next_frame().unwrap()).map(|frame| frame.head.timeout_ms).collect()
+}
+
+#[test]
+fn a_call_that_waits_behind_a_server_that_takes_nothing_says_what_is_left_when_it_leaves() {
+    let pair = Pair::new();
+    let address: SocketAddr = "10.0.0.9:80".parse().unwrap();
+    let listener = pair.world.listen(address);
+    let channel = RpcChannel::new(&pair.client, "10.0.0.9:80", ChannelConfig::default());
+    channel.send_one_way(&KEEP, &Text::new("x")).unwrap();
+    pair.world.settle();
+    let server = listener.accept().unwrap();
+    let mut received = server.receive();
+    let frame_bytes = received.len() + 2; // with a call's number
+    pair.world.set_pipe_bytes_max(2 * frame_bytes + 5);
+    let begin = |timeout| pair.begin(&channel, &KEEP, timeout);
+    let first = [(); 5].map(|()| begin(ms(5_000)));
+    // Two have left and the third has begun to when nothing is taken for 300 ms and a bit.
+    pair.world.advance(ms(300) + MILLISECOND / 5);
+    let next = begin(ms(5_000));
+    let large = RpcController::new();
+    large.set_timeout(ms(3_000));
+    let last = channel.begin::<_, Text>(&KEEP, &large, &Text::new(vec![7; 20_000]));
+    received.extend(server.receive());
+    // The rest of the third and a whole one have left, the next has begun to.
+    pair.world.advance(ms(700));
+    pair.world.set_pipe_bytes_max(1 << 20);
+    received.extend(server.receive());
+    pair.world.settle();
+    received.extend(server.receive());
+    let said = timeouts(&received);
+    assert_eq!(said, [5_000, 5_000, 5_000, 5_000, 4_700, 4_700, 4_301, 2_301]);
+    // Nothing waits any more.
+    let none = begin(ms(1_000));
+    pair.world.settle();
+    assert_eq!(timeouts(&server.receive()), [1_000]);
+    drop((first, next, last, none));
 }

@@ -1,0 +1,128 @@
+//! How frames come into an outbox: appended under the lock of its queue, for a memcpy; large ones are serialized before any lock
+//! is taken, into buffers of their own. Nothing leaves here.
+
+use std::sync::Arc;
+
+use super::clock::{MILLISECOND, Nanos};
+use super::cork;
+use super::lock::lock;
+use super::outbox::{AppendError, Appended, LARGE_FRAME_BYTES_MIN, Outbox};
+use super::queue::Queue;
+use super::spare;
+use crate::primitives::atomic::Ordering;
+use crate::protocol::time_left::shorten_timeouts;
+use crate::server::in_flight::Ticket;
+
+/// What may be appended beyond the bound, in bytes: words that say of a reply that it was beyond.
+const LAST_WORDS_BYTES_MAX: u64 = 1 << 20;
+
+impl Outbox {
+    /// Appends what `put` writes and arranges its flush: at the end of the thread's corked scope, or by
+    /// [`Outbox::finish`] outside of one. Returns which of all bytes ever appended to the connection these are.
+    pub(crate) fn append(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Appended {
+        self.append_as(None, put)
+    }
+
+    /// Like [`Outbox::append`], for the one terminal reply of a call, whose place becomes free.
+    pub(crate) fn append_answer(
+        self: &Arc<Self>,
+        ticket: Option<Ticket>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> Appended {
+        self.append_as(Some(ticket), put)
+    }
+
+    /// Appends a large frame, serialized before any lock is taken into a buffer that is never copied; `answers` as for
+    /// [`Outbox::append_answer`].
+    pub(crate) fn append_large(
+        self: &Arc<Self>,
+        answers: Option<Option<Ticket>>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> Appended {
+        let mut frame = spare::take(LARGE_FRAME_BYTES_MIN);
+        put(&mut frame);
+        self.append_with(answers, self.limits.max, |queue| queue.seal(frame))
+    }
+
+    /// Appends a call with so many bytes of arguments; `put` is told as of when the call has to say what is left of its time.
+    pub(crate) fn append_call(
+        self: &Arc<Self>,
+        now: Nanos,
+        body_bytes: usize,
+        put: impl FnOnce(&mut Vec<u8>, Nanos),
+    ) -> Appended {
+        if body_bytes < LARGE_FRAME_BYTES_MIN {
+            return self.append_with(None, self.limits.max, |queue| {
+                let as_of = queue.time_as_of(now);
+                queue.append(|buffer| put(buffer, as_of));
+            });
+        }
+        let as_of = lock(&self.queue).time_as_of(now);
+        let mut frame = spare::take(LARGE_FRAME_BYTES_MIN);
+        put(&mut frame, as_of);
+        self.append_with(None, self.limits.max, |queue| {
+            // The others may have been rewritten meanwhile.
+            shorten_timeouts(&mut frame, 0, queue.time_as_of(now).saturating_sub(as_of) / MILLISECOND);
+            queue.seal(frame);
+        })
+    }
+
+    /// A call ends without a reply of its own: it was answered before, or nobody wants one.
+    pub(crate) fn end_unanswered(&self, ticket: Option<Ticket>) {
+        lock(&self.queue).count_answer(ticket);
+    }
+
+    /// Moves the places of answered calls to `free`.
+    pub(crate) fn take_released(&self, free: &mut Vec<u32>) {
+        std::mem::swap(&mut lock(&self.queue).released, free);
+    }
+
+    fn append_as(
+        self: &Arc<Self>,
+        answers: Option<Option<Ticket>>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> Appended {
+        self.append_with(answers, self.limits.max, |queue| queue.append(put))
+    }
+
+    /// Appends the word that a call's answer, which has been counted, was beyond the bound.
+    pub(crate) fn append_last_word(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Appended {
+        self.append_with(None, self.limits.max + LAST_WORDS_BYTES_MAX, |queue| queue.append(put))
+    }
+
+    fn append_with(
+        self: &Arc<Self>,
+        answers: Option<Option<Ticket>>,
+        unsent_bytes_max: u64,
+        put: impl FnOnce(&mut Queue),
+    ) -> Appended {
+        let cork = cork::current();
+        let (result, touched_first) = {
+            let mut queue = lock(&self.queue);
+            if let Some(ticket) = answers {
+                queue.count_answer(ticket);
+            }
+            let result = if queue.closed {
+                Err(AppendError::Closed)
+            } else if queue.unsent() > unsent_bytes_max {
+                Err(AppendError::Full)
+            } else {
+                let start = queue.appended;
+                put(&mut queue);
+                if queue.unsent() > self.limits.high_water {
+                    self.is_congested.store(true, Ordering::Relaxed);
+                }
+                Ok(start..queue.appended)
+            };
+            let touched_first = cork != 0 && queue.corked_by != cork;
+            if touched_first {
+                queue.corked_by = cork;
+            }
+            (result, touched_first)
+        };
+        if touched_first {
+            cork::touch(self);
+        }
+        result
+    }
+}
