@@ -13,7 +13,7 @@ use proto::raft_rpc::{
     ProbeReply, RaftRpc, ReadIndexArgs, ReadIndexReply, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs,
     TimeoutNowReply, WatchArgs, WatchReply,
 };
-use raft_core::NodeId;
+use raft_core::{Message, NodeId, ReplyToken};
 use rpc::{Reply, Status};
 
 use super::admission::Admission;
@@ -100,6 +100,20 @@ impl RaftService {
             }
         }
     }
+
+    /// Hands a request to the core, which answers it by the token that its responder is filed under.
+    fn take<M: prost::Message>(
+        &self,
+        reply: Reply<M>,
+        read: impl FnOnce(ReplyToken) -> Result<Message, String>,
+        file: impl FnOnce(&Answers, Reply<M>) -> ReplyToken,
+    ) {
+        let Some((parts, reply)) = self.parts(reply) else { return };
+        match read(ReplyToken::NONE) {
+            Ok(message) => parts.inbox.receive(Message { token: file(&self.answers, reply), ..message }),
+            Err(why) => self.refuse(reply, &why),
+        }
+    }
 }
 
 impl RaftRpc for RaftService {
@@ -109,36 +123,15 @@ impl RaftRpc for RaftService {
     }
 
     fn append_entries(&self, request: AppendEntriesArgs, reply: Reply<AppendEntriesReply>) {
-        let Some((parts, reply)) = self.parts(reply) else { return };
-        match append_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
-            Ok(mut message) => {
-                message.token = self.answers.append(reply);
-                parts.inbox.receive(message);
-            }
-            Err(why) => self.refuse(reply, &why),
-        }
+        self.take(reply, |token| append_from_wire(&self.border, &request, token), Answers::append);
     }
 
     fn request_vote(&self, request: RequestVoteArgs, reply: Reply<RequestVoteReply>) {
-        let Some((parts, reply)) = self.parts(reply) else { return };
-        match vote_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
-            Ok(mut message) => {
-                message.token = self.answers.vote(reply);
-                parts.inbox.receive(message);
-            }
-            Err(why) => self.refuse(reply, &why),
-        }
+        self.take(reply, |token| vote_from_wire(&self.border, &request, token), Answers::vote);
     }
 
     fn read_index(&self, request: ReadIndexArgs, reply: Reply<ReadIndexReply>) {
-        let Some((parts, reply)) = self.parts(reply) else { return };
-        match read_index_from_wire(&self.border, &request, raft_core::ReplyToken(0)) {
-            Ok(mut message) => {
-                message.token = self.answers.read_index(reply);
-                parts.inbox.receive(message);
-            }
-            Err(why) => self.refuse(reply, &why),
-        }
+        self.take(reply, |token| read_index_from_wire(&self.border, &request, token), Answers::read_index);
     }
 
     fn timeout_now(&self, request: TimeoutNowArgs, reply: Reply<TimeoutNowReply>) {
