@@ -6,12 +6,14 @@
 
 use prost::Message as _;
 use proto::raft_rpc::{
-    AppendEntriesArgs, AppendEntriesReply, Envelope, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs,
+    AppendEntriesArgs, AppendEntriesReply, Envelope, ReadIndexArgs, ReadIndexReply, RequestVoteArgs,
+    RequestVoteReply, TimeoutNowArgs,
 };
-use raft::core::{Body, Index, Message, NodeId, ReplyToken};
+use raft::core::{Index, Message, NodeId, ReplyToken};
 use raft::membership_bytes;
 use raft::net::convert::{
-    append_from_wire, append_reply_from_wire, append_reply_to_wire, append_to_wire, timeout_now_from_wire,
+    append_from_wire, append_reply_from_wire, append_reply_to_wire, append_to_wire, read_index_from_wire,
+    read_index_reply_from_wire, read_index_reply_to_wire, read_index_to_wire, timeout_now_from_wire,
     timeout_now_to_wire, vote_from_wire, vote_reply_from_wire, vote_reply_to_wire, vote_to_wire,
 };
 use raft::net::{AddressBook, Border};
@@ -217,42 +219,49 @@ pub fn messages(data: &[u8]) {
             message
         }};
     }
-    // NB: what was let in is sent once more, from the same peer, and is to be the same again.
-    match what % 6 {
-        0 => {
-            let args = decoded!(AppendEntriesArgs);
-            let Some(message) = said(append_from_wire(&here, &args, token)) else { return };
+    // What was let in is sent once more, from the same peer, and is to be the same again.
+    macro_rules! request {
+        ($args:ty, $from_wire:expr, $to_wire:expr) => {{
+            let args = decoded!($args);
+            let Some(message) = said($from_wire(&args)) else { return };
             assert!(message.is_well_formed() && message.from == peer);
-            let again = append_to_wire(&there, message.clone());
-            assert_eq!(said(append_from_wire(&here, &again, token)), Some(message));
-        }
-        1 => {
-            let reply = decoded!(AppendEntriesReply);
-            let Some(message) = said(append_reply_from_wire(&here, peer, reply)) else { return };
-            let mut again = append_reply_to_wire(&there, &message);
+            let again = $to_wire(message.clone());
+            assert_eq!(said($from_wire(&again)), Some(message));
+        }};
+    }
+    macro_rules! answer {
+        ($reply:ty, $from_wire:expr, $to_wire:expr) => {{
+            let reply = decoded!($reply);
+            let Some(message) = said($from_wire(&here, peer, reply)) else { return };
+            let mut again = $to_wire(&there, &message);
             again.envelope = Some(there.envelope(NodeId(1)));
-            assert_eq!(said(append_reply_from_wire(&here, peer, again)), Some(message));
+            assert_eq!(said($from_wire(&here, peer, again)), Some(message));
+        }};
+    }
+    match what % 8 {
+        0 => {
+            request!(
+                AppendEntriesArgs,
+                |args| append_from_wire(&here, args, token),
+                |message| append_to_wire(&there, message)
+            )
         }
-        2 => {
-            let args = decoded!(RequestVoteArgs);
-            let Some(message) = said(vote_from_wire(&here, &args, token)) else { return };
-            let again = vote_to_wire(&there, &message);
-            assert_eq!(said(vote_from_wire(&here, &again, token)), Some(message));
-        }
-        3 => {
-            let reply = decoded!(RequestVoteReply);
-            let Some(message) = said(vote_reply_from_wire(&here, peer, reply)) else { return };
-            let mut again = vote_reply_to_wire(&there, &message);
-            again.envelope = Some(there.envelope(NodeId(1)));
-            assert_eq!(said(vote_reply_from_wire(&here, peer, again)), Some(message));
-        }
+        1 => answer!(AppendEntriesReply, append_reply_from_wire, append_reply_to_wire),
+        2 => request!(RequestVoteArgs, |args| vote_from_wire(&here, args, token), |message| vote_to_wire(
+            &there, &message
+        )),
+        3 => answer!(RequestVoteReply, vote_reply_from_wire, vote_reply_to_wire),
         4 => {
-            let args = decoded!(TimeoutNowArgs);
-            let Some(message) = said(timeout_now_from_wire(&here, &args)) else { return };
-            assert!(matches!(message.body, Body::TimeoutNow));
-            let again = timeout_now_to_wire(&there, &message);
-            assert_eq!(said(timeout_now_from_wire(&here, &again)), Some(message));
+            request!(
+                TimeoutNowArgs,
+                |args| timeout_now_from_wire(&here, args),
+                |message| timeout_now_to_wire(&there, &message)
+            )
         }
+        5 => request!(ReadIndexArgs, |args| read_index_from_wire(&here, args, token), |message| {
+            read_index_to_wire(&there, &message)
+        }),
+        6 => answer!(ReadIndexReply, read_index_reply_from_wire, read_index_reply_to_wire),
         _ => {
             if let Ok(members) = membership_bytes::decode(bytes) {
                 assert_eq!(membership_bytes::decode(&membership_bytes::encode(&members)), Ok(members));
