@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proto::kv::{Applied, Code, Forward, ForwardReply, ForwardRequest, Outcome as WireOutcome};
 use proto::raft_rpc::Envelope;
 use raft::net::{Border, Enveloped};
@@ -36,7 +37,7 @@ impl Forward for ForwardService {
 
     fn write(&self, request: ForwardRequest, reply: RpcReply<ForwardReply>) {
         match self.border.admit(&Passed(envelope_of(&request))) {
-            Ok(_) => self.intake.write(request.command, Box::new(ForwardSink(reply))),
+            Ok(_) => self.intake.write(command_of(&request), Box::new(ForwardSink(reply))),
             Err(why) => reply.fail(Status::BadRequest, &why),
         }
     }
@@ -54,6 +55,11 @@ impl Enveloped for Passed {
 fn envelope_of(request: &ForwardRequest) -> Envelope {
     let ForwardRequest { cluster_id, from, to, version, .. } = request;
     Envelope { cluster_id: cluster_id.clone(), from: *from, to: *to, version: *version }
+}
+
+/// The command by itself: as long as the log keeps it, it would hold the whole buffer that it came in.
+fn command_of(request: &ForwardRequest) -> Bytes {
+    Bytes::copy_from_slice(&request.command)
 }
 
 struct ForwardSink(RpcReply<ForwardReply>);
@@ -165,6 +171,16 @@ mod tests {
         for outcome in outcomes {
             assert_eq!(from_wire(to_wire(outcome.clone())), outcome);
         }
+    }
+
+    #[test]
+    fn a_command_does_not_keep_the_buffer_it_came_in() {
+        let buffer = Bytes::from(vec![7; 100_000]);
+        let request = ForwardRequest { command: buffer.slice(10..20), ..ForwardRequest::default() };
+        let command = command_of(&request);
+        assert_eq!(command, request.command);
+        drop(request);
+        assert!(buffer.is_unique());
     }
 
     #[test]
