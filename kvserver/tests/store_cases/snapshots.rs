@@ -71,11 +71,12 @@ fn a_chunk_that_was_spoilt_on_its_way_is_refused_and_sent_again() {
 
 #[test]
 fn nodes_take_their_snapshots_behind_the_same_entries() {
-    let mut cluster = Cluster::start(settings(3, 86));
+    // Far enough apart that none is still being written when the next is due: that one would be taken later.
+    let mut cluster = Cluster::start(Settings { snapshot_log_bytes: 16_000, ..settings(3, 86) });
     let leader = cluster.wait_for_leader();
     let mut clients: Vec<Client> = (0..4).map(|number| Client::new(number, vec![leader])).collect();
     let mut seen: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-    for number in 0..150 {
+    for number in 0..220 {
         for (client, key) in clients.iter_mut().zip(["a", "b", "c", "d"]) {
             client.begin(Wish::Put(key.to_owned(), "v".repeat(number % 50)), &cluster);
         }
