@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use proto::kv::{self, KvStub};
+use proto::{
+    Consistency,
+    kv::{self, KvStub},
+};
 use rand::{
     SeedableRng,
     rngs::{ChaCha8Rng, SysRng},
@@ -24,7 +27,7 @@ use crate::{
     config::ClerkConfig,
     error::ClerkError,
     machine::{Action, CallId, Machine},
-    operation::{Answer, Consistency, Operation, Request},
+    operation::{Answer, Operation, Request},
     wire,
 };
 

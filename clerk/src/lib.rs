@@ -33,5 +33,6 @@ pub use self::{
     clerk::Clerk,
     config::{ClerkConfig, NODES_MAX, SESSION_WINDOW},
     error::ClerkError,
-    operation::{Answer, Consistency, Operation, Refusal, Request, Stamp, Verdict},
+    operation::{Answer, Operation, Refusal, Request, Stamp, Verdict},
 };
+pub use proto::Consistency;

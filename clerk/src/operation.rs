@@ -3,34 +3,8 @@
 //! It exists so that the machine knows neither protobuf nor sockets: `wire` turns a [`Request`] into a message and a
 //! reply or an error into a [`Verdict`]. It must never lose the difference between "did not run" and "may have run".
 
-use std::time::Duration;
-
 use bytes::Bytes;
-
-/// What a get must see.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Consistency {
-    /// Every write that had been answered, to anyone, when it began. The leader serves it, after a round of heartbeats.
-    #[default]
-    Linearizable,
-    /// The same, without that round while the leader's lease holds, where the cluster has leases.
-    Lease,
-    /// The same, served by any node, which asks the leader how far it must be.
-    Follower,
-    /// Whatever any node has.
-    Stale {
-        /// Every write that had been answered so long before a node got the get; a node that cannot prove that it has them
-        /// is not taken. In whole milliseconds, at least one; None: no such bound.
-        max_age: Option<Duration>,
-    },
-}
-
-impl Consistency {
-    /// Whether any node may serve it.
-    pub fn is_for_any_node(self) -> bool {
-        matches!(self, Consistency::Follower | Consistency::Stale { .. })
-    }
-}
+use proto::Consistency;
 
 /// What a caller wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]

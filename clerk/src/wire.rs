@@ -4,11 +4,10 @@
 //! write "not run" when the other side did not say so.
 
 use bytes::Bytes;
-use proto::kv;
+use proto::{Consistency, kv};
 use rpc::{RpcError, Status};
 
-use crate::error::whole_ms;
-use crate::operation::{Answer, Consistency, Refusal, Stamp, Verdict};
+use crate::operation::{Answer, Refusal, Stamp, Verdict};
 
 /// A stamp as a message.
 pub(crate) fn stamp(stamp: Stamp) -> Option<kv::Stamp> {
@@ -17,14 +16,7 @@ pub(crate) fn stamp(stamp: Stamp) -> Option<kv::Stamp> {
 
 /// A get as a message.
 pub(crate) fn get_request(key: Bytes, consistency: Consistency, follows_hints: bool) -> kv::GetRequest {
-    let (consistency, max_age) = match consistency {
-        Consistency::Linearizable => (kv::Consistency::Linearizable, None),
-        Consistency::Lease => (kv::Consistency::Lease, None),
-        Consistency::Follower => (kv::Consistency::Follower, None),
-        Consistency::Stale { max_age } => (kv::Consistency::Stale, max_age),
-    };
-    // Rounded up nothing would be promised that was asked for; a bound of nothing cannot be kept.
-    let max_age_ms = max_age.map_or(0, |age| whole_ms(age).max(1));
+    let (consistency, max_age_ms) = consistency.to_wire();
     kv::GetRequest { key, consistency: consistency.into(), max_age_ms, follows_hints }
 }
 

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use proto::Consistency;
 use raft::core::{Freshness, Index, NodeId, ProposeError, RawNode, ReadError, RoleKind, SoftState};
 use raft::driver::RaftNode;
 use raft::sync::locked;
 
-use crate::consistency::Consistency;
 use crate::forwarder::{PassOn, PassedWrite};
 use crate::leader_hints::LeaderHints;
 use crate::outcome::{Outcome, Refusal, ReplySink, send_all};

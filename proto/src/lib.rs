@@ -2,7 +2,11 @@
 //!
 //! One module per `.proto` file. Field names are the origin's, in snake case; `bytes` fields are [`bytes::Bytes`].
 //! Each service `X` comes as a trait `X`, an `XDispatcher` to register at a provider and an `XStub` to call it with.
-//! Nothing is written by hand here: what a message means is said in its `.proto` file.
+//! What a message means is said in its `.proto` file. Written by hand is only what both ends of a service share beside it.
+
+mod consistency;
+
+pub use consistency::Consistency;
 
 /// `fixbug`: the friend list of the origin's demo.
 #[expect(missing_docs, reason = "generated; the .proto file documents the fields")]

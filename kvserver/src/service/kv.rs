@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use proto::Consistency;
 use proto::kv::{
-    AppendReply, AppendRequest, Code, Consistency as WireConsistency, DeleteReply, DeleteRequest, GetReply,
-    GetRequest, Kv, OpenSessionReply, OpenSessionRequest, Outcome as WireOutcome, PutReply, PutRequest,
-    Stamp as WireStamp,
+    AppendReply, AppendRequest, Code, DeleteReply, DeleteRequest, GetReply, GetRequest, Kv, OpenSessionReply,
+    OpenSessionRequest, Outcome as WireOutcome, PutReply, PutRequest, Stamp as WireStamp,
 };
 use rpc::Reply as RpcReply;
 
 use super::RequestLimits;
-use crate::consistency::Consistency;
 use crate::intake::Intake;
 use crate::outcome::{Outcome, Refusal, ReplySink};
 use crate::state_machine::{Command, Part, Reply, Stamp};
@@ -64,17 +63,11 @@ fn checked_stamp(stamp: Option<WireStamp>) -> Result<Stamp, Refusal> {
 
 /// What a get must see.
 fn consistency(request: &GetRequest) -> Result<Consistency, Refusal> {
-    match WireConsistency::try_from(request.consistency) {
+    match Consistency::from_wire(request.consistency, request.max_age_ms) {
         // Who goes nowhere else is served here.
-        Ok(WireConsistency::Linearizable) if !request.follows_hints => Ok(Consistency::Follower),
-        Ok(WireConsistency::Linearizable) => Ok(Consistency::Linearizable),
-        Ok(WireConsistency::Lease) => Ok(Consistency::Lease),
-        Ok(WireConsistency::Follower) => Ok(Consistency::Follower),
-        Ok(WireConsistency::Stale) => {
-            let max_age = Some(request.max_age_ms).filter(|ms| *ms != 0).map(Duration::from_millis);
-            Ok(Consistency::Stale { max_age })
-        }
-        Err(_) => {
+        Some(Consistency::Linearizable) if !request.follows_hints => Ok(Consistency::Follower),
+        Some(consistency) => Ok(consistency),
+        None => {
             Err(Refusal::Invalid(format!("a consistency numbered {} is unknown here", request.consistency)))
         }
     }

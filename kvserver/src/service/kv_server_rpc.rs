@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use proto::Consistency;
 use proto::kv_server_rpc::{GetArgs, GetReply, KvServerRpc, PutAppendArgs, PutAppendReply};
 use rpc::{Reply as RpcReply, Status};
 
 use super::RequestLimits;
-use crate::consistency::Consistency;
 use crate::intake::Intake;
 use crate::outcome::{Outcome, Refusal, ReplySink};
 use crate::state_machine::{Command, LegacyOp, LegacyOutcome, Reply, StreamId};
