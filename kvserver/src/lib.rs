@@ -40,7 +40,7 @@ pub use outcome::{Outcome, Refusal, ReplySink};
 pub use parts::{Parts, tick_times};
 pub use proto::Consistency;
 pub use read_gate::{PendingRead, ReadGate};
-pub use rebuild::{Remains, rebuild};
+pub use rebuild::{Collected, Remains, rebuild};
 pub use server::{Server, Stopped};
 pub use shared_state::{SharedState, Writing};
 pub use snapshotter::{ChunkSizes, DeskFull, LoadError, SnapshotDesk, Snapshotter, Task};

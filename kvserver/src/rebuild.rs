@@ -1,27 +1,43 @@
-//! A lost quorum: what is left in one node's directory becomes the beginning of a new cluster.
+//! A lost quorum: what is left in one node's directory becomes the beginning of a new cluster, or what is put together from
+//! several that are all damaged.
 //!
-//! Everything in that directory counts, committed or not: nobody is left who knows better. The state that its snapshot and
-//! its log amount to is written into a new directory as a snapshot whose only member is that node, under a new name of the
+//! Everything in that directory counts, committed or not: nobody is left who knows better. The state that snapshot and
+//! log amount to is written into a new directory as a snapshot whose only member is that node, under a new name of the
 //! cluster and with a new incarnation. So nothing of the old cluster can take part in the new one: its nodes carry
-//! another name in every message and on their disks. The old directory is only read.
+//! another name in every message and on their disks. The old directories are only read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use raft::core::{EntryId, Membership, Payload, Restored, SnapshotMeta};
+use raft::core::{EntryId, HardState, Membership, Payload, Restored, SnapshotMeta};
 use raft::storage::recovery::examine;
-use raft::storage::{DataDirectory, Identity, RealDisk, SnapshotStore, StorageError, WalConfig, recover};
+use raft::storage::{
+    Collection, DataDirectory, Identity, RealDisk, SnapshotStore, StorageError, WalConfig, recover,
+};
 
 use crate::error::StartError;
 use crate::snapshotter::{ChunkSizes, SnapshotDesk};
 use crate::state_machine::{Cursor, StateMachine};
 
-/// What one directory of a node holds.
+/// What one directory of a node holds, or several together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remains {
-    /// Whose it is.
+    /// Whose it is; of several, the first one's.
     pub identity: Identity,
     /// What a node would start from.
     pub restored: Restored,
+    /// Whether there was more, which is damaged.
+    pub is_damaged: bool,
+    /// The directory that has the snapshot.
+    snapshot_in: PathBuf,
+}
+
+/// What several directories hold together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// A log without a gap, from the newest whole snapshot on.
+    pub remains: Remains,
+    /// The newest entry that can be read, if there is no way to it: some before it can be read nowhere.
+    pub beyond: Option<EntryId>,
 }
 
 impl Remains {
@@ -36,8 +52,40 @@ impl Remains {
         let mut disk = RealDisk::read_only(path);
         let config = WalConfig::new(identity.incarnation);
         let examined = examine(&mut disk, config, identity.admitted);
-        let restored = examined.map_err(|error| storage_error(path, error))?.restored;
-        Ok(Remains { identity, restored })
+        let examined = examined.map_err(|error| storage_error(path, error))?;
+        let (restored, is_damaged) = (examined.restored, examined.is_convalescent);
+        Ok(Remains { identity, restored, is_damaged, snapshot_in: path.to_owned() })
+    }
+
+    /// Reads directories of one cluster, each damaged or not, in which nothing may move meanwhile, and puts together what
+    /// they hold. None if nothing of it can be used.
+    ///
+    /// # Errors
+    /// When one cannot be read at all, or they contradict each other.
+    pub fn collect(directories: &[PathBuf]) -> Result<Option<Collected>, StartError> {
+        let mut collection = Collection::new();
+        let (mut first, mut newest): (Option<Identity>, Option<(SnapshotMeta, &Path)>) = (None, None);
+        for path in directories {
+            let Some(identity) = Identity::read(path)? else { continue };
+            let snapshot = collection.add_directory(&mut RealDisk::read_only(path), identity.incarnation);
+            let snapshot = snapshot.map_err(|error| storage_error(path, error))?;
+            let is_newer =
+                |meta: &SnapshotMeta| newest.as_ref().is_none_or(|(other, _)| meta.last > other.last);
+            if let Some(meta) = snapshot.filter(is_newer) {
+                newest = Some((meta, path));
+            }
+            first.get_or_insert(identity);
+        }
+        let Some(identity) = first else { return Ok(None) };
+        let base = newest.as_ref().map_or(EntryId::ZERO, |(meta, _)| meta.last);
+        let entries = collection.log_behind(base);
+        let last = entries.last().map_or(base, |entry| entry.id());
+        let snapshot_in = newest.as_ref().map_or(Path::new(""), |(_, path)| path).to_owned();
+        let hard_state = HardState { term: last.term, vote: None };
+        let restored = Restored { hard_state, snapshot: newest.map(|(meta, _)| meta), entries };
+        let beyond = collection.newest().filter(|newest| *newest > last);
+        let remains = Remains { identity, restored, is_damaged: beyond.is_some(), snapshot_in };
+        Ok((last > EntryId::ZERO).then_some(Collected { remains, beyond }))
     }
 
     /// The last entry it holds.
@@ -61,14 +109,14 @@ impl Remains {
     }
 }
 
-/// Makes of what remains in `from` the directory `to`, which is new, of a cluster named `cluster_id` with one member. Returns
-/// the last entry of its state.
+/// Makes of what remains the directory `to`, which is new, of a cluster named `cluster_id` with one member. Returns the last
+/// entry of its state.
 ///
 /// # Errors
-/// When a file of `from` cannot be used, or `to` cannot be written; what was made of `to` then is of no use.
-pub fn rebuild(remains: &Remains, from: &Path, to: &Path, cluster_id: &str) -> Result<EntryId, StartError> {
+/// When the snapshot cannot be used, or `to` cannot be written; what was made of `to` then is of no use.
+pub fn rebuild(remains: &Remains, to: &Path, cluster_id: &str) -> Result<EntryId, StartError> {
     let node_id = remains.identity.node_id;
-    let (last, machine) = (remains.last(), state(remains, from)?);
+    let (last, machine) = (remains.last(), state(remains)?);
     let mut directory = DataDirectory::open(to, cluster_id, node_id)?;
     let incarnation = directory.identity().incarnation;
     write(to, incarnation, machine, SnapshotMeta { last, membership: Membership::new([node_id]) })
@@ -78,14 +126,14 @@ pub fn rebuild(remains: &Remains, from: &Path, to: &Path, cluster_id: &str) -> R
 }
 
 /// The state after the last entry of `remains`.
-fn state(remains: &Remains, from: &Path) -> Result<StateMachine, StartError> {
-    let path = from.to_owned();
+fn state(remains: &Remains) -> Result<StateMachine, StartError> {
+    let path = remains.snapshot_in.clone();
     let desk = SnapshotDesk::new(move || Box::new(RealDisk::read_only(&path)));
     let Restored { snapshot, entries, .. } = &remains.restored;
     let mut machine = match snapshot {
         None => StateMachine::new(),
         Some(meta) => desk.load(meta).map_err(|error| StartError::State {
-            path: from.to_owned(),
+            path: remains.snapshot_in.clone(),
             index: meta.last.index,
             error,
         })?,

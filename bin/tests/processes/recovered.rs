@@ -89,3 +89,53 @@ fn of_one_of_three_nodes_a_new_cluster_is_made_that_the_old_nodes_cannot_join() 
     let index = again.put("with two", "v").unwrap();
     cluster.wait_until_applied(1, index);
 }
+
+/// Turns a bit of the record that holds `value`, in each file of the node's log that has it.
+fn damage(cluster: &Cluster, node: usize, value: &str) {
+    for entry in fs::read_dir(cluster.data_dir(node)).unwrap().flatten() {
+        let mut bytes = fs::read(entry.path()).unwrap();
+        let place = bytes.windows(value.len()).position(|window| window == value.as_bytes());
+        if let Some(place) = place {
+            bytes[place] ^= 1;
+            fs::write(entry.path(), bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn of_three_nodes_whose_logs_are_all_damaged_everything_that_was_acknowledged_is_put_together() {
+    let mut cluster = Cluster::start(3, "");
+    let writer = cluster.clerk();
+    let mut last = 0;
+    for key in 0..60 {
+        last = writer.put(format!("k{key}"), format!("value number {key} of sixty")).unwrap();
+    }
+    (0..3).for_each(|node| cluster.wait_until_applied(node, last));
+    (0..3).for_each(|node| cluster.kill_node(node));
+    for node in 0..3 {
+        damage(&cluster, node, &format!("value number {} of sixty", 10 + 20 * node));
+    }
+
+    let unasked = recover(&cluster, &[]);
+    let text = said(&unasked);
+    assert!(text.contains("is damaged at byte") && text.contains("--from all --yes"), "{text}");
+    let one = recover(&cluster, &["--from", "1", "--yes"]);
+    assert!(said(&one).contains("nothing can be recovered from node 1"), "{}", said(&one));
+
+    // A start that sets aside what is damaged changes nothing about it: nobody leads, and nothing is thrown away.
+    (0..3).for_each(|node| cluster.start_node(node));
+    until("all know that something is missing", LONG, || {
+        (0..3).all(|node| cluster.status(node).is_some_and(|status| status.convalescent))
+    });
+    (0..3).for_each(|node| cluster.kill_node(node));
+    let done = recover(&cluster, &["--from", "all", "--yes"]);
+    assert!(done.status.success(), "{}", said(&done));
+
+    cluster.start_node(0);
+    until("it leads alone", LONG, || cluster.status(0).is_some_and(|status| status.role == "leader"));
+    let again = cluster.clerk();
+    for key in 0..60 {
+        let value = again.get(format!("k{key}")).unwrap();
+        assert_eq!(value.unwrap(), format!("value number {key} of sixty"), "k{key}");
+    }
+}

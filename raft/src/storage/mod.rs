@@ -17,6 +17,7 @@
 //! What holds for all of it: nothing is promised before it is durable; nothing is repaired that had been promised, it
 //! is refused with the file's name and the place; a failed write or sync is never tried again.
 
+pub mod collection;
 pub mod disk;
 pub mod identity;
 pub mod inspect;
@@ -29,6 +30,7 @@ pub mod snapshot_store;
 pub mod sync_times;
 pub mod wal;
 
+pub use collection::{Collection, Contradiction};
 pub use disk::{Disk, DiskError, DiskOp, FileName};
 pub use identity::{DataDirectory, Identity, IdentityError, lock_to_look};
 pub use inspect::{Inspection, SnapshotReport, inspect};

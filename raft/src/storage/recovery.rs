@@ -9,6 +9,7 @@ use log::Level;
 use raft_core::{EntryId, HardState, Index, Persist, Restored, SnapshotMeta};
 use thiserror::Error;
 
+use super::collection::Contradiction;
 use super::disk::{Disk, DiskError, FileName};
 use super::snapshot_file::{SnapshotError, snapshot_name};
 use super::snapshot_store::SnapshotStore;
@@ -27,6 +28,9 @@ pub enum StorageError {
     /// A snapshot cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// Logs of which one was to be put together are not of one cluster.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
     /// The log stands on a snapshot which is gone or damaged, and does not reach back behind it.
     #[error(
         "the log stands on {file}, and entries {first_missing} to {last_missing} are nowhere else: {cause}; put the \
@@ -91,6 +95,8 @@ pub struct Examined {
     pub restored: Restored,
     /// What would be cut or passed over.
     pub remarks: Vec<Remark>,
+    /// Whether the log lacks something that was acknowledged, and what could not be used of it was set aside.
+    pub is_convalescent: bool,
     /// Whether the log has no marker for the snapshot that counts, and is in need of one.
     lacks_marker: bool,
 }
@@ -107,8 +113,7 @@ pub fn recover(
 ) -> Result<Recovery, StorageError> {
     let snapshots = SnapshotStore::open(disk)?;
     let (mut wal, recovered) = Wal::open(disk, requiring(config, log_must_exist, &snapshots))?;
-    let is_convalescent = recovered.is_convalescent;
-    let Examined { restored, remarks, lacks_marker } = conclude(recovered, &snapshots)?;
+    let Examined { restored, remarks, is_convalescent, lacks_marker } = conclude(recovered, &snapshots)?;
     if lacks_marker {
         let hard_state = Some(restored.hard_state);
         wal.append(&Persist { hard_state, snapshot: restored.snapshot.clone(), entries: Vec::new() });
@@ -154,7 +159,7 @@ fn conclude(recovered: Recovered, snapshots: &SnapshotStore) -> Result<Examined,
         }));
     }
     let newest = snapshots.newest().cloned();
-    let marker = recovered.snapshot.clone();
+    let (marker, is_convalescent) = (recovered.snapshot.clone(), recovered.is_convalescent);
     let is_marked = newest.as_ref().map(|meta| meta.last) == marker.as_ref().map(|meta| meta.last);
     let restored = combine(recovered, newest, snapshots.damaged())?;
     let lost = marker.filter(|marker| last_index(restored.snapshot.as_ref()) < marker.last.index);
@@ -164,7 +169,7 @@ fn conclude(recovered: Recovered, snapshots: &SnapshotStore) -> Result<Examined,
             marker.last
         )));
     }
-    Ok(Examined { restored, remarks, lacks_marker: lost.is_none() && !is_marked })
+    Ok(Examined { restored, remarks, is_convalescent, lacks_marker: lost.is_none() && !is_marked })
 }
 
 /// What the log amounts to on top of the newest whole snapshot.

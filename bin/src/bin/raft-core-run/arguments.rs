@@ -1,5 +1,6 @@
 //! The command line. Every flag may also be given as an environment variable; a flag wins over its variable.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -56,7 +57,7 @@ pub(crate) struct Arguments {
 /// What else than running nodes there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Order {
-    /// Makes a new cluster of what one node has left, when a majority of the nodes is lost for good. Shows what is there and
+    /// Makes a new cluster of what one node has left, or several damaged ones together, when a majority of the nodes is lost for good. Shows what is there and
     /// what would be lost, and asks; deletes nothing
     Recover(RecoverArguments),
 }
@@ -72,13 +73,41 @@ pub(crate) struct RecoverArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// The node to recover from [default: the one whose log is the furthest]
-    #[arg(long, value_name = "NODE")]
-    pub(crate) from: Option<u64>,
+    /// The node to recover from, or "all": what can be put together of logs that are all damaged [default: whichever has the
+    /// furthest log]
+    #[arg(long, value_name = "NODE|all", value_parser = parse_source)]
+    pub(crate) from: Option<Source>,
 
     /// Do not ask; needs --from
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// What a recovery starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// What one node has.
+    Node(u64),
+    /// What all of them have together.
+    All,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Node(node) => node.fmt(f),
+            Source::All => f.write_str("all"),
+        }
+    }
+}
+
+fn parse_source(text: &str) -> Result<Source, String> {
+    match text {
+        "all" => Ok(Source::All),
+        _ => {
+            text.parse().map(Source::Node).map_err(|_| "neither the number of a node nor \"all\"".to_owned())
+        }
+    }
 }
 
 #[cfg(test)]

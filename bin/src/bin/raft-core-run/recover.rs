@@ -1,7 +1,7 @@
 //! `raft-core-run recover`: the way out when a majority of the nodes is gone for good.
 //!
-//! It shows what the directories on this host hold and what would be lost, asks, and makes of one of them the beginning of a
-//! new cluster with that node as its only member. Nothing is deleted: the old directories stay beside the new one under
+//! It shows what the directories on this host hold and what would be lost, asks, and makes of one of them, or of what can be put
+//! together of several that are damaged, the beginning of a new cluster with one node as its only member. Nothing is deleted: the old directories stay beside the new one under
 //! other names. It never happens silently, and not while a node runs.
 
 use std::fs::{self, File};
@@ -9,13 +9,14 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use conf::{Config, set_cluster_id};
-use kvserver::{Remains, rebuild};
-use raft::storage::lock_to_look;
+use kvserver::{Collected, Remains, rebuild};
+use raft::core::EntryId;
+use raft::storage::{Identity, lock_to_look};
 use rand::rngs::{ChaCha8Rng, SysRng};
 use rand::{Rng, SeedableRng};
 
 use crate::Outcome;
-use crate::arguments::RecoverArguments;
+use crate::arguments::{RecoverArguments, Source};
 use crate::data_dir;
 use crate::failure::Failure;
 
@@ -23,10 +24,20 @@ use crate::failure::Failure;
 struct Found {
     node: u64,
     directory: PathBuf,
-    /// What it holds, or why it is of no use.
+    /// What it holds, or why it is of no use by itself.
     remains: Result<Remains, String>,
+    /// Whether the directory is this node's, whatever is left in it.
+    is_its_own: bool,
     /// Keeps nodes off the directory.
     _lock: Option<File>,
+}
+
+/// What the new cluster is to be made of.
+struct Choice<'a> {
+    source: Source,
+    remains: &'a Remains,
+    /// The node that it begins with.
+    first: &'a Found,
 }
 
 /// Shows, asks, and rebuilds.
@@ -42,10 +53,11 @@ pub(crate) fn run(arguments: &RecoverArguments) -> Outcome {
     let _launcher = data_dir::lock(&base)?;
     let found = survey(&config, &base)?;
     show(&config, &found);
-    let chosen = choose(&found, arguments.from)?;
-    warn(&config, &found, chosen);
-    ask(arguments, chosen.node)?;
-    carry_out(arguments, &found, chosen, &base)
+    let together = collect(arguments, &found)?;
+    let choice = choose(&found, together.as_ref(), arguments.from)?;
+    warn(&config, &found, &choice);
+    ask(arguments, choice.source)?;
+    carry_out(arguments, &found, &choice, &base)
 }
 
 /// Looks at every node's directory, and keeps nodes off all of them.
@@ -53,31 +65,34 @@ fn survey(config: &Config, base: &Path) -> Result<Vec<Found>, Failure> {
     let mut found = Vec::new();
     for node in &config.nodes {
         let directory = base.join(format!("node{}", node.id));
-        let (remains, lock) = match directory.is_dir() {
-            false => (Err("its directory is not on this host".to_owned()), None),
-            true => {
-                let lock = lock_to_look(&directory).map_err(|error| Failure::Runtime(error.to_string()))?;
-                let remains = Remains::read(&directory).map_err(|error| error.to_string());
-                (remains.and_then(|remains| of_this_node(config, node.id, remains)), Some(lock))
-            }
+        let lock = match directory.is_dir() {
+            false => None,
+            true => Some(lock_to_look(&directory).map_err(|error| Failure::Runtime(error.to_string()))?),
         };
-        found.push(Found { node: node.id, directory, remains, _lock: lock });
+        let own = match &lock {
+            None => Err("its directory is not on this host".to_owned()),
+            Some(_) => is_of(config, node.id, &directory),
+        };
+        let is_its_own = own.is_ok();
+        let remains = own.and_then(|()| Remains::read(&directory).map_err(|error| error.to_string()));
+        let remains = remains.and_then(|remains| match remains.last() {
+            EntryId::ZERO => Err("it holds nothing".to_owned()),
+            _ => Ok(remains),
+        });
+        found.push(Found { node: node.id, directory, remains, is_its_own, _lock: lock });
     }
     Ok(found)
 }
 
-fn of_this_node(config: &Config, node: u64, remains: Remains) -> Result<Remains, String> {
-    let identity = &remains.identity;
-    if identity.cluster_id != config.cluster_id || identity.node_id.0 != node {
-        return Err(format!(
-            "its directory is that of node {} of cluster \"{}\"",
-            identity.node_id, identity.cluster_id
-        ));
+/// Whether a directory is that of this node of this cluster.
+fn is_of(config: &Config, node: u64, directory: &Path) -> Result<(), String> {
+    match Identity::read(directory).map_err(|error| error.to_string())? {
+        None => Err(format!("{} is no data directory of a node", directory.display())),
+        Some(identity) if identity.cluster_id == config.cluster_id && identity.node_id.0 == node => Ok(()),
+        Some(Identity { node_id, cluster_id, .. }) => {
+            Err(format!("its directory is that of node {node_id} of cluster \"{cluster_id}\""))
+        }
     }
-    if remains.last().index.0 == 0 {
-        return Err("it holds nothing".to_owned());
-    }
-    Ok(remains)
 }
 
 fn show(config: &Config, found: &[Found]) {
@@ -86,15 +101,44 @@ fn show(config: &Config, found: &[Found]) {
         let text = match remains {
             Err(why) => why.clone(),
             Ok(remains) => format!(
-                "term {}, entries up to {}, of which {} are surely committed; members {}",
+                "term {}, entries up to {}, of which {} are surely committed; members {}{}",
                 remains.restored.hard_state.term,
                 remains.last(),
                 remains.surely_committed().index,
-                members(remains)
+                members(remains),
+                if remains.is_damaged { "; its log is damaged behind them" } else { "" }
             ),
         };
         say(&format!("  node {node} ({}): {text}", directory.display()));
     }
+}
+
+/// Puts together what all directories hold, if one is of no use by itself or it is asked for.
+fn collect(arguments: &RecoverArguments, found: &[Found]) -> Result<Option<Collected>, Failure> {
+    let own = found.iter().filter(|found| found.is_its_own);
+    let is_wanted = match arguments.from {
+        Some(source) => source == Source::All,
+        None => own.clone().any(|found| !found.remains.as_ref().is_ok_and(|remains| !remains.is_damaged)),
+    };
+    if !is_wanted {
+        return Ok(None);
+    }
+    let directories: Vec<PathBuf> = own.map(|found| found.directory.clone()).collect();
+    let together = Remains::collect(&directories);
+    let together = together.map_err(|error| Failure::Runtime(format!("all of them together: {error}")))?;
+    if let Some(Collected { remains, beyond }) = &together {
+        let beyond = beyond.map(|id| {
+            format!(
+                "; entries up to {id} are there, but some before them can be read nowhere, so those are lost"
+            )
+        });
+        let (last, members) = (remains.last(), members(remains));
+        say(&format!(
+            "  all of them together: entries up to {last}; members {members}{}",
+            beyond.unwrap_or_default()
+        ));
+    }
+    Ok(together)
 }
 
 fn members(remains: &Remains) -> String {
@@ -107,31 +151,47 @@ fn members(remains: &Remains) -> String {
     }
 }
 
-/// The node to recover from: the one that is named, else the one whose log is the furthest.
-fn choose(found: &[Found], named: Option<u64>) -> Result<&Found, Failure> {
-    if let Some(node) = named {
-        let Some(chosen) = found.iter().find(|found| found.node == node) else {
-            return Err(Failure::Usage(format!("the file names no node {node}")));
-        };
-        return match &chosen.remains {
-            Ok(_) => Ok(chosen),
-            Err(why) => Err(Failure::Runtime(format!("nothing can be recovered from node {node}: {why}"))),
-        };
+/// What to recover from: what is named, else whatever has the furthest log.
+fn choose<'a>(
+    found: &'a [Found],
+    together: Option<&'a Collected>,
+    named: Option<Source>,
+) -> Result<Choice<'a>, Failure> {
+    let of_all = together.and_then(|Collected { remains, .. }| {
+        let first = found.iter().find(|found| found.node == remains.identity.node_id.0)?;
+        Some(Choice { source: Source::All, remains, first })
+    });
+    let of_each = found.iter().filter_map(|first| {
+        Some(Choice { source: Source::Node(first.node), remains: first.remains.as_ref().ok()?, first })
+    });
+    let mut choices = of_all.into_iter().chain(of_each);
+    let Some(named) = named else {
+        let furthest = choices.max_by_key(|choice| choice.remains.last());
+        return furthest
+            .ok_or_else(|| Failure::Runtime("none of these directories can be recovered from".to_owned()));
+    };
+    if let Some(choice) = choices.find(|choice| choice.source == named) {
+        return Ok(choice);
     }
-    let usable = found.iter().filter_map(|found| Some((found.remains.as_ref().ok()?.last(), found)));
-    match usable.max_by_key(|(last, _)| *last) {
-        Some((_, chosen)) => Ok(chosen),
-        None => Err(Failure::Runtime("none of these directories can be recovered from".to_owned())),
-    }
+    let Source::Node(node) = named else {
+        return Err(Failure::Runtime("nothing can be put together of these directories".to_owned()));
+    };
+    Err(match found.iter().find(|found| found.node == node).map(|found| &found.remains) {
+        Some(Err(why)) => Failure::Runtime(format!("nothing can be recovered from node {node}: {why}")),
+        _ => Failure::Usage(format!("the file names no node {node}")),
+    })
 }
 
 /// What it means, before it is too late.
-fn warn(config: &Config, found: &[Found], chosen: &Found) {
-    let last = chosen.remains.as_ref().map_or_else(|_| Default::default(), Remains::last);
-    let node = chosen.node;
-    say(&format!("recovering from node {node} makes a new cluster with node {node} as its only member:"));
-    say(&format!("  - it has the entries of node {node} up to {last}, also those that were never committed"));
-    say("  - what others acknowledged and this node does not have is lost");
+fn warn(config: &Config, found: &[Found], choice: &Choice<'_>) {
+    let (last, first) = (choice.remains.last(), choice.first.node);
+    let whose = match choice.source {
+        Source::Node(node) => format!("node {node}"),
+        Source::All => "all these directories together".to_owned(),
+    };
+    say(&format!("recovering from {whose} makes a new cluster with node {first} as its only member:"));
+    say(&format!("  - it has the entries of {whose} up to {last}, also those that were never committed"));
+    say("  - what others acknowledged and these do not have is lost");
     for other in found {
         if let Ok(remains) = &other.remains
             && remains.last() > last
@@ -151,18 +211,21 @@ fn warn(config: &Config, found: &[Found], chosen: &Found) {
 }
 
 /// A typed word, or the flags that stand for it.
-fn ask(arguments: &RecoverArguments, node: u64) -> Outcome {
+fn ask(arguments: &RecoverArguments, source: Source) -> Outcome {
     if arguments.yes {
         return match arguments.from {
             Some(_) => Ok(()),
-            None => Err(Failure::Usage(format!("--yes needs --from, for instance --from {node}"))),
+            None => Err(Failure::Usage(format!("--yes needs --from, for instance --from {source}"))),
         };
     }
     let refused = |text: &str| Failure::Usage(format!("{text}; nothing was changed"));
     if !std::io::stdin().is_terminal() {
-        return Err(refused(&format!("nobody can be asked here: say --from {node} --yes")));
+        return Err(refused(&format!("nobody can be asked here: say --from {source} --yes")));
     }
-    let word = format!("recover from node {node}");
+    let word = match source {
+        Source::Node(node) => format!("recover from node {node}"),
+        Source::All => "recover from all nodes".to_owned(),
+    };
     say(&format!("type \"{word}\" to go on:"));
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
@@ -172,8 +235,12 @@ fn ask(arguments: &RecoverArguments, node: u64) -> Outcome {
     }
 }
 
-fn carry_out(arguments: &RecoverArguments, found: &[Found], chosen: &Found, base: &Path) -> Outcome {
-    let Ok(remains) = &chosen.remains else { unreachable!("only what can be used is chosen") };
+fn carry_out(
+    arguments: &RecoverArguments,
+    found: &[Found],
+    Choice { remains, first, .. }: &Choice<'_>,
+    base: &Path,
+) -> Outcome {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Failure::Runtime(format!(
             "{what}: {error}; the old directories are as they were, or beside the new one"
@@ -183,8 +250,8 @@ fn carry_out(arguments: &RecoverArguments, found: &[Found], chosen: &Found, base
         ChaCha8Rng::try_from_rng(&mut SysRng).map_err(|error| failed("no random numbers", &error))?;
     let cluster_id = format!("{:016x}{:016x}", random.next_u64(), random.next_u64());
     let tag = &cluster_id[..8];
-    let new = base.join(format!("node{}.recovered-{tag}", chosen.node));
-    let last = rebuild(remains, &chosen.directory, &new, &cluster_id)
+    let new = base.join(format!("node{}.recovered-{tag}", first.node));
+    let last = rebuild(remains, &new, &cluster_id)
         .map_err(|error| failed("the new directory cannot be made", &error))?;
     let mut kept = Vec::new();
     for old in found.iter().filter(|found| found.directory.is_dir()) {
@@ -193,10 +260,10 @@ fn carry_out(arguments: &RecoverArguments, found: &[Found], chosen: &Found, base
             .map_err(|error| failed("an old directory cannot be renamed", &error))?;
         kept.push(aside.display().to_string());
     }
-    let renamed = fs::rename(&new, &chosen.directory).and_then(|()| File::open(base)?.sync_all());
+    let renamed = fs::rename(&new, &first.directory).and_then(|()| File::open(base)?.sync_all());
     renamed.map_err(|error| failed("the new directory cannot be put into its place", &error))?;
     set_cluster_id(&arguments.file, &cluster_id)?;
-    let (node, file) = (chosen.node, arguments.file.display());
+    let (node, file) = (first.node, arguments.file.display());
     say(&format!(
         "node {node} is the only member of cluster \"{cluster_id}\", with everything up to entry {last}"
     ));

@@ -9,7 +9,7 @@
 //! nothing is ever submitted again after a failure.
 //!
 //! The formats stand in `record` and `segment`; reading back in `reader`, `scan` and `recovery`; looking without opening
-//! in `inspect`; the care of files in `files` and `reserve`.
+//! in `inspect`; what can be had of a damaged one in `salvage`; the care of files in `files` and `reserve`.
 
 mod error;
 mod files;
@@ -19,6 +19,7 @@ mod reader;
 mod record;
 mod recovery;
 mod reserve;
+mod salvage;
 mod scan;
 mod segment;
 mod segment_file;
@@ -36,6 +37,7 @@ pub use reader::{LogBuilder, ReaderStop, SegmentReader};
 pub use record::{BatchHead, Record};
 pub use recovery::Recovered;
 pub use reserve::{Spare, SparePlan};
+pub use salvage::{Unreadable, salvage_entries};
 pub use segment::{
     HeaderRead, Position, SEGMENT_HEADER_BYTES, SegmentHeader, WAL_FORMAT_VERSION, segment_name,
     segment_sequence,

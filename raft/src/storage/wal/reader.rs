@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use raft_core::{Entry, HardState, Index, SnapshotMeta, Term};
 
-use super::record::{self, RECORD_ALIGNMENT, Record, RecordFault};
+use super::record::{self, BATCH_HEAD_BYTES, BatchHead, RECORD_ALIGNMENT, Record, RecordFault};
 use super::segment::{Position, SEGMENT_HEADER_BYTES};
 
 /// Walks the records of one segment from its first.
@@ -82,6 +82,12 @@ impl Walk {
         self.chain
     }
 
+    /// Goes on behind the head of a batch at `head`, which was recognised by itself; `chain` is the checksum it carries.
+    pub(super) fn resume_behind_head(&mut self, head: Position, chain: u32) {
+        self.position = Position { offset: head.offset + BATCH_HEAD_BYTES as u64, ..head };
+        self.chain = chain;
+    }
+
     /// Reads the record at the beginning of `rest`, which are the bytes at `position`, and goes behind it; stays where
     /// it is when there is none.
     pub(super) fn step(&mut self, rest: &[u8]) -> Result<Record, RecordFault> {
@@ -113,25 +119,22 @@ pub(super) fn used_bytes(file: &[u8]) -> usize {
     file[..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// The furthest `synced_to` of the batch heads that begin in `range` of one segment, whose bytes from the beginning of
-/// `range` on are `window`. Stops at the first that is beyond `enough`.
-pub(super) fn furthest_synced(
+/// The batch heads that begin in `range` of one segment, whose bytes from the beginning of `range` on are `window`, each with
+/// the checksum it carries.
+pub(super) fn batch_heads(
     window: &[u8],
     seed: u64,
     range: Range<Position>,
-    enough: Position,
-) -> Option<Position> {
+) -> impl Iterator<Item = (BatchHead, u32)> {
     let first = range.start.offset.next_multiple_of(RECORD_ALIGNMENT as u64);
-    let mut furthest = None;
-    for offset in (first..range.end.offset).step_by(RECORD_ALIGNMENT) {
-        let Some(head) = window.get((offset - range.start.offset) as usize..) else { break };
-        let head = record::recognise_batch_head(head, seed, Position { offset, ..range.start });
-        furthest = furthest.max(head.map(|head| head.synced_to));
-        if furthest > Some(enough) {
-            break;
-        }
-    }
-    furthest
+    (first..range.end.offset)
+        .step_by(RECORD_ALIGNMENT)
+        .map_while(move |offset| {
+            let bytes = window.get((offset - range.start.offset) as usize..)?;
+            let head = record::recognise_batch_head(bytes, seed, Position { offset, ..range.start });
+            Some(head.map(|head| (head, record::stored_checksum(bytes))))
+        })
+        .flatten()
 }
 
 /// No log gets to a term or an index beyond it.

@@ -236,7 +236,7 @@ pub(super) fn decode(bytes: &[u8], chain: u32) -> Result<(Record, usize, u32), R
     if size > bytes.len() {
         return Err(RecordFault::Incomplete(size));
     }
-    let stored = LittleEndian::read_u32(&bytes[4..]);
+    let stored = stored_checksum(bytes);
     let fits = checksum(chain, &bytes[..size]) == stored;
     if !fits && !raft_core::planted::is("record-checksum-not-looked-at") {
         return Err(RecordFault::NotARecord("the checksum does not fit"));
@@ -270,6 +270,11 @@ pub(super) fn recognise_batch_head(bytes: &[u8], seed: u64, position: Position) 
     let head = decode_batch_head(body);
     let own = LittleEndian::read_u32(&body[48..]);
     (head.position == position && own == head_check(seed, &body[..48])).then_some(head)
+}
+
+/// The checksum that stands in the record at the beginning of `bytes`, which hold its header.
+pub(super) fn stored_checksum(bytes: &[u8]) -> u32 {
+    LittleEndian::read_u32(&bytes[4..])
 }
 
 fn checksum(chain: u32, record: &[u8]) -> u32 {

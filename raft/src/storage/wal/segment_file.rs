@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::disk::{Disk, DiskError, FileEntry, read_file};
 use super::reader;
 use super::reader::Walk;
-use super::record::{BATCH_HEAD_BYTES, Record, RecordFault};
+use super::record::{BATCH_HEAD_BYTES, BatchHead, Record, RecordFault};
 use super::segment::{Position, SEGMENT_HEADER_BYTES};
 
 /// A record's header and a batch head fit into this; asking for it first finds out how much more is needed.
@@ -82,18 +82,48 @@ impl<'a> SegmentFile<'a> {
         from: Position,
         enough: Position,
     ) -> Result<Option<Position>, DiskError> {
-        let used = self.used_bytes()?;
         let mut furthest = None;
+        self.find_batch_head(seed, from, &mut |head, _| {
+            furthest = furthest.max(Some(head.synced_to));
+            furthest > Some(enough)
+        })?;
+        Ok(furthest)
+    }
+
+    /// The first batch head that can be recognised at or behind `from`: its place, and the checksum it carries.
+    pub(super) fn next_batch_head(
+        &mut self,
+        seed: u64,
+        from: Position,
+    ) -> Result<Option<(Position, u32)>, DiskError> {
+        let mut next = None;
+        self.find_batch_head(seed, from, &mut |head, chain| {
+            next = Some((head.position, chain));
+            true
+        })?;
+        Ok(next)
+    }
+
+    /// Shows `is_it` the batch heads that can be recognised at or behind `from`, until it says so.
+    fn find_batch_head(
+        &mut self,
+        seed: u64,
+        from: Position,
+        is_it: &mut dyn FnMut(BatchHead, u32) -> bool,
+    ) -> Result<(), DiskError> {
+        let used = self.used_bytes()?;
         let mut start = from.offset;
-        while start < used && furthest <= Some(enough) {
+        while start < used {
             let end = start + self.window_bytes as u64;
             // A head may lie across the end of the window.
             let window_bytes = self.window_bytes + BATCH_HEAD_BYTES;
             let window = read_file(self.disk, &self.entry.file, start, window_bytes)?;
             let range = Position { offset: start, ..from }..Position { offset: end, ..from };
-            furthest = furthest.max(reader::furthest_synced(&window, seed, range, enough));
+            if reader::batch_heads(&window, seed, range).any(|(head, chain)| is_it(head, chain)) {
+                break;
+            }
             start = end;
         }
-        Ok(furthest)
+        Ok(())
     }
 }

@@ -15,6 +15,11 @@ pub(in super::super) fn is_set_aside(file: &FileName) -> bool {
     file.as_str().starts_with(PREFIX)
 }
 
+/// The name of a file before it was set aside, if it was.
+pub(super) fn name_before(file: &FileName) -> Option<FileName> {
+    file.as_str().strip_prefix(PREFIX).map(FileName::new)
+}
+
 /// The files that were set aside.
 pub(super) fn files(disk: &mut dyn Disk) -> Result<Vec<FileName>, DiskError> {
     Ok(list_files(disk)?.into_iter().map(|entry| entry.file).filter(is_set_aside).collect())
