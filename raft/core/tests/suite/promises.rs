@@ -41,10 +41,11 @@ impl Promises {
         let other = self.leaders.insert(soft.term, id);
         assert_eq!(other, None, "one leader a term: {}", soft.term);
         // Votes of an earlier term may arrive late and make a leader of it that can commit nothing any more.
-        let before = self.history.values().filter(|machine| self.shown_in[&machine.last.index] < soft.term);
-        for machine in before {
+        let snapshot_index = core.status().snapshot_index;
+        let shown = self.history.values().zip(self.shown_in.values());
+        for machine in shown.filter(|(_, shown_in)| **shown_in < soft.term).map(|(machine, _)| machine) {
             let has = core.term_at(machine.last.index) == Some(machine.last.term);
-            let compacted = machine.last.index <= core.status().snapshot_index;
+            let compacted = machine.last.index <= snapshot_index;
             assert!(has || compacted, "the leader of {} has {}", soft.term, machine.last);
         }
     }
