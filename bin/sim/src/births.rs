@@ -1,10 +1,13 @@
 //! How a node's life begins and ends: starts, refusals to start, deaths of processes and of power.
 
+use std::sync::Arc;
+
 use clerk::Verdict;
 use raft::storage::memory::Unsynced;
 
 use crate::event::{Event, Room};
 use crate::faults::Fault;
+use crate::local_clock::Going;
 use crate::node::{Birth, VirtualNode};
 use crate::plan::MS;
 use crate::simulation::{Phase, Planned, Simulation};
@@ -12,6 +15,10 @@ use crate::violation::Violation;
 
 /// How many ticks the slowest clock has while a right one has a thousand.
 pub(crate) const SLOWEST_CLOCK_PERMILLE: u64 = 800;
+
+/// The same of the fastest; and where there are leases, which ask of no two clocks to differ by more than a fifth.
+const FASTEST_CLOCK_PERMILLE: u64 = 1250;
+const FASTEST_UNDER_LEASES_PERMILLE: u64 = 1000;
 
 impl Simulation<'_> {
     /// A node is started on its files.
@@ -56,6 +63,7 @@ impl Simulation<'_> {
                     )
                 });
                 self.draw_clock(node);
+                self.keep_time(node);
                 self.schedule_step(node, Room::ElectionTick, 1);
                 self.schedule_step(node, Room::HeartbeatTick, 1);
                 self.look_at(node)
@@ -91,8 +99,18 @@ impl Simulation<'_> {
         if has_drift {
             self.counters.count(Fault::ClockDrift);
         }
-        let speed = if has_drift { self.strike_dice.between(SLOWEST_CLOCK_PERMILLE, 1250) } else { 1000 };
+        let fastest =
+            if self.plan.has_leases() { FASTEST_UNDER_LEASES_PERMILLE } else { FASTEST_CLOCK_PERMILLE };
+        let speed = if has_drift { self.strike_dice.between(SLOWEST_CLOCK_PERMILLE, fastest) } else { 1000 };
         self.machines[node].clock.set_speed(self.now, speed);
+    }
+
+    /// The node goes by its machine's clock from now on.
+    fn keep_time(&mut self, node: usize) {
+        let (clock, time) = (self.machines[node].clock, self.time.clone());
+        if let Some(alive) = &self.machines[node].node {
+            alive.parts.node.keep_time(Arc::new(Going { clock, time }));
+        }
     }
 
     /// The node has stopped by itself: its process will end.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::reads::ReadCounters;
+
 /// What may go wrong. A seed draws which of them do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -220,6 +222,8 @@ pub struct Counters {
     pub lulls: u64,
     /// Starts that were refused because a file is damaged.
     pub refusals: u64,
+    /// Reads by what they had to see.
+    pub reads: ReadCounters,
     /// Events of the simulation.
     pub events: u64,
     /// Simulated time in microseconds.
@@ -268,6 +272,7 @@ impl Counters {
         self.lives += other.lives;
         self.lulls += other.lulls;
         self.refusals += other.refusals;
+        self.reads.add(&other.reads);
         self.events += other.events;
         self.simulated_us += other.simulated_us;
     }
@@ -292,6 +297,7 @@ impl fmt::Display for Counters {
             self.refusals,
             self.events
         )?;
+        write!(f, "{}", self.reads)?;
         FAULTS.iter().try_for_each(|fault| write!(f, " {fault}={}", self.of(*fault)))?;
         self.changes().try_for_each(|(name, count)| write!(f, " {name}={count}"))
     }

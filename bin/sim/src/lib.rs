@@ -11,7 +11,8 @@
 //! [`Plan::draw`] draws the cluster (1 to 7 nodes), its timeouts, the clients, the [`Workload`], which kinds of faults
 //! ([`Fault`]) there are, how often they strike the leader or whoever was just elected, or wait until a node says
 //! something, and each node's [`Settings`]. Besides the clients there is a visitor, who now and then comes upon a node
-//! that was struck without having heard of it. In nearly half of the seeds an operator takes nodes in, makes them voters
+//! that was struck without having heard of it. Some gets are follower, lease or stale reads ([`Reads`]), lease reads only
+//! where clocks are as right as leases want them. In nearly half of the seeds an operator takes nodes in, makes them voters
 //! and removes them, the leader too, by the orders that ship.
 //!
 //! At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in trouble. Now and then there is a
@@ -21,7 +22,8 @@
 //! less than an election timeout, and a member is removed, which must disturb nobody.
 //!
 //! Time is what the virtual clock says and goes one way: a node asks only a clock that never goes back, so that a jump
-//! back of a wall clock cannot reach it. Its clock may run too fast or too slow, jump ahead, or stand still with it.
+//! back of a wall clock cannot reach it. Its clock may run too fast or too slow, or jump ahead, and goes on while it
+//! stands still.
 //!
 //! What a transport notices of its peers is told as late and as wrongly as it may be: an answer that is lost, a process
 //! that is gone although the next one runs already.
@@ -35,7 +37,8 @@
 //! holds those of its last entry, and no leader changes them before an entry of its term is committed. Further: equal
 //! states at equal index; every request is answered, once; what a message means survives the wire, and what is not for a
 //! node, or not of its cluster, is refused. At the end: the clients' history is linearizable, versions rise, no append is
-//! seen twice. A panic counts as a violation; so does a node that stops, or refuses to start, without a disk fault.
+//! seen twice; a stale read saw what its key held at a moment no older than was asked for. A panic counts as a
+//! violation; so does a node that stops, or refuses to start, without a disk fault.
 //!
 //! # Reading a failure
 //!
@@ -73,6 +76,7 @@ mod people;
 mod plan;
 mod planted;
 mod post;
+mod reads;
 mod rooms;
 mod settings;
 mod simulation;
@@ -92,6 +96,7 @@ pub use checks::linearize;
 pub use faults::{Counters, FAULTS, Fault};
 pub use plan::Plan;
 pub use planted::{PLANTED_BUGS, plant};
+pub use reads::{ReadCounters, Reads};
 pub use settings::Settings;
 pub use trace::{LAST_LINES, Trace};
 pub use violation::Violation;

@@ -1,10 +1,13 @@
 //! The clock of a machine: it may run faster or slower than the simulation's, and never goes back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use raft::driver::Clock;
 
 /// A machine's own time, in microseconds, as a function of the simulation's.
+#[derive(Clone, Copy)]
 pub(crate) struct LocalClock {
     speed_permille: u64,
     /// The simulation's time when the speed was set, and this clock's.
@@ -44,5 +47,28 @@ pub(crate) struct Shown(Duration);
 impl Clock for Shown {
     fn now(&self) -> Duration {
         self.0
+    }
+}
+
+/// The simulation's time, for those who ask at any moment.
+#[derive(Clone, Default)]
+pub(crate) struct Time(Arc<AtomicU64>);
+
+impl Time {
+    /// It is so late now, in microseconds.
+    pub(crate) fn is(&self, now: u64) {
+        self.0.store(now, Ordering::Relaxed);
+    }
+}
+
+/// A machine's clock as a node has it that lives there: it goes on while the node stands still.
+pub(crate) struct Going {
+    pub(crate) clock: LocalClock,
+    pub(crate) time: Time,
+}
+
+impl Clock for Going {
+    fn now(&self) -> Duration {
+        self.clock.at(self.time.0.load(Ordering::Relaxed)).0
     }
 }

@@ -21,6 +21,7 @@ use raft::sync::{PopTimeout, StopSignal};
 use crate::dice::generator;
 use crate::local_clock::Shown;
 use crate::plan::Plan;
+use crate::reads::wished;
 use crate::tap::{Attempt, ChunkTap, ClientSink, Mailroom, Tap};
 
 /// The first port of the nodes' made-up addresses.
@@ -177,7 +178,9 @@ impl VirtualNode {
     pub(crate) fn receive_request(&self, attempt: Attempt, request: &Request) {
         let sink = Box::new(ClientSink::new(attempt, &self.mailroom));
         match request {
-            Request::Read { key, .. } => self.parts.intake.read(key.clone(), sink),
+            Request::Read { key, consistency } => {
+                self.parts.intake.read_with(key.clone(), wished(*consistency), sink);
+            }
             Request::OpenSession => self.parts.intake.write(Command::OpenSession.encode(), sink),
             Request::Write { operation, stamp } => {
                 self.parts.intake.write(encode(operation, *stamp), sink);
@@ -316,6 +319,7 @@ fn server_config(plan: &Plan, id: u64) -> ServerConfig {
     config.joins = id >= plan.founders;
     let founders = if config.joins { 0 } else { plan.founders };
     config.founders = Some((0..founders).map(NodeId).collect());
+    config.lease_reads = plan.settings[id as usize].lease_reads;
     config.heartbeat_ms = plan.heartbeat_ms;
     config.election_min_ms = plan.election_min_ms;
     config.election_max_ms = plan.election_max_ms;

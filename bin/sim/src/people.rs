@@ -39,6 +39,7 @@ impl Simulation<'_> {
         let person = &mut self.clients[client];
         let number = person.begun;
         let operation = self.plan.workload.operation(&mut person.dice, client, number, self.plan.keys);
+        let operation = self.plan.reads.draw_consistency(operation, &mut person.dice);
         self.begin_operation(client, operation)
     }
 
@@ -130,6 +131,7 @@ impl Simulation<'_> {
         });
         self.counters.operations += 1;
         let operation = self.history.end(number, result.clone());
+        self.counters.reads.count(operation, &result);
         match &result {
             Ok(answer) => {
                 check_acknowledged(&self.consensus, operation, answer)?;

@@ -3,6 +3,7 @@
 use crate::births::SLOWEST_CLOCK_PERMILLE;
 use crate::dice::Dice;
 use crate::faults::{FAULTS, Fault};
+use crate::reads::Reads;
 use crate::settings::{Settings, draw_settings};
 use crate::workload::Workload;
 
@@ -12,6 +13,10 @@ pub(crate) const MS: u64 = 1_000;
 
 /// The most nodes of which there may be more than found the cluster.
 const NODES_MAX: u64 = 7;
+
+/// With leases the shortest election timeout is no shorter than so many heartbeats and so many milliseconds.
+const LEASE_HEARTBEATS: u64 = 3;
+const LEASE_MARGIN_MS: u64 = 20;
 
 /// The stream of dice that plans are drawn from.
 const CONCERN: u64 = 1;
@@ -35,6 +40,8 @@ pub struct Plan {
     pub think_us_max: u64,
     /// How many keys they share.
     pub keys: u64,
+    /// What their gets must see.
+    pub reads: Reads,
     /// What may go wrong.
     pub faults: Vec<Fault>,
     /// When it stops going wrong, in microseconds, provided enough operations have ended.
@@ -88,14 +95,21 @@ impl Plan {
         let drawn = dice.one(&Workload::ALL);
         let workload = workload.unwrap_or(drawn);
         let founders = dice.one(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
-        let faults = draw_faults(&mut dice, founders, workload);
+        let mut faults = draw_faults(&mut dice, founders, workload);
         let strangers = dice.between(1, 4);
         let nodes = match faults.contains(&Fault::MemberChange) {
             true => (founders + strangers).min(NODES_MAX.max(founders)),
             false => founders,
         };
-        let has = |fault| faults.contains(&fault);
         let election_min_ms = dice.between(100, 400);
+        let heartbeat_ms = dice.between(10, 40);
+        // As the configuration asks for it. A clock that jumps is no clock to go by.
+        let has_leases =
+            dice.permille(400) && LEASE_HEARTBEATS * heartbeat_ms + LEASE_MARGIN_MS <= election_min_ms;
+        if has_leases {
+            faults.retain(|fault| *fault != Fault::ClockJump);
+        }
+        let has = |fault| faults.contains(&fault);
         let base_us = dice.one(&[50, 200, 1_000, 5_000]);
         let strike_gap_us = match workload {
             Workload::Churn | Workload::Snapshots => dice.between(300, 1_500) * MS,
@@ -132,10 +146,11 @@ impl Plan {
             // An election waits for several syncs, one after the other: it cannot be shorter than they are.
             disk_us: (20, dice.one(&[100, 500, 2_000, 10_000, 40_000]).min(election_min_ms * MS / 8)),
             turn_us_max: dice.one(&[5, 50, 500, 3_000]),
-            heartbeat_ms: dice.between(10, 40),
+            heartbeat_ms,
             election_min_ms,
             election_max_ms: election_min_ms + dice.between(50, 300),
-            settings: draw_settings(&mut dice, nodes, workload),
+            settings: draw_settings(&mut dice, nodes, workload, has_leases),
+            reads: Reads::draw(&mut dice, has_leases),
             faults,
         }
     }
@@ -148,6 +163,7 @@ impl Plan {
             clients: 5,
             operations_at_once: 1,
             think_us_max: 196 * MS,
+            reads: Reads::default(),
             faults: Vec::new(),
             loss_permille: 0,
             duplication_permille: 0,
@@ -181,6 +197,11 @@ impl Plan {
 
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
+    }
+
+    /// Whether any node keeps the rule of leases.
+    pub(crate) fn has_leases(&self) -> bool {
+        self.settings.iter().any(|settings| settings.lease_reads)
     }
 
     /// The longest election timeout in microseconds.

@@ -154,6 +154,7 @@ impl Simulation<'_> {
                 }
             }
         }
+        self.staleness.committed(self.consensus.committed.len(), self.now);
         alive.step_apply_loop(messages);
         let applied = alive.state.applied_index();
         if applied < before {
@@ -242,6 +243,7 @@ impl Simulation<'_> {
             self.send(node, to, Parcel::ChunkAnswer { number, bytes });
         }
         for (attempt, outcome) in outcomes {
+            self.staleness.answered(node, attempt, &outcome, self.consensus.applied(node).0);
             self.send_outcome(node, attempt, verdict(outcome));
         }
         match dropped.first() {

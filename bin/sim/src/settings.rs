@@ -41,6 +41,8 @@ pub struct Settings {
     pub chunks: ChunkSizes,
     /// Size of a log segment.
     pub segment_bytes: u64,
+    /// Whether the node keeps the rule of leases, and serves reads by them.
+    pub lease_reads: bool,
 }
 
 impl Settings {
@@ -63,6 +65,7 @@ impl Settings {
             snapshot_patience_ms: shipped.snapshot_patience_ms,
             chunks: ChunkSizes::default(),
             segment_bytes: 256 << 10,
+            lease_reads: false,
         }
     }
 
@@ -106,17 +109,28 @@ impl Settings {
             chunks,
             // A large value is larger than a small segment, and a file for each makes a run slow.
             segment_bytes: dice.one(&[1 << 10, 4 << 10, 32 << 10, 256 << 10]).max(scale * 1_600),
+            lease_reads: false,
         }
     }
 }
 
 /// Settings for each node: the same for all in half of the seeds, else as they are while an operator changes them.
-pub(crate) fn draw_settings(dice: &mut Dice, nodes: u64, workload: Workload) -> Vec<Settings> {
+pub(crate) fn draw_settings(
+    dice: &mut Dice,
+    nodes: u64,
+    workload: Workload,
+    has_leases: bool,
+) -> Vec<Settings> {
     let first = Settings::draw(dice, workload);
     let differ = dice.permille(500);
     let mut settings = vec![first];
     while settings.len() < nodes as usize {
         settings.push(if differ { Settings::draw(dice, workload) } else { settings[0].clone() });
+    }
+    // Whoever has no leases yet keeps no such rule, and does not count for those who have.
+    let without_permille = if differ { dice.one(&[0, 200]) } else { 0 };
+    for settings in &mut settings {
+        settings.lease_reads = has_leases && !dice.permille(without_permille);
     }
     settings
 }

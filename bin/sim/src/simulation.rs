@@ -12,13 +12,14 @@ use raft::storage::memory::MemoryFiles;
 
 use crate::checks::consensus::ConsensusChecks;
 use crate::checks::history::History;
-use crate::checks::store::{StoreChecks, places_of_writes};
+use crate::checks::staleness::StalenessChecks;
+use crate::checks::store::{StoreChecks, places_of_writes, writes_that_ran};
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::event::{Event, Events, ROOMS, Room};
 use crate::faults::{Counters, Fault};
 use crate::links::Links;
-use crate::local_clock::LocalClock;
+use crate::local_clock::{LocalClock, Time};
 use crate::lulls::Lull;
 use crate::node::VirtualNode;
 use crate::operator::Operator;
@@ -111,6 +112,8 @@ pub(crate) enum Phase {
 pub(crate) struct Simulation<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) now: u64,
+    /// The same for the nodes' clocks.
+    pub(crate) time: Time,
     pub(crate) events: Events,
     pub(crate) machines: Vec<Machine>,
     pub(crate) clients: Vec<Client>,
@@ -124,6 +127,7 @@ pub(crate) struct Simulation<'a> {
     pub(crate) consensus: ConsensusChecks,
     pub(crate) store: StoreChecks,
     pub(crate) history: History,
+    pub(crate) staleness: StalenessChecks,
     pub(crate) counters: Counters,
     pub(crate) trace: Trace<'a>,
     pub(crate) chunks: BTreeMap<u64, PendingChunk>,
@@ -156,6 +160,7 @@ impl<'a> Simulation<'a> {
         Simulation {
             plan,
             now: 0,
+            time: Time::default(),
             events: Events::default(),
             machines: (0..nodes).map(|_| Machine::new()).collect(),
             links: Links::new(nodes + clients.len()),
@@ -169,6 +174,7 @@ impl<'a> Simulation<'a> {
             consensus: ConsensusChecks::new(nodes, plan.founders),
             store: StoreChecks::default(),
             history: History::default(),
+            staleness: StalenessChecks::default(),
             counters: Counters::default(),
             trace,
             chunks: BTreeMap::new(),
@@ -204,6 +210,7 @@ impl<'a> Simulation<'a> {
             };
             assert!(at >= self.now, "time goes one way");
             self.now = at;
+            self.time.is(at);
             self.counters.events += 1;
             if at > TIME_MAX_US {
                 return Violation::of("goes-on", format!("not over after {} s", TIME_MAX_US / SECOND));
@@ -213,6 +220,7 @@ impl<'a> Simulation<'a> {
         self.counters.simulated_us = self.now;
         self.counters.leaders = self.consensus.leaders();
         self.counters.entries = self.consensus.committed.len() as u64;
+        self.staleness.check(writes_that_ran(&self.consensus))?;
         self.history.check(&places_of_writes(&self.consensus))
     }
 

@@ -4,7 +4,7 @@
 //! whoever answers names the token; an answer reaches only the life that asked. A chunk's sender gets one answer or
 //! learns that there is none.
 
-use clerk::{Request, Verdict};
+use clerk::{Consistency, Request, Verdict};
 use raft::core::{Body, Message, ReplyToken};
 
 use crate::event::{Event, Parcel, Room};
@@ -155,6 +155,7 @@ impl Simulation<'_> {
                 self.look_at(to)
             }
             Parcel::Request { attempt, request } => {
+                self.note_stale_read(to, attempt, &request);
                 if let Some(alive) = &self.machines[to].node {
                     alive.receive_request(attempt, &request);
                 }
@@ -162,6 +163,13 @@ impl Simulation<'_> {
                 self.look_at(to)
             }
         }
+    }
+
+    /// A node gets a read that may be stale: what it must have seen is known now.
+    fn note_stale_read(&mut self, node: usize, attempt: Attempt, request: &Request) {
+        let Request::Read { key, consistency: Consistency::Stale { max_age } } = request else { return };
+        let age_us = max_age.map(|age| self.machines[node].clock.until(age));
+        self.staleness.asked(attempt, key, self.consensus.applied(node).0, self.now, age_us);
     }
 
     /// A peer's request gets a token of its own, by which it will be answered.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use clerk::{Answer, ClerkError, Operation};
+use clerk::{Answer, ClerkError, Consistency, Operation};
 
 use crate::checks::linearize::{self, Call, Input, Output, Verdict, grown_by};
 use crate::violation::Violation;
@@ -83,7 +83,8 @@ impl History {
     /// had an effect all the same, no order explains it.
     pub(crate) fn check(&self, places: &Places<'_>) -> Result<(), Violation> {
         let mut by_key: BTreeMap<&[u8], Vec<&Record>> = BTreeMap::new();
-        for record in &self.records {
+        // A stale read may see what is no longer so: it is judged by itself.
+        for record in self.records.iter().filter(|record| !record.is_stale()) {
             by_key.entry(key_of(&record.operation)).or_default().push(record);
         }
         for (key, records) in by_key {
@@ -178,6 +179,10 @@ impl Record {
             _ => hint,
         };
         Some(Call { begun: self.begun, ended, input, output, hint })
+    }
+
+    fn is_stale(&self) -> bool {
+        matches!(self.operation, Operation::Get { consistency: Consistency::Stale { .. }, .. })
     }
 
     fn is_delete(&self) -> bool {

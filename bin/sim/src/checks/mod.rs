@@ -6,4 +6,5 @@ pub(crate) mod history;
 pub mod linearize;
 pub(crate) mod members;
 mod node_log;
+pub(crate) mod staleness;
 pub(crate) mod store;

@@ -1,6 +1,6 @@
 //! What the store promises: the same state at the same index everywhere, and that what a client was told is in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clerk::{Answer, Operation};
 use kvserver::state_machine::Command;
@@ -51,24 +51,33 @@ pub(crate) fn check_acknowledged(
     Violation::of("acknowledged-write-in-log", text)
 }
 
-/// Where in the log what was written. A write that comes again does not run again, and one that comes after its client
-/// said that it waits for it no longer does not run at all.
-pub(crate) fn places_of_writes(log: &ConsensusChecks) -> Places<'_> {
-    let mut places = Places { values: BTreeMap::new(), stamps: BTreeMap::new() };
+/// The writes of the log that took effect, with their indexes. A write that comes again does not run again, and one that
+/// comes after its client said that it waits for it no longer does not run at all.
+pub(crate) fn writes_that_ran(log: &ConsensusChecks) -> impl Iterator<Item = (u64, Command<'_>)> {
     let mut acked_below: BTreeMap<u64, u64> = BTreeMap::new();
-    for (index, command) in log.commands() {
-        let (stamp, value) = match Command::decode(command) {
-            Ok(Command::Put { stamp, value, .. } | Command::Append { stamp, value, .. }) => {
-                (stamp, Some(value))
-            }
-            Ok(Command::Delete { stamp, .. }) => (stamp, None),
-            _ => continue,
+    let mut ran: BTreeSet<(u64, u64)> = BTreeSet::new();
+    log.commands().filter_map(move |(index, command)| {
+        let command = Command::decode(command).ok()?;
+        let (Command::Put { stamp, .. } | Command::Append { stamp, .. } | Command::Delete { stamp, .. }) =
+            command
+        else {
+            return None;
         };
         let floor = acked_below.entry(stamp.client_id).or_default();
         *floor = stamp.acked_below.max(*floor);
-        if stamp.seq < *floor || places.stamps.contains_key(&(stamp.client_id, stamp.seq)) {
-            continue;
-        }
+        (stamp.seq >= *floor && ran.insert((stamp.client_id, stamp.seq))).then_some((index, command))
+    })
+}
+
+/// Where in the log what was written.
+pub(crate) fn places_of_writes(log: &ConsensusChecks) -> Places<'_> {
+    let mut places = Places { values: BTreeMap::new(), stamps: BTreeMap::new() };
+    for (index, command) in writes_that_ran(log) {
+        let (stamp, value) = match command {
+            Command::Put { stamp, value, .. } | Command::Append { stamp, value, .. } => (stamp, Some(value)),
+            Command::Delete { stamp, .. } => (stamp, None),
+            Command::OpenSession | Command::Legacy { .. } => continue,
+        };
         places.stamps.insert((stamp.client_id, stamp.seq), index);
         if let Some(value) = value {
             places.values.insert(value, index);
