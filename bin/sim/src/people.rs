@@ -14,12 +14,16 @@ use crate::tap::Attempt;
 use crate::violation::Violation;
 use crate::wires::brief;
 
+/// When a client has its first idea, at the latest.
+const FIRST_IDEA_US_MAX: u64 = 5_000;
+
 impl Simulation<'_> {
-    /// Every client begins to think; neither the probe nor the visitor does.
+    /// Every client has its first idea before there can be a leader, so that at least then all of them wait at once;
+    /// neither the probe nor the visitor has any.
     pub(crate) fn begin_ideas(&mut self) {
         for client in 0..self.plan.clients {
             for _ in 0..self.plan.operations_at_once {
-                let after = self.clients[client].dice.between(0, self.plan.think_us_max);
+                let after = self.clients[client].dice.between(0, FIRST_IDEA_US_MAX);
                 self.events.schedule(self.now + after, Event::Idea { client });
             }
         }
