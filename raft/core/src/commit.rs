@@ -23,7 +23,7 @@ impl Raft {
                 return own;
             }
             let peer = peers.iter().find(|peer| peer.id == voter);
-            let counting = peer.filter(|peer| peer.convalescence.is_none());
+            let counting = peer.filter(|peer| !peer.is_convalescent());
             counting.map_or(Index::ZERO, |peer| peer.progress.match_index())
         });
         if index <= state.log.committed()

@@ -16,6 +16,7 @@
 
 use rand::Rng;
 
+use crate::leader::Peer;
 use crate::message::{AppendOutcome, Body, Message};
 use crate::planted;
 use crate::progress::Progress;
@@ -29,8 +30,25 @@ pub(crate) struct Convalescence {
     id: u64,
     /// Where the leader's log ended when it heard of it.
     through: EntryId,
-    /// The follower has been told that it has healed: what it says next without a word of it counts.
-    is_told: bool,
+    stage: Stage,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The follower lacks something.
+    Lacks,
+    /// It has everything and has been told so: what it says next without a word of its loss counts.
+    Told,
+    /// It has said so. What it said before may still come, late, and is no other loss.
+    Over,
+}
+
+impl Peer {
+    /// Whether it counts for nothing.
+    pub(crate) fn is_convalescent(&self) -> bool {
+        self.convalescence.is_some_and(|known| known.stage != Stage::Over)
+    }
 }
 
 impl State {
@@ -104,16 +122,16 @@ impl Raft {
     /// is treated like any other from here on.
     pub(crate) fn is_outlived(&mut self, from: NodeId) -> bool {
         let Role::Leader(leader) = &mut self.role else { return false };
-        let Some(peer) = leader.peer(from) else { return false };
-        match peer.convalescence {
-            Some(Convalescence { is_told: false, .. }) => true,
-            Some(_) => {
-                peer.convalescence = None;
+        let known = leader.peer(from).and_then(|peer| peer.convalescence.as_mut());
+        match known.map(|known| (known.stage, known)) {
+            Some((Stage::Lacks, _)) => true,
+            Some((Stage::Told, known)) => {
+                known.stage = Stage::Over;
                 log::info!("node {from} counts again: its log is repaired");
                 self.advance_commit();
                 false
             }
-            None => false,
+            Some((Stage::Over, _)) | None => false,
         }
     }
 
@@ -138,7 +156,7 @@ impl Raft {
                 true => log.term_at(Index(1)).map_or(EntryId::ZERO, |term| EntryId { term, index: Index(1) }),
                 false => log.last(),
             };
-            peer.convalescence = Some(Convalescence { id, through, is_told: false });
+            peer.convalescence = Some(Convalescence { id, through, stage: Stage::Lacks });
             self.state.resets += 1;
             return;
         }
@@ -160,9 +178,12 @@ impl Raft {
         }
         let has = peer.progress.match_index();
         if let Some(known) = &mut peer.convalescence
-            && has >= known.through.index
+            && (known.stage == Stage::Over || has >= known.through.index)
         {
-            known.is_told = true;
+            if known.stage == Stage::Lacks {
+                known.stage = Stage::Told;
+            }
+            // Also if it is over: this answer may have come late, or the word of it was lost.
             let (id, through) = (known.id, known.through);
             let word = self.state.request(from, Body::Heal { id, through });
             self.state.send_now(word);

@@ -3,6 +3,7 @@
 //! Ours is broken if one of these fails; going on would spread it, so the node stops. All of it is cheap (no walk along
 //! the log), and stays on in release.
 
+use crate::leader::Peer;
 use crate::progress::ProgressState;
 use crate::raft::{Raft, Role};
 use crate::status::RoleKind;
@@ -137,7 +138,7 @@ fn check_slowly(raft: &Raft) {
     let others = membership.nodes().into_iter().filter(|node| *node != state.id());
     assert!(leader.peers.iter().map(|peer| peer.id).eq(others), "a leader knows every other member");
     // What such a node has lost was committed with its help all the same.
-    if leader.peers.iter().any(|peer| peer.convalescence.is_some()) {
+    if leader.peers.iter().any(Peer::is_convalescent) {
         return;
     }
     let committed = log.committed();

@@ -326,7 +326,7 @@ impl Raft {
                 inflight_bytes: progress.inflights().bytes(),
                 active,
                 waits_for: match active {
-                    true if peer.convalescence.is_some() => WaitsFor::Repair,
+                    true if peer.is_convalescent() => WaitsFor::Repair,
                     true => waits_for(progress, last_index),
                     false => WaitsFor::Contact,
                 },

@@ -67,8 +67,7 @@ impl Raft {
     pub(crate) fn furthest_voter(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let (voters, ticks_max) = (&self.state.membership().voters, self.state.config.election_ticks_max);
-        let others =
-            leader.peers.iter().filter(|peer| voters.contains(&peer.id) && peer.convalescence.is_none());
+        let others = leader.peers.iter().filter(|peer| voters.contains(&peer.id) && !peer.is_convalescent());
         let answering = others
             .filter(|peer| peer.progress.is_active(leader.ticks, ticks_max) && !peer.progress.is_gone());
         answering.max_by_key(|peer| peer.progress.match_index()).map(|peer| peer.id)
@@ -122,7 +121,7 @@ impl Raft {
             log.membership().voters.contains(&peer.id)
                 && progress.is_active(leader.ticks, ticks_max)
                 && !progress.is_gone()
-                && peer.convalescence.is_none()
+                && !peer.is_convalescent()
                 && progress.match_index() >= log.committed()
         };
         let preferred = leader.peers.iter().filter(can_lead).max_by_key(|peer| config.priority(peer.id));

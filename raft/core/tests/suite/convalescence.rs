@@ -183,6 +183,29 @@ fn an_acknowledgement_from_before_the_loss_counts_for_nothing() {
 }
 
 #[test]
+fn what_it_said_before_it_healed_may_come_late_and_is_no_other_loss() {
+    let (mut core, term, last) = leader();
+    core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
+    core.step(to_me(2, term, says(9, Some(last), EntryId::ZERO, 2)));
+    core.step(to_me(2, term, accepted(last)));
+    let _ = drain(&mut core);
+    for late in [says(9, Some(last - 1), EntryId::ZERO, 2), says(9, None, id(1, 2), 0)] {
+        core.step(to_me(2, term, late));
+        assert_eq!(
+            heals(&drain(&mut core)),
+            [id(term, last)],
+            "it is told once more, if it has not heard it"
+        );
+        assert_eq!(core.status().peers[0].waits_for, WaitsFor::Nothing);
+    }
+    core.propose(vec![Bytes::from_static(b"x")]).unwrap();
+    let _ = drain(&mut core);
+    core.persisted(id(term, last + 1));
+    core.step(to_me(2, term, accepted(last + 1)));
+    assert_eq!(core.status().commit_index, Index(last + 1), "it counts");
+}
+
+#[test]
 fn another_loss_begins_the_repair_anew() {
     let (mut core, term, last) = leader();
     core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
