@@ -1,3 +1,5 @@
+//! What a stale read may have seen and what not, over a small log.
+
 use kvserver::state_machine::Stamp;
 
 use super::*;
