@@ -19,8 +19,9 @@ use crate::inherit::{self, Inherited};
 use crate::middleware::{AUTH_TOKEN_BYTES_MAX, fresh_request_id};
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicUsize, Ordering};
-use crate::protocol::encoder::{Body, CallFields, put_call_with, put_cancel, put_legacy_call};
+use crate::protocol::encoder::{Body, CallFields, put_call_head, put_cancel, put_legacy_call};
 use crate::reactor::Shared;
+use crate::reactor::appending::payload;
 use crate::reactor::clock::{MILLISECOND, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
@@ -278,6 +279,8 @@ impl Core {
             Ok(timeout) => timeout,
             Err(error) => return Err(Box::new((caller, error))),
         };
+        // NB: before the lock, which the reactor's thread takes, too: it may take long.
+        let payload = payload(body, body_bytes);
         let mut state = lock(&self.state);
         // NB: first. Whoever is given a connection that must be made must see to it that it is.
         if state.pending.len() >= self.config.calls_in_flight_max {
@@ -295,10 +298,10 @@ impl Core {
             let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
             let (request_id, kind) = (inherited.request_id, 0);
             let credit_bytes = caller.completion.stream().map_or(0, |stream| stream.window);
-            outbox.append_call(now, body_bytes, |buffer, as_of| {
+            outbox.append_call(now, payload, |buffer, as_of| {
                 let timeout_ms = timeout_ms(due, as_of);
                 let fields = CallFields { call_id, timeout_ms, auth_token, request_id, credit_bytes, kind };
-                put_call_with(buffer, names, &fields, body, body_bytes);
+                put_call_head(buffer, names, &fields, body_bytes);
             })
         } else if state.legacy.outstanding.is_none() {
             outbox.append(|buffer| put_legacy_call(buffer, names, body, body_bytes))
