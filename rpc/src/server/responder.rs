@@ -104,7 +104,9 @@ impl Responder {
             let status = answer.as_ref().map_or_else(|failure| failure.0, |_| Status::Ok);
             let took = self.context.passed();
             let info = self.context.info(&names);
-            provider.config.middleware.after(&info, &Ended { status, took, was_awaited: is_first });
+            let ended = Ended { status, took, was_awaited: is_first };
+            // The caller is owed its answer all the same.
+            outbox.reactor.shielded("a middleware", || provider.config.middleware.after(&info, &ended));
         }
         let to = (outbox, *ticket);
         let appended = match form {
