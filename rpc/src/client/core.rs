@@ -19,13 +19,19 @@ use crate::inherit::{self, Inherited};
 use crate::middleware::{AUTH_TOKEN_BYTES_MAX, fresh_request_id};
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicUsize, Ordering};
-use crate::protocol::encoder::{Body, CallFields, put_call_head, put_cancel, put_legacy_call};
+use crate::protocol::decoder::HEADER_BYTES_MAX;
+use crate::protocol::encoder::{
+    Body, CallFields, OTHER_FIELDS_BYTES_MAX, put_call_head, put_cancel, put_legacy_call,
+};
 use crate::reactor::Shared;
 use crate::reactor::appending::payload;
 use crate::reactor::clock::{MILLISECOND, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::{AppendError, Appended, Outbox, UnsentLimits};
+
+/// Longest names of a method, in bytes: with the longest token and all integers they fit a header.
+const NAMES_BYTES_MAX: usize = HEADER_BYTES_MAX - AUTH_TOKEN_BYTES_MAX - OTHER_FIELDS_BYTES_MAX;
 
 /// No place in a reactor's list of channels.
 const NO_PLACE: usize = usize::MAX;
@@ -275,7 +281,8 @@ impl Core {
         (body, body_bytes): (&dyn Body, usize),
         caller: Caller,
     ) -> Result<Started, Box<(Caller, RpcError)>> {
-        let timeout = match self.check_limits(body_bytes).and_then(|()| inherited.limit(timeout, now)) {
+        let timeout = match self.check_limits(method, body_bytes).and_then(|()| inherited.limit(timeout, now))
+        {
             Ok(timeout) => timeout,
             Err(error) => return Err(Box::new((caller, error))),
         };
@@ -327,11 +334,12 @@ impl Core {
     }
 
     /// Refuses what is larger than it may be, and everything while the reactor's channels have too much to send.
-    pub(super) fn check_limits(&self, body_bytes: usize) -> Result<(), RpcError> {
-        let token_bytes = self.config.auth_token.bytes().len();
+    pub(super) fn check_limits(&self, method: &Method, body_bytes: usize) -> Result<(), RpcError> {
+        let (token_bytes, names_bytes) = (self.config.auth_token.bytes().len(), method.names().encoded_len());
         for (what, bytes, max) in [
             ("arguments", body_bytes, self.config.args_bytes_max),
             ("an auth token", token_bytes, AUTH_TOKEN_BYTES_MAX),
+            ("a method's names", names_bytes, NAMES_BYTES_MAX),
         ] {
             if bytes > max {
                 let (bytes, max) = (bytes as u64, max as u64);

@@ -52,7 +52,7 @@ impl Core {
         body: &dyn Body,
     ) -> Result<(), RpcError> {
         let body_bytes = body.body_len();
-        self.check_limits(body_bytes)?;
+        self.check_limits(method, body_bytes)?;
         let timeout = inherited.limit(nanos_in(self.config.default_timeout), now)?;
         let payload = payload(body, body_bytes);
         let mut state = lock(&self.state);

@@ -25,7 +25,7 @@ pub enum Names<'a> {
 }
 
 impl Names<'_> {
-    fn encoded_len(&self) -> usize {
+    pub(crate) fn encoded_len(&self) -> usize {
         match self {
             Names::Encoded(bytes) => bytes.len(),
             Names::Plain(service, method) => bytes_field_len(service.len()) + bytes_field_len(method.len()),
@@ -232,6 +232,9 @@ pub fn put_going_away(buffer: &mut Vec<u8>) {
 
 /// Room for the integer fields of a header, in bytes: one can have seven at most.
 const INTEGERS_BYTES_MAX: usize = 7 * (1 + VARINT_BYTES_MAX);
+
+/// What a request's header takes at most beside its names and the bytes of its token: the integers, the token's tag and length.
+pub(crate) const OTHER_FIELDS_BYTES_MAX: usize = INTEGERS_BYTES_MAX + 3;
 
 /// A header's integer fields below number 16, put together before they are appended as one. Zero is left out, as protobuf
 /// does.
