@@ -216,3 +216,26 @@ fn a_repaired_log_is_like_any_other_and_nothing_is_left_aside() {
     assert!(!recovered.is_convalescent);
     assert_eq!(recovered.entries, (1..=ENTRIES + 5).map(entry).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_vote_in_a_last_batch_that_is_damaged_and_passes_for_torn_is_not_forgotten() {
+    let files = MemoryFiles::new();
+    let mut disk = MemoryDisk::new(&files);
+    let (mut wal, _) = Wal::open(&mut disk, config()).unwrap();
+    write(&mut wal, &mut disk, Some(HardState { term: Term(2), vote: None }), vec![entry(1)]);
+    write(&mut wal, &mut disk, Some(NEWEST), Vec::new());
+    files.kill_process();
+    let log = FileName::new("wal-0000000000000001.log");
+    let bytes = files.contents().into_iter().find(|(name, _)| *name == log).unwrap().1;
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    flip(&files, log.as_str(), used);
+    for start in 0..2 {
+        let (_, recovered, _) = open(&files).unwrap();
+        assert!(
+            !recovered.is_convalescent,
+            "start {start}: it may as well be a write that was never finished"
+        );
+        assert_eq!((recovered.hard_state, recovered.entries.len()), (NEWEST, 1), "start {start}");
+        files.kill_process();
+    }
+}

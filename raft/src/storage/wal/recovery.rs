@@ -9,7 +9,8 @@
 //!
 //! Where others can give back what is lost (`WalConfig::repairs`), a damaged log is opened as far as it is whole. First it
 //! is put on record that something is missing (`promises`), then what cannot be used is set aside, and only then is the
-//! log cut: the next start would find nothing wrong with it. Term and vote come from the promises.
+//! log cut: the next start would find nothing wrong with it. Whatever state the log is in, a later term or vote in the promises
+//! counts: it was durable there before it was told.
 
 use std::collections::VecDeque;
 
@@ -49,11 +50,8 @@ pub struct Recovered {
 }
 
 pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recovered), WalError> {
-    let Found { mut scanned, spares, promised } = find(disk, &config)?;
+    let Found { mut scanned, spares, promised, forgotten } = find(disk, &config)?;
     let is_convalescent = is_convalescent(&scanned, promised);
-    if is_convalescent {
-        scanned.log.hard_state = newer(scanned.log.hard_state, promised.newest());
-    }
     let promises = match config.repairs || promised.is_there() {
         true => {
             let newest = Promise { hard_state: scanned.log.hard_state, is_convalescent };
@@ -75,7 +73,7 @@ pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recov
     wal.promises = promises;
     wal.set_aside = set_aside::files(disk)?;
     wal.record_opening(disk, is_new)?;
-    if is_convalescent {
+    if is_convalescent || forgotten {
         wal.record_hard_state(disk)?;
     }
     let recovered = Recovered { damage, is_convalescent, ..Recovered::of(is_new, log, torn_tail) };
@@ -95,6 +93,8 @@ struct Found {
     scanned: Scanned,
     spares: Vec<(u64, FileEntry)>,
     promised: promises::Found,
+    /// The log has an older term or vote than was promised: its last batch, damaged, may pass for one that was never synced.
+    forgotten: bool,
 }
 
 fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
@@ -123,7 +123,10 @@ fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
             false => return Err(error),
         }
     }
-    Ok(Found { scanned, spares, promised })
+    let written = scanned.log.hard_state;
+    scanned.log.hard_state = newer(written, promised.newest());
+    let forgotten = scanned.log.hard_state != written;
+    Ok(Found { scanned, spares, promised, forgotten })
 }
 
 impl Recovered {
