@@ -133,6 +133,12 @@ pub enum TransferError {
         /// Which.
         node: NodeId,
     },
+    /// A node whose log is being repaired has no vote until it is.
+    #[error("the log of node {node} is damaged, and is being repaired")]
+    Convalescent {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 /// Why `read_index` took nothing on.

@@ -50,6 +50,9 @@ impl Raft {
                 false => TransferError::Stranger { node: to },
             });
         }
+        if leader.peer(to).is_some_and(|peer| peer.convalescence.is_some()) {
+            return Err(TransferError::Convalescent { node: to });
+        }
         log::info!("node {own} hands leadership to node {to}");
         leader.transfer = Some(Transfer { to, asked_tick: leader.ticks });
         leader.lease.void();

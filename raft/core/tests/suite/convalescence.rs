@@ -224,6 +224,11 @@ fn leadership_is_not_handed_to_a_convalescent() {
     let (mut core, term, _) = leader();
     core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
     core.step(to_me(3, term, Body::HeartbeatReply { read_context: 0, stamp: Default::default() }));
+    assert_eq!(
+        core.transfer_leadership(NodeId(2)),
+        Err(raft_core::TransferError::Convalescent { node: NodeId(2) })
+    );
+    assert_eq!(core.status().transfer_to, None);
     assert_eq!(core.hand_over(), Some(NodeId(3)));
 }
 
