@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use clerk::Verdict;
 use raft::storage::memory::Unsynced;
+use raft::storage::wal::segment_sequence;
 
+use crate::checks::node_log::Health;
 use crate::event::{Event, Room};
 use crate::faults::Fault;
 use crate::local_clock::Going;
-use crate::node::{Birth, VirtualNode};
+use crate::node::{Birth, Started, VirtualNode};
 use crate::plan::MS;
 use crate::simulation::{Phase, Planned, Simulation};
 use crate::violation::Violation;
@@ -45,7 +47,14 @@ impl Simulation<'_> {
             clock: machine.clock.at(self.now + phase),
         };
         match VirtualNode::start(&birth) {
-            Ok((alive, restored)) => {
+            Ok(Started { node: alive, restored, is_convalescent }) => {
+                let health = Health { is_convalescent, is_damaged: !machine.flipped.is_empty() };
+                machine.is_convalescent = is_convalescent;
+                if is_convalescent {
+                    // What is wrong with its log is being mended; of other files nobody knows.
+                    machine.flipped.retain(|file| segment_sequence(file).is_none());
+                    self.counters.convalescents += u64::from(health.is_damaged);
+                }
                 machine.node = Some(alive);
                 machine.due.fill(None);
                 machine.stalled_until.fill(0);
@@ -53,7 +62,7 @@ impl Simulation<'_> {
                 machine.paused_until = 0;
                 self.links.renew(node);
                 self.counters.lives += 1;
-                self.consensus.recovered(node, &restored)?;
+                self.consensus.recovered(node, &restored, health)?;
                 let base = restored.snapshot.map_or(0, |meta| meta.last.index.0);
                 let (entries, hard_state) = (restored.entries.len(), restored.hard_state);
                 self.say_of_node(node, || {
@@ -124,8 +133,11 @@ impl Simulation<'_> {
         let reason = alive.parts.application.failure().unwrap_or_default();
         let fault = match machine.planned {
             Some(Planned::Failure) if machine.files.fault_has_happened() => Fault::FailedDisk,
-            // It was counted when the disk became full.
-            Some(Planned::Full) => return self.end_after(node, &reason),
+            // It was counted when the disk became full. Whose reserve takes all that
+            // is accepted goes on.
+            Some(Planned::Full) if !self.plan.settings[node].outlasts_full_disk() => {
+                return self.end_after(node, &reason);
+            }
             _ => {
                 return Violation::of(
                     "stops-only-for-a-broken-disk",

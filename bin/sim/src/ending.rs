@@ -52,8 +52,10 @@ impl Simulation<'_> {
         let last = in_order.map(|node| (self.consensus.applied(node).0, node)).min();
         let behind = last.filter(|(applied, _)| *applied < self.to_reach);
         let is_served = self.probes_served == self.probes_begun;
-        let missing = behind.map_or(0, |(applied, _)| self.to_reach - applied);
-        let uncommitted = if is_served { 0 } else { self.longest_log().saturating_sub(self.to_reach) };
+        // What a node lacks it is sent together with what comes behind that.
+        let longest = self.longest_log();
+        let missing = behind.map_or(0, |(applied, _)| longest.max(self.to_reach) - applied);
+        let uncommitted = if is_served { 0 } else { longest.saturating_sub(self.to_reach) };
         let comes_up = self.phase == Phase::Peace && missing.max(uncommitted) > 0;
         if !is_served && !comes_up {
             let text = format!(
@@ -128,6 +130,9 @@ impl Simulation<'_> {
             let Some(alive) = &self.machines[node].node else {
                 return Violation::of("converges", format!("node {node} is not up"));
             };
+            if self.machines[node].is_convalescent {
+                return Violation::of("repairs", format!("at rest node {node} still lacks what it had lost"));
+            }
             let applied = alive.state.applied_index();
             if applied != committed {
                 return Violation::of(

@@ -92,6 +92,8 @@ pub(crate) enum Event {
     Strike { aimed_at: Option<usize> },
     /// A node has said what a fault was waiting for.
     Ambush { node: usize, fault: Fault },
+    /// A leader that one node does not reach any more is cut off from all, unless the links have changed since.
+    Estrange { leader: usize, fault_number: u64 },
     /// A process that has begun to stand still does so altogether, until then.
     Freeze { node: usize, life: u32, until: u64 },
     /// The operator has a moment.
@@ -100,6 +102,10 @@ pub(crate) enum Event {
     Retire { node: usize },
     /// Somebody who knows this node alone asks it.
     Visit { node: usize },
+    /// Somebody has seen that a node was elected, and knows who led before.
+    Witness { leader: usize, former: usize },
+    /// What the witness wrote is done.
+    Testimony,
     /// Things may go wrong again.
     LullEnds,
     /// Something that went wrong is right again.

@@ -224,6 +224,10 @@ pub struct Counters {
     pub refusals: u64,
     /// Reads by what they had to see.
     pub reads: ReadCounters,
+    /// Starts on a damaged log that others repair.
+    pub convalescents: u64,
+    /// Repairs that were done with.
+    pub healed: u64,
     /// Events of the simulation.
     pub events: u64,
     /// Simulated time in microseconds.
@@ -273,6 +277,8 @@ impl Counters {
         self.lulls += other.lulls;
         self.refusals += other.refusals;
         self.reads.add(&other.reads);
+        self.convalescents += other.convalescents;
+        self.healed += other.healed;
         self.events += other.events;
         self.simulated_us += other.simulated_us;
     }
@@ -283,7 +289,7 @@ impl fmt::Display for Counters {
         write!(
             f,
             "simulated-s={} operations={} clients-at-once={} unknown={} failed={} leaders={} entries={} snapshots-received={} lives={} \
-             lulls={} refused-starts={} events={}",
+             lulls={} refused-starts={} convalescents={} healed={} events={}",
             self.simulated_us / 1_000_000,
             self.operations,
             self.clients_at_once,
@@ -295,6 +301,8 @@ impl fmt::Display for Counters {
             self.lives,
             self.lulls,
             self.refusals,
+            self.convalescents,
+            self.healed,
             self.events
         )?;
         write!(f, "{}", self.reads)?;

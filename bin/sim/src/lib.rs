@@ -11,9 +11,10 @@
 //! [`Plan::draw`] draws the cluster (1 to 7 nodes), its timeouts, the clients, the [`Workload`], which kinds of faults
 //! ([`Fault`]) there are, how often they strike the leader or whoever was just elected, or wait until a node says
 //! something, and each node's [`Settings`]. Besides the clients there is a visitor, who now and then comes upon a node
-//! that was struck without having heard of it. Some gets are follower, lease or stale reads ([`Reads`]), lease reads only
-//! where clocks are as right as leases want them. In nearly half of the seeds an operator takes nodes in, makes them voters
-//! and removes them, the leader too, by the orders that ship.
+//! that was struck without having heard of it, and a witness, who writes at a leader that was just elected and then asks
+//! the one of before. Some gets are follower, lease or stale reads ([`Reads`]), lease reads only where clocks are as right
+//! as leases want them. In nearly half of the seeds an operator takes nodes in, makes them voters and removes them, the
+//! leader too, by the orders that ship. Where a log is damaged, it is repaired from the others, or, in some seeds, refused.
 //!
 //! At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in trouble. Now and then there is a
 //! lull: nothing further goes wrong, but what is wrong stays so, and if more than half of the voters are sound and reach
@@ -36,7 +37,8 @@
 //! the place in the log, and of both sides while voters change; a node goes by the members that its log says, a snapshot
 //! holds those of its last entry, and no leader changes them before an entry of its term is committed. Further: equal
 //! states at equal index; every request is answered, once; what a message means survives the wire, and what is not for a
-//! node, or not of its cluster, is refused. At the end: the clients' history is linearizable, versions rise, no append is
+//! node, or not of its cluster, is refused; who has lost what it had promised says so, counts for nothing, and takes part
+//! again with all of it. At the end: the clients' history is linearizable, versions rise, no append is
 //! seen twice; a stale read saw what its key held at a moment no older than was asked for. A panic counts as a
 //! violation; so does a node that stops, or refuses to start, without a disk fault.
 //!
@@ -62,6 +64,7 @@ mod checks;
 mod client;
 mod dice;
 mod ending;
+mod estrangement;
 mod event;
 mod farewell;
 mod faults;

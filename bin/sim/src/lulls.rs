@@ -32,7 +32,7 @@ pub(crate) struct Lull {
 impl Simulation<'_> {
     /// Begins a lull, if there is a majority that must serve in it.
     pub(crate) fn begin_lull(&mut self) -> Result<(), Violation> {
-        if !self.is_rough() || self.is_led_from_a_slow_disk() {
+        if !self.is_rough() {
             return Ok(());
         }
         let known = self.consensus.committed.len() as u64;
@@ -117,12 +117,6 @@ impl Simulation<'_> {
         self.bring_forward(node);
     }
 
-    /// A leader on a slow disk may have a full log and nothing to write to it until its snapshot is done: it is busy for as long
-    /// as that takes, and rightly leads.
-    fn is_led_from_a_slow_disk(&self) -> bool {
-        self.consensus.latest_leader().is_some_and(|node| self.machines[node].disk_slowness > 1)
-    }
-
     /// How long a node may take to get and apply the entries up to this one.
     fn catch_up_us(&self, node: usize, last: u64) -> u64 {
         last.saturating_sub(self.consensus.applied(node).0) * self.entry_us()
@@ -143,6 +137,7 @@ impl Machine {
     /// Whether nothing is wrong with the machine itself.
     fn is_sound(&self, now: u64) -> bool {
         let is_up = self.node.as_ref().is_some_and(|alive| !alive.parts.node.is_stopped());
-        is_up && !self.exit_is_scheduled && self.paused_until <= now && self.disk_slowness == 1
+        let is_well = self.disk_slowness == 1 && !self.is_convalescent;
+        is_up && is_well && !self.exit_is_scheduled && self.paused_until <= now
     }
 }

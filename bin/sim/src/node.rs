@@ -21,14 +21,10 @@ use raft::sync::{PopTimeout, StopSignal};
 use crate::dice::generator;
 use crate::local_clock::Shown;
 use crate::plan::Plan;
-use crate::reads::wished;
 use crate::tap::{Attempt, ChunkTap, ClientSink, Mailroom, Tap};
 
 /// The first port of the nodes' made-up addresses.
 const PORT_FIRST: u64 = 10_000;
-
-/// Of smaller segments nothing is reserved.
-const SEGMENT_BYTES_TO_RESERVE: u64 = 32 << 10;
 
 /// The name of the cluster.
 pub(crate) const CLUSTER: &str = "virtual";
@@ -98,20 +94,28 @@ pub(crate) struct Birth<'a> {
     pub(crate) clock: Shown,
 }
 
+/// A node that has come up.
+pub(crate) struct Started {
+    pub(crate) node: VirtualNode,
+    /// What it found.
+    pub(crate) restored: Restored,
+    /// It lacks something that it had acknowledged.
+    pub(crate) is_convalescent: bool,
+}
+
 impl VirtualNode {
-    /// Opens the directory and puts the rooms together; also says what was recovered. The error is the refusal's text.
-    pub(crate) fn start(birth: &Birth<'_>) -> Result<(VirtualNode, Restored), String> {
+    /// Opens the directory and puts the rooms together. The error is the refusal's text.
+    pub(crate) fn start(birth: &Birth<'_>) -> Result<Started, String> {
         let Birth { plan, id, life, files, clock } = *birth;
         let config = server_config(plan, id);
         let settings = &plan.settings[id as usize];
         let mut log_disk = SharedDisk(Arc::new(Mutex::new(MemoryDisk::held(files))));
         let shipped = WalConfig::new(id + 1);
-        // What may be on its way is more than a few tiny segments hold.
-        let has_reserve = settings.segment_bytes >= SEGMENT_BYTES_TO_RESERVE;
-        let reserve_segments = if has_reserve { shipped.reserve_segments } else { 0 };
-        let wal_config = WalConfig { segment_bytes: settings.segment_bytes, reserve_segments, ..shipped };
+        let reserve_segments = if settings.has_reserve() { shipped.reserve_segments } else { 0 };
+        let (segment_bytes, repairs) = (settings.segment_bytes, plan.repairs);
+        let wal_config = WalConfig { segment_bytes, reserve_segments, repairs, ..shipped };
         let recovery = recover(&mut log_disk, wal_config, life > 1).map_err(|error| error.to_string())?;
-        let Recovery { wal, restored, snapshots, .. } = recovery;
+        let Recovery { wal, restored, snapshots, is_convalescent, .. } = recovery;
         let desk_files = files.clone();
         let desk = Arc::new(SnapshotDesk::new(move || Box::new(MemoryDisk::new(&desk_files))));
         let machine = match &restored.snapshot {
@@ -130,6 +134,9 @@ impl VirtualNode {
             book: parts.book.clone(),
         });
         parts.node.connect(Arc::clone(&tap) as _, tap as _);
+        if is_convalescent {
+            parts.convalesce();
+        }
         let snapshotter = Snapshotter::new(
             Arc::clone(&parts.node),
             Arc::clone(&desk),
@@ -159,7 +166,7 @@ impl VirtualNode {
             election_ticker: Ticker::new(&clock, times.election_tick, RawNode::tick_election),
             heartbeat_ticker: Ticker::new(&clock, times.heartbeat, RawNode::tick_heartbeat),
         };
-        Ok((node, restored))
+        Ok(Started { node, restored, is_convalescent })
     }
 
     /// A peer's message comes in; the core sees it at its next visit.
@@ -179,7 +186,7 @@ impl VirtualNode {
         let sink = Box::new(ClientSink::new(attempt, &self.mailroom));
         match request {
             Request::Read { key, consistency } => {
-                self.parts.intake.read_with(key.clone(), wished(*consistency), sink);
+                self.parts.intake.read_with(key.clone(), *consistency, sink);
             }
             Request::OpenSession => self.parts.intake.write(Command::OpenSession.encode(), sink),
             Request::Write { operation, stamp } => {

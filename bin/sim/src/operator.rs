@@ -32,6 +32,9 @@ const AGAIN_US_MAX: u64 = 100 * MS;
 /// How long a node that was removed goes on before somebody stops it, at most.
 const RETIRED_US_MAX: u64 = 5 * SECOND;
 
+/// Leaders that are deaf as soon as they have begun to hand over, in a thousand.
+const DEAFENED_PERMILLE: u64 = 500;
+
 /// From this many voters on the cluster shrinks.
 const VOTERS_ENOUGH: usize = 5;
 
@@ -147,9 +150,10 @@ impl Simulation<'_> {
         lost * 2 < voters.len()
     }
 
-    /// Whether a node's data are gone, or will be found damaged when it starts again.
+    /// Whether a node's data are gone, or damaged and not repaired yet.
     pub(crate) fn is_lost(&self, node: usize) -> bool {
-        self.machines[node].is_out || !self.machines[node].flipped.is_empty()
+        let machine = &self.machines[node];
+        machine.is_out || !machine.flipped.is_empty() || machine.is_convalescent
     }
 
     fn carry_out(&mut self, leader: usize, wish: &Wish) -> Result<Answer, Violation> {
@@ -259,8 +263,20 @@ impl Simulation<'_> {
         });
         if begun == Ok(true) {
             self.counters.count(Fault::Transfer);
+            self.deafen_who_hands_over(from);
         }
         self.look_at(from)
+    }
+
+    /// Who has said that another is to lead may not hear that it does.
+    fn deafen_who_hands_over(&mut self, leader: usize) {
+        let kinds = [Fault::Jam, Fault::Pause, Fault::PartitionIsolate, Fault::PartitionAsymmetric];
+        let kinds: Vec<Fault> = kinds.into_iter().filter(|fault| self.plan.has(*fault)).collect();
+        if !kinds.is_empty() && self.strike_dice.permille(DEAFENED_PERMILLE) {
+            let fault = self.strike_dice.one(&kinds);
+            let after = self.strike_dice.between(1, 2 * self.plan.delay_us.1);
+            self.events.schedule(self.now + after, Event::Ambush { node: leader, fault });
+        }
     }
 
     /// A machine is lost with its disk.

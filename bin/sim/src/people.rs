@@ -136,13 +136,15 @@ impl Simulation<'_> {
         self.counters.operations += 1;
         let operation = self.history.end(number, result.clone());
         self.counters.reads.count(operation, &result);
+        let mut is_acknowledged_write = false;
         match &result {
             Ok(answer) => {
                 check_acknowledged(&self.consensus, operation, answer)?;
                 self.probes_served += u64::from(client == self.plan.clients);
+                is_acknowledged_write = operation.is_write();
                 if let Operation::Put { key, .. } | Operation::Append { key, .. } | Operation::Delete { key } =
                     operation
-                    && client < self.plan.clients
+                    && client != self.plan.clients
                 {
                     self.last_written.clone_from(key);
                 }
@@ -151,6 +153,10 @@ impl Simulation<'_> {
             Err(_) => self.counters.failed += 1,
         }
         self.clients[client].under_way -= 1;
+        if client == self.plan.witness() && is_acknowledged_write {
+            let after = self.strike_dice.skewed(1, self.plan.delay_us.1);
+            self.events.schedule(self.now + after, Event::Testimony);
+        }
         if self.is_trouble() && client < self.plan.clients {
             let after = self.clients[client].dice.between(0, self.plan.think_us_max);
             self.events.schedule(self.now + after, Event::Idea { client });

@@ -40,6 +40,8 @@ pub struct Plan {
     pub think_us_max: u64,
     /// How many keys they share.
     pub keys: u64,
+    /// Whether what a damaged log has lost is given back by others; else its node refuses to start.
+    pub repairs: bool,
     /// What their gets must see.
     pub reads: Reads,
     /// What may go wrong.
@@ -105,7 +107,7 @@ impl Plan {
         let heartbeat_ms = dice.between(10, 40);
         // As the configuration asks for it. A clock that jumps is no clock to go by.
         let has_leases =
-            dice.permille(400) && LEASE_HEARTBEATS * heartbeat_ms + LEASE_MARGIN_MS <= election_min_ms;
+            dice.permille(500) && LEASE_HEARTBEATS * heartbeat_ms + LEASE_MARGIN_MS <= election_min_ms;
         if has_leases {
             faults.retain(|fault| *fault != Fault::ClockJump);
         }
@@ -151,6 +153,7 @@ impl Plan {
             election_max_ms: election_min_ms + dice.between(50, 300),
             settings: draw_settings(&mut dice, nodes, workload, has_leases),
             reads: Reads::draw(&mut dice, has_leases),
+            repairs: nodes > 1 && dice.permille(700),
             faults,
         }
     }
@@ -164,6 +167,7 @@ impl Plan {
             operations_at_once: 1,
             think_us_max: 196 * MS,
             reads: Reads::default(),
+            repairs: true,
             faults: Vec::new(),
             loss_permille: 0,
             duplication_permille: 0,
@@ -202,6 +206,11 @@ impl Plan {
     /// Whether any node keeps the rule of leases.
     pub(crate) fn has_leases(&self) -> bool {
         self.settings.iter().any(|settings| settings.lease_reads)
+    }
+
+    /// The number of the client that is the last: behind those of the plan come the probe, the visitor and the witness.
+    pub(crate) fn witness(&self) -> usize {
+        self.clients + 2
     }
 
     /// The longest election timeout in microseconds.

@@ -4,7 +4,7 @@
 //! `sim --planted-bug NAME --seeds A..B` makes it and must find it.
 
 /// A mistake: its name, and what is done wrong.
-pub const PLANTED_BUGS: [(&str, &str); 56] = [
+pub const PLANTED_BUGS: [(&str, &str); 60] = [
     (
         "append-acknowledged-before-the-sync",
         "a follower acknowledges entries that its disk does not have yet",
@@ -21,12 +21,22 @@ pub const PLANTED_BUGS: [(&str, &str); 56] = [
         "consistency-check-by-index-alone",
         "an append is taken if any entry stands before it, of whatever term",
     ),
+    (
+        "damaged-node-acknowledges-early",
+        "what a node acknowledges that has lost a part of its log counts at once",
+    ),
+    ("damaged-node-votes", "a node that has lost a part of its log votes"),
     ("failed-sync-retried", "a sync that failed is tried again; the second one says yes without writing"),
     ("failed-sync-taken-for-success", "the log goes on after a failed write as if it had been done"),
+    ("follower-read-without-a-round", "a node serves a follower read by what it knows to be committed"),
     ("half-taken-for-a-majority", "half of an even number of nodes decides"),
     ("heartbeat-commits-what-is-not-matched", "heartbeats carry the commit index whatever the follower has"),
     ("joint-left-before-it-is-committed", "the new majority decides alone before both know of it"),
     ("leader-never-steps-down", "a leader that hears nobody goes on leading"),
+    (
+        "leads-before-its-own-vote-is-durable",
+        "the only voter leads learners in a term that its disk does not have yet",
+    ),
     ("learner-counted", "what a learner has counts for a majority"),
     ("lost-write-said-not-to-have-run", "a write of a lost leadership is said not to have run"),
     ("match-index-from-a-refusal", "a refusal's hint counts as an acknowledgement"),

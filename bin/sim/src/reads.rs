@@ -30,7 +30,7 @@ impl Reads {
     pub(crate) fn draw(dice: &mut Dice, has_leases: bool) -> Reads {
         Reads {
             follower_permille: dice.one(&[0, 150, 300, 500]),
-            lease_permille: if has_leases { dice.one(&[200, 300, 400]) } else { 0 },
+            lease_permille: if has_leases { dice.one(&[200, 400]) } else { 0 },
             stale_permille: dice.one(&[0, 50, 100]),
         }
     }
@@ -97,15 +97,5 @@ impl ReadCounters {
 impl fmt::Display for ReadCounters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.by_name().try_for_each(|(name, count)| write!(f, " {name}={count}"))
-    }
-}
-
-/// What the `kv` service makes of a client's wish.
-pub(crate) fn wished(consistency: Consistency) -> kvserver::Consistency {
-    match consistency {
-        Consistency::Linearizable => kvserver::Consistency::Linearizable,
-        Consistency::Lease => kvserver::Consistency::Lease,
-        Consistency::Follower => kvserver::Consistency::Follower,
-        Consistency::Stale { max_age } => kvserver::Consistency::Stale { max_age },
     }
 }

@@ -26,6 +26,9 @@ const HASH_EVERY_LARGE: u64 = 512;
 /// Disk operations that may be under way when the log writer begins another batch, in runs where it does not wait.
 const PIPELINED_OPERATIONS_MAX: usize = 6;
 
+/// How long after a process, or one of its threads, could go on it does, at most.
+const WAKE_UP_US_MAX: u64 = 20 * MS;
+
 /// How long an answer to a chunk is waited for, as the transport has it.
 const CHUNK_TIMEOUT_US: u64 = 5_000 * MS;
 
@@ -41,8 +44,10 @@ impl Simulation<'_> {
         }
         let goes_on_at = machine.paused_until.max(machine.stalled_until[room as usize]);
         if goes_on_at > self.now {
-            machine.due[room as usize] = Some(goes_on_at);
-            self.events.schedule(goes_on_at, Event::Step { node, life, room });
+            // Threads go on in any order.
+            let at = goes_on_at + self.turn_dice.between(0, WAKE_UP_US_MAX);
+            machine.due[room as usize] = Some(at);
+            self.events.schedule(at, Event::Step { node, life, room });
             return Ok(());
         }
         machine.due[room as usize] = None;
@@ -183,8 +188,14 @@ impl Simulation<'_> {
         let Some(alive) = &mut machine.node else { return Ok(()) };
         alive.parts.node.log_work().take(&mut alive.staged);
         for item in &alive.staged[alive.staged_seen..] {
-            if let LogItem::Ready { persist: Some(persist), .. } = item {
-                self.consensus.stored(node, persist)?;
+            match item {
+                LogItem::Ready { persist: Some(persist), .. } => self.consensus.stored(node, persist)?,
+                LogItem::Healed => {
+                    machine.is_convalescent = false;
+                    self.counters.healed += 1;
+                    self.consensus.healed(node)?;
+                }
+                _ => {}
             }
         }
         alive.staged_seen = alive.staged.len();

@@ -45,7 +45,23 @@ pub struct Settings {
     pub lease_reads: bool,
 }
 
+/// Of smaller segments nothing is reserved: what may be on its way is more than a few of them hold.
+const SEGMENT_BYTES_TO_RESERVE: u64 = 32 << 10;
+
+/// A segment of so many bytes takes whatever is written at once.
+const SEGMENT_BYTES_FOR_ALL: u64 = 256 << 10;
+
 impl Settings {
+    /// Whether the log has room of its own.
+    pub(crate) fn has_reserve(&self) -> bool {
+        self.segment_bytes >= SEGMENT_BYTES_TO_RESERVE
+    }
+
+    /// Whether a full disk stops nobody: there is a reserve, and whatever is written at once finds its place in a segment.
+    pub(crate) fn outlasts_full_disk(&self) -> bool {
+        self.segment_bytes >= SEGMENT_BYTES_FOR_ALL
+    }
+
     /// What ships, but for a log short enough to be shortened within a run.
     pub(crate) fn calm() -> Settings {
         let shipped = ServerConfig::new(0, "", Vec::new(), "", "".into());

@@ -75,6 +75,8 @@ pub(crate) struct Machine {
     pub(crate) birth_is_scheduled: bool,
     /// The files in which a bit was flipped.
     pub(crate) flipped: Vec<FileName>,
+    /// It lacks a part of its log, and others are giving it back.
+    pub(crate) is_convalescent: bool,
     /// Its data are damaged or gone; it never takes part again.
     pub(crate) is_out: bool,
     /// Nobody has started it yet, or somebody stopped it for good.
@@ -140,7 +142,7 @@ pub(crate) struct Simulation<'a> {
     pub(crate) last_written: Bytes,
     /// Who was elected last.
     pub(crate) leader: Option<usize>,
-    /// Whom the farewell concerns: who led when leadership was handed over.
+    /// Whom the witness asks, and whom the farewell concerns: who led before.
     pub(crate) former_leader: usize,
     /// Terms that had a leader when a member was removed.
     pub(crate) leaders_before: u64,
@@ -155,8 +157,7 @@ pub(crate) struct Simulation<'a> {
 impl<'a> Simulation<'a> {
     pub(crate) fn new(plan: &'a Plan, trace: Trace<'a>) -> Simulation<'a> {
         let nodes = plan.nodes as usize;
-        // Two more than the plan says: the probe and the visitor.
-        let clients: Vec<Client> = (0..plan.clients + 2).map(|number| Client::new(plan, number)).collect();
+        let clients: Vec<Client> = (0..=plan.witness()).map(|number| Client::new(plan, number)).collect();
         Simulation {
             plan,
             now: 0,
@@ -236,6 +237,10 @@ impl<'a> Simulation<'a> {
             Event::Idea { client } => self.have_idea(client),
             Event::Strike { aimed_at } => self.strike(aimed_at),
             Event::Ambush { node, fault } => self.spring(node, fault),
+            Event::Estrange { leader, fault_number } => {
+                self.estrange(leader, fault_number);
+                Ok(())
+            }
             Event::Freeze { node, life, until } => {
                 self.freeze(node, life, until);
                 Ok(())
@@ -246,6 +251,8 @@ impl<'a> Simulation<'a> {
                 Ok(())
             }
             Event::Visit { node } => self.visit(node),
+            Event::Witness { leader, former } => self.witness(leader, former),
+            Event::Testimony => self.testify(),
             Event::LullEnds => self.end_lull(),
             Event::Relief(relief) => {
                 self.relieve(relief);
@@ -309,6 +316,7 @@ impl Machine {
             exit_is_scheduled: false,
             birth_is_scheduled: false,
             flipped: Vec::new(),
+            is_convalescent: false,
             is_out: false,
             is_absent: false,
         }

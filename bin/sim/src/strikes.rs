@@ -4,6 +4,7 @@
 //! damaged files are kept to a minority of the nodes for good, since a majority of them is a cluster that is lost.
 
 use raft::core::NodeId;
+use raft::storage::wal::segment_sequence;
 
 use crate::event::{Event, Relief};
 use crate::faults::{FAULTS, Fault};
@@ -34,7 +35,9 @@ impl Simulation<'_> {
 
     /// A node was elected: bad luck likes that.
     pub(crate) fn elected(&mut self, node: usize) {
-        self.leader = Some(node);
+        if let Some(former) = self.leader.replace(node) {
+            self.expect_witness(node, former);
+        }
         if self.is_rough() && self.strike_dice.permille(self.plan.election_struck_permille) {
             let after = self.strike_dice.skewed(1, 2 * self.plan.election_us_max());
             self.events.schedule(self.now + after, Event::Strike { aimed_at: Some(node) });
@@ -168,12 +171,12 @@ impl Simulation<'_> {
     /// A bit of a file of a node that has come to rest is another one when it starts again.
     fn flip(&mut self, node: usize) -> Result<(), Violation> {
         let is_left = |other: NodeId| other.0 as usize != node && !self.is_lost(other.0 as usize);
-        let can_be_spared = self.consensus.members.survive(is_left);
+        let can_be_spared = self.consensus.members.survive(is_left) || self.is_lost(node);
         let machine = &mut self.machines[node];
         if machine.is_out || machine.planned.is_some() || machine.exit_is_scheduled {
             return Ok(());
         }
-        if !can_be_spared && machine.flipped.is_empty() {
+        if !can_be_spared {
             return Ok(());
         }
         let Some(alive) = &mut machine.node else { return Ok(()) };
@@ -182,7 +185,13 @@ impl Simulation<'_> {
         self.kill(node);
         let machine = &mut self.machines[node];
         let contents = machine.files.contents();
-        let (file, bytes) = &contents[self.strike_dice.place(contents.len())];
+        let of_the_log: Vec<usize> =
+            (0..contents.len()).filter(|place| segment_sequence(&contents[*place].0).is_some()).collect();
+        let place = match self.plan.repairs && self.strike_dice.permille(700) {
+            true => self.strike_dice.one(&of_the_log),
+            false => self.strike_dice.place(contents.len()),
+        };
+        let (file, bytes) = &contents[place];
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         if used == 0 {
             return Ok(());
@@ -205,6 +214,9 @@ impl Simulation<'_> {
         self.draw_cut(fault, node);
         let length = self.strike_dice.skewed(10 * MS, 10 * SECOND);
         self.events.schedule(self.now + length, Event::Relief(Relief::Links { fault_number }));
+        if fault == Fault::PartitionPartial {
+            self.expect_estrangement();
+        }
         if fault == Fault::PartitionFlapping {
             let times_left = self.strike_dice.between(5, 40);
             let flap = Relief::Flap { fault_number, times_left, is_cut: true };

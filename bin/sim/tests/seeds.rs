@@ -56,7 +56,15 @@ fn three_hundred_seeds_break_no_rule_and_meet_every_kind_of_fault() {
     for (kind, count) in sum.reads.by_name() {
         assert!(count > 0, "there were no {kind}");
     }
-    assert!(sum.snapshots > 0 && sum.refusals > 0 && sum.unknown > 0 && sum.lulls > 0, "{sum}");
+    assert!(
+        sum.snapshots > 0
+            && sum.refusals > 0
+            && sum.convalescents > 0
+            && sum.healed > 0
+            && sum.unknown > 0
+            && sum.lulls > 0,
+        "{sum}"
+    );
 }
 
 #[test]

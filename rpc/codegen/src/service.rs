@@ -7,24 +7,13 @@ use std::fmt::Write;
 
 use prost_build::{Method, Service, ServiceGenerator};
 
-use crate::large::LargeFields;
-
 /// Emits, for each service, what the crate's documentation promises.
-pub(crate) struct RpcServiceGenerator {
-    large: LargeFields,
-}
-
-impl RpcServiceGenerator {
-    pub(crate) fn new(large: LargeFields) -> RpcServiceGenerator {
-        RpcServiceGenerator { large }
-    }
-}
+pub(crate) struct RpcServiceGenerator;
 
 impl ServiceGenerator for RpcServiceGenerator {
     fn generate(&mut self, service: Service, buffer: &mut String) {
-        buffer.push_str(&service_trait(&service));
-        buffer.push_str(&dispatcher(&service, &self.large));
-        buffer.push_str(&stub(&service, &self.large));
+        let text = format!("{}{}{}", service_trait(&service), dispatcher(&service), stub(&service));
+        buffer.push_str(&text);
     }
 }
 
@@ -82,19 +71,11 @@ fn service_trait(service: &Service) -> String {
 }
 
 /// The type that turns a call's bytes into a call of the trait.
-fn dispatcher(service: &Service, large: &LargeFields) -> String {
+fn dispatcher(service: &Service) -> String {
     let (name, proto_name) = (&service.name, &service.proto_name);
     let mut arms = String::new();
     let mut streams = Vec::new();
-    for method in &service.methods {
-        let Method { name, proto_name, client_streaming, server_streaming, output_type, .. } = method;
-        let (type_of_reply, largest_last) = match large.take_apart(&method.output_proto_type) {
-            None => (String::new(), String::new()),
-            Some(take_apart) => {
-                let reply = if *server_streaming { "ReplyStream" } else { "Reply" };
-                (format!(": ::rpc::{reply}<{output_type}>"), format!(".largest_last({take_apart})"))
-            }
-        };
+    for Method { name, proto_name, client_streaming, server_streaming, .. } in &service.methods {
         let dispatch = match (client_streaming, server_streaming) {
             (false, false) => "dispatch",
             (false, true) => "dispatch_server_stream",
@@ -103,7 +84,7 @@ fn dispatcher(service: &Service, large: &LargeFields) -> String {
         };
         let _ = writeln!(
             arms,
-            "            b\"{proto_name}\" => ::rpc::{dispatch}(call, responder, |request, reply{type_of_reply}| self.0.{name}(request, reply{largest_last})),"
+            "            b\"{proto_name}\" => ::rpc::{dispatch}(call, responder, |request, reply| self.0.{name}(request, reply)),"
         );
         if *client_streaming || *server_streaming {
             streams.push(format!("b\"{proto_name}\""));
@@ -149,7 +130,7 @@ impl<S: {name} + ?Sized> ::rpc::Service for {name}Dispatcher<S> {{
 }
 
 /// The typed client.
-fn stub(service: &Service, large: &LargeFields) -> String {
+fn stub(service: &Service) -> String {
     let (name, proto_name) = (&service.name, &service.proto_name);
     let mut methods = String::new();
     for method in &service.methods {
@@ -164,10 +145,9 @@ fn stub(service: &Service, large: &LargeFields) -> String {
     pub const {constant}: ::rpc::Method = ::rpc::Method::generated(\"{proto_name}\", \"{method_name}\", b\"{header}\"){idempotent};"
         );
         if method.client_streaming || method.server_streaming {
-            methods.push_str(&stream_call(proto_name, &constant, method, large));
+            methods.push_str(&stream_call(proto_name, &constant, method));
             continue;
         }
-        let request = request_argument(method, large);
         let comment = documentation(
             &method.comments,
             1,
@@ -179,11 +159,11 @@ fn stub(service: &Service, large: &LargeFields) -> String {
     /// # Errors
     /// See [`rpc::RpcError`]; `may_have_run` tells whether the server may have executed the call.
     pub fn {function}(&self, controller: &::rpc::RpcController, request: &{input_type}) -> ::std::result::Result<{output_type}, ::rpc::RpcError> {{
-        self.channel.call(&Self::{constant}, controller, {request})
+        self.channel.call(&Self::{constant}, controller, request)
     }}
     /// Calls `{proto_name}.{method_name}`; `done` runs exactly once, see [`rpc::RpcChannel::call_async`].
     pub fn {plain}_async(&self, controller: &::rpc::RpcController, request: &{input_type}, done: impl FnOnce(::std::result::Result<{output_type}, ::rpc::RpcError>) + Send + 'static) {{
-        self.channel.call_async(&Self::{constant}, controller, {request}, done)
+        self.channel.call_async(&Self::{constant}, controller, request, done)
     }}
 "
         );
@@ -208,45 +188,25 @@ impl {name}Stub {{
     )
 }
 
-/// How a stub hands its `request` to the channel.
-fn request_argument(method: &Method, large: &LargeFields) -> String {
-    match large.take_apart(&method.input_proto_type) {
-        None => "request".to_owned(),
-        Some(take_apart) => format!("&::rpc::LargestLast::new(request, {take_apart})"),
-    }
-}
-
 /// A stub's function that begins a stream.
-fn stream_call(service: &str, constant: &str, method: &Method, large: &LargeFields) -> String {
+fn stream_call(service: &str, constant: &str, method: &Method) -> String {
     let Method { name: function, proto_name, input_type, output_type, .. } = method;
     let comment = documentation(&method.comments, 1, &format!("Begins the stream `{service}.{proto_name}`."));
     let writer = format!("::rpc::StreamWriter<{input_type}>");
     let reader = format!("::rpc::StreamReader<{output_type}>");
     let (call, request, argument, result) = match (method.client_streaming, method.server_streaming) {
-        (true, true) => ("call_both_ways", "", String::new(), format!("({writer}, {reader})")),
+        (true, true) => ("call_both_ways", String::new(), "", format!("({writer}, {reader})")),
         (true, false) => {
             let result = format!("({writer}, ::rpc::PendingReply<{output_type}>)");
-            ("call_client_stream", "", String::new(), result)
+            ("call_client_stream", String::new(), "", result)
         }
-        _ => {
-            let argument = format!(", {}", request_argument(method, large));
-            ("call_server_stream", ", request: &", argument, reader)
-        }
-    };
-    let request = if request.is_empty() { String::new() } else { format!("{request}{input_type}") };
-    let begin = format!("self.channel.{call}(&Self::{constant}, controller{argument})");
-    let body = match large.take_apart(&method.input_proto_type) {
-        Some(take_apart) if method.client_streaming => {
-            let types = format!("let (requests, replies): {result} = {begin};");
-            format!("{types}\n        (requests.largest_last({take_apart}), replies)")
-        }
-        _ => begin,
+        _ => ("call_server_stream", format!(", request: &{input_type}"), ", request", reader),
     };
     format!(
         "{comment}    ///
     /// See [`rpc::RpcChannel::{call}`].
     pub fn {function}(&self, controller: &::rpc::RpcController{request}) -> {result} {{
-        {body}
+        self.channel.{call}(&Self::{constant}, controller{argument})
     }}
 "
     )

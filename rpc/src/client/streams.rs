@@ -41,7 +41,7 @@ impl RpcChannel {
         args: &M,
     ) -> StreamReader<R>
     where
-        M: Body,
+        M: Message,
         R: Message + Default,
     {
         let window = self.window();

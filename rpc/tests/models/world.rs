@@ -45,12 +45,8 @@ pub struct World {
 
 impl World {
     pub fn new() -> World {
-        World::with(ReactorConfig::default())
-    }
-
-    pub fn with(config: ReactorConfig) -> World {
         let simulation = Arc::new(Simulation::new(7));
-        let reactor = simulation.reactor(config);
+        let reactor = simulation.reactor(ReactorConfig::default());
         World { simulation, reactor }
     }
 

@@ -13,7 +13,6 @@ mod deadlines;
 mod fairness;
 mod flows;
 mod going_away;
-mod large;
 mod model;
 mod pool;
 mod reconnecting;

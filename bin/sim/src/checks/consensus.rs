@@ -9,7 +9,7 @@ use raft::core::{
 use std::collections::BTreeMap;
 
 use crate::checks::members::{MemberChecks, membership_in};
-use crate::checks::node_log::NodeLog;
+use crate::checks::node_log::{Health, NodeLog};
 use crate::violation::Violation;
 
 /// An entry as some log holds it: its term, what it carries, and the term of the entry before it.
@@ -66,11 +66,6 @@ impl ConsensusChecks {
         self.leaders.len() as u64
     }
 
-    /// Who led the latest term that had a leader.
-    pub(crate) fn latest_leader(&self) -> Option<usize> {
-        self.leaders.last_key_value().map(|(_, node)| *node)
-    }
-
     /// How far a node has applied in its present life.
     pub(crate) fn applied(&self, node: usize) -> Index {
         self.applied[node]
@@ -82,10 +77,25 @@ impl ConsensusChecks {
     }
 
     /// A node came up with this.
-    pub(crate) fn recovered(&mut self, node: usize, restored: &Restored) -> Result<(), Violation> {
+    pub(crate) fn recovered(
+        &mut self,
+        node: usize,
+        restored: &Restored,
+        health: Health,
+    ) -> Result<(), Violation> {
         self.applied[node] = restored.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
         self.members.recovered(node, restored)?;
-        named(node, self.logs[node].recovered(restored))
+        named(node, self.logs[node].recovered(restored, health))
+    }
+
+    /// A node that was damaged takes part again.
+    pub(crate) fn healed(&mut self, node: usize) -> Result<(), Violation> {
+        let committed = &self.committed;
+        let is_committed = |id: EntryId| {
+            let known = id.index.0.checked_sub(1).and_then(|place| committed.get(place as usize));
+            known.is_some_and(|known| known.term == id.term)
+        };
+        named(node, self.logs[node].healed(is_committed))
     }
 
     /// A node's core handed this out to be stored.
@@ -175,6 +185,7 @@ impl ConsensusChecks {
     /// A message leaves a node.
     pub(crate) fn sent(&mut self, message: &Message) -> Result<(), Violation> {
         let node = message.from.0 as usize;
+        self.counts(node, message)?;
         match &message.body {
             Body::RequestVote { pre_vote: false, .. } => {
                 named(node, self.logs[node].vote(message.term, message.from.0))
@@ -183,9 +194,10 @@ impl ConsensusChecks {
                 self.members.voted(message.from, message.term, message.to.0);
                 named(node, self.logs[node].vote(message.term, message.to.0))
             }
-            Body::AppendEntriesReply(AppendOutcome::Accepted { match_index }) => {
-                named(node, self.logs[node].promise(message.term, *match_index))
-            }
+            Body::AppendEntriesReply(
+                AppendOutcome::Accepted { match_index }
+                | AppendOutcome::Convalescent { matched: Some(match_index), .. },
+            ) => named(node, self.logs[node].promise(message.term, *match_index)),
             Body::AppendEntries { leader_commit, entries, .. } => {
                 self.leads(node, message.term)?;
                 self.changes_after_own_term(node, message.term, *leader_commit, entries)?;
@@ -193,6 +205,23 @@ impl ConsensusChecks {
             }
             Body::Heartbeat { .. } => self.leads(node, message.term),
             _ => Ok(()),
+        }
+    }
+
+    /// Who has lost what it had promised helps nobody to lead and nothing to be committed.
+    fn counts(&self, node: usize, message: &Message) -> Result<(), Violation> {
+        let counts = matches!(
+            &message.body,
+            Body::RequestVote { .. }
+                | Body::RequestVoteReply { granted: true, .. }
+                | Body::AppendEntriesReply(AppendOutcome::Accepted { .. })
+        );
+        match counts && self.logs[node].is_damaged() {
+            true => Violation::of(
+                "the-damaged-count-for-nothing",
+                format!("node {node} lacks entries and says {message}"),
+            ),
+            false => Ok(()),
         }
     }
 
@@ -265,7 +294,8 @@ impl ConsensusChecks {
             return Violation::of("applied-in-order", text);
         }
         let logs = &self.logs;
-        let holds = |node: NodeId| logs.get(node.0 as usize).is_some_and(|log| log.holds(entry.id()));
+        let has = |log: &NodeLog| log.holds(entry.id()) || log.had_promised(entry.id());
+        let holds = |node: NodeId| logs.get(node.0 as usize).is_some_and(has);
         self.members.commit(node, entry, holds)?;
         let (term, payload) = (entry.term, entry.payload.clone());
         self.committed.push(Committed { term, payload, applied_in: self.logs[node].term() });

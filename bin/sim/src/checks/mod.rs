@@ -5,6 +5,6 @@ pub(crate) mod consensus;
 pub(crate) mod history;
 pub mod linearize;
 pub(crate) mod members;
-mod node_log;
+pub(crate) mod node_log;
 pub(crate) mod staleness;
 pub(crate) mod store;

@@ -17,6 +17,18 @@ pub(crate) struct NodeLog {
     promised: Index,
     /// The latest term in which it gave its vote, and to whom.
     voted: Option<(Term, u64)>,
+    /// A part of what it promised is lost: what the log was before. Until all of that which counts is there again, the
+    /// node counts for nothing.
+    lost: Option<Box<NodeLog>>,
+}
+
+/// What a node found when it came up, as far as its files say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Health {
+    /// It says that it lacks something.
+    pub(crate) is_convalescent: bool,
+    /// Its files were damaged since its last start.
+    pub(crate) is_damaged: bool,
 }
 
 impl NodeLog {
@@ -48,6 +60,36 @@ impl NodeLog {
     /// Whether the entry is in the log, or before where it begins.
     pub(crate) fn holds(&self, id: EntryId) -> bool {
         id.index < self.base.index || self.term_at(id.index) == Some(id.term)
+    }
+
+    /// Whether it had promised the entry before it was damaged.
+    pub(crate) fn had_promised(&self, id: EntryId) -> bool {
+        self.lost.as_ref().is_some_and(|before| id.index <= before.promised && before.holds(id))
+    }
+
+    /// Whether the node counts for nothing.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// The node takes part again. Of what it had promised, that of which `is_committed` is true must be durable by now.
+    pub(crate) fn healed(&mut self, is_committed: impl Fn(EntryId) -> bool) -> Result<(), Violation> {
+        let Some(before) = self.lost.take() else {
+            return Violation::of("heals-what-is-damaged", "it was not damaged");
+        };
+        let ids = (before.base.index.0 + 1..=before.promised.0)
+            .filter_map(|index| Some(EntryId { term: before.term_at(Index(index))?, index: Index(index) }));
+        for id in ids.filter(|id| is_committed(*id)) {
+            let is_durable = id.index <= self.base.index.max(self.promised);
+            if !is_durable || !self.holds(id) {
+                let text = format!(
+                    "it takes part again without {id}, which it had promised; its log ends at {}",
+                    self.last()
+                );
+                return Violation::of("healed-with-all-of-it", text);
+            }
+        }
+        Ok(())
     }
 
     /// Where the log begins, for those who walk it.
@@ -114,20 +156,39 @@ impl NodeLog {
         Ok(())
     }
 
-    /// The node came up again: what it promised must be there.
-    pub(crate) fn recovered(&mut self, restored: &Restored) -> Result<(), Violation> {
+    /// The node came up again: what it promised must be there, or it must say that something is missing.
+    pub(crate) fn recovered(&mut self, restored: &Restored, health: Health) -> Result<(), Violation> {
         let base = restored.snapshot.as_ref().map_or(EntryId::ZERO, |meta| meta.last);
         let behind = restored.entries.iter().filter(|entry| entry.index > base.index);
         let terms: Vec<Term> = behind.map(|entry| entry.term).collect();
-        let found = NodeLog {
-            base,
-            terms,
-            term: restored.hard_state.term,
-            promised: self.promised,
-            voted: self.voted,
-        };
-        let begin = self.base.index.max(base.index);
-        for index in begin.0 + 1..=self.promised.0 {
+        let term = restored.hard_state.term;
+        let mut found = NodeLog { base, terms, term, promised: self.promised, voted: self.voted, lost: None };
+        if health.is_convalescent {
+            found.promised = self.promised.min(found.last_index());
+            // What it counts for is what it had promised before the first damage.
+            found.lost = self.lost.clone().or_else(|| Some(Box::new(self.clone())));
+        } else if self.lost.is_some() {
+            return Violation::of(
+                "damage-is-remembered",
+                "it came up damaged and comes up sound without a repair",
+            );
+        }
+        let may_lack = health.is_convalescent && health.is_damaged;
+        if self.promised > found.last_index() && !may_lack {
+            let text =
+                format!("the log was acknowledged up to {} and ends at {}", self.promised, found.last());
+            return Violation::of("acknowledged-entry-lost", text);
+        }
+        self.kept_entries(&found)?;
+        self.kept_vote(restored)?;
+        *self = found;
+        Ok(())
+    }
+
+    /// What is there of what was promised is what it was.
+    fn kept_entries(&self, found: &NodeLog) -> Result<(), Violation> {
+        let begin = self.base.index.max(found.base.index);
+        for index in begin.0 + 1..=found.promised.0 {
             let index = Index(index);
             if found.term_at(index) != self.term_at(index) {
                 let text = format!(
@@ -140,11 +201,10 @@ impl NodeLog {
                 return Violation::of("acknowledged-entry-lost", text);
             }
         }
-        if self.promised > found.last_index() {
-            let text =
-                format!("the log was acknowledged up to {} and ends at {}", self.promised, found.last());
-            return Violation::of("acknowledged-entry-lost", text);
-        }
+        Ok(())
+    }
+
+    fn kept_vote(&self, restored: &Restored) -> Result<(), Violation> {
         if let Some((term, candidate)) = self.voted {
             let kept = restored.hard_state;
             let same = kept.term == term && kept.vote.map(|vote| vote.0) == Some(candidate);
@@ -154,7 +214,6 @@ impl NodeLog {
                 return Violation::of("vote-lost", text);
             }
         }
-        *self = found;
         Ok(())
     }
 }
