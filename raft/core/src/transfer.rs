@@ -50,7 +50,7 @@ impl Raft {
                 false => TransferError::Stranger { node: to },
             });
         }
-        if leader.peer(to).is_some_and(|peer| peer.convalescence.is_some()) {
+        if leader.peer(to).is_some_and(|peer| peer.is_convalescent()) {
             return Err(TransferError::Convalescent { node: to });
         }
         log::info!("node {own} hands leadership to node {to}");

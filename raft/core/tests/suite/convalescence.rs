@@ -203,6 +203,7 @@ fn what_it_said_before_it_healed_may_come_late_and_is_no_other_loss() {
     core.persisted(id(term, last + 1));
     core.step(to_me(2, term, accepted(last + 1)));
     assert_eq!(core.status().commit_index, Index(last + 1), "it counts");
+    assert_eq!(core.transfer_leadership(NodeId(2)), Ok(()), "and may lead");
 }
 
 #[test]
