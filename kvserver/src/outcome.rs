@@ -64,6 +64,11 @@ pub trait ReplySink: Send {
     /// Says what became of the request. Must not block: it may be called by the thread that applies.
     fn send(self: Box<Self>, outcome: Outcome);
 
+    /// Whether whoever asked does not wait any more. Where that cannot be told, they do.
+    fn is_in_vain(&self) -> bool {
+        false
+    }
+
     /// The same of a request that the leader at this address has answered for this node. Who can say so does.
     fn send_of(self: Box<Self>, outcome: Outcome, _leader: &Arc<str>) {
         self.send(outcome);

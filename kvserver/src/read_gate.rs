@@ -2,7 +2,8 @@
 //! applied as far as that index. Then they run, on the thread that opened the gate.
 //!
 //! A read is filed under the number of the round it asked for; the rounds end in the order they were asked for,
-//! so both waits are queues. Bounded by the calls in flight of the RPC server: each read is one.
+//! so both waits are queues. Bounded by the calls in flight of the RPC server: each read is one; callers that do not wait any
+//! more make room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,9 @@ use crate::shared_state::SharedState;
 
 /// Reads served under one read lock of the store.
 const READS_PER_LOCK: usize = 64;
+
+/// From so many reads on that wait for an index, those whose callers are gone are let go.
+const WAITING_MANY: usize = 1024;
 
 /// One read and where its answer goes.
 pub struct PendingRead {
@@ -41,6 +45,25 @@ struct State {
     confirmed: BTreeMap<Index, Vec<PendingRead>>,
     refused: Vec<(Vec<PendingRead>, Option<NodeId>)>,
     last_context: u64,
+    /// How many waited for an index after callers that are gone had been looked for.
+    still_waited: usize,
+}
+
+impl State {
+    /// Takes out the reads of callers that are gone: a node that is cut off may never apply what they wait for. Looked for when
+    /// there are twice as many as the last time, since each has to be asked.
+    fn in_vain(&mut self) -> Vec<PendingRead> {
+        let waiting: usize = self.confirmed.values().map(Vec::len).sum();
+        if waiting < WAITING_MANY.max(2 * self.still_waited) {
+            return Vec::new();
+        }
+        let mut in_vain = Vec::new();
+        for reads in self.confirmed.values_mut() {
+            in_vain.extend(reads.extract_if(.., |read| read.sink.is_in_vain()));
+        }
+        self.still_waited = waiting - in_vain.len();
+        in_vain
+    }
 }
 
 impl ReadGate {
@@ -93,7 +116,9 @@ impl ReadGate {
         let later = state.confirmed.split_off(&Index(applied.0 + 1));
         let served = std::mem::replace(&mut state.confirmed, later);
         let refused = std::mem::take(&mut state.refused);
+        let in_vain = state.in_vain();
         drop(state);
+        drop(in_vain);
         for (_, reads) in served {
             self.serve(reads);
         }
@@ -130,5 +155,54 @@ impl ReadGate {
         let reads = reads.chain(confirmed.into_values()).chain(refused.into_iter().map(|(reads, _)| reads));
         let refusal = Outcome::Refused(Refusal::ShuttingDown { may_have_run: false });
         send_all(reads.flatten().map(|read| (read.sink, refusal.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use raft::net::AddressBook;
+
+    use super::*;
+    use crate::state_machine::StateMachine;
+
+    struct Caller {
+        is_gone: Arc<AtomicBool>,
+        kept: Arc<AtomicUsize>,
+    }
+
+    impl ReplySink for Caller {
+        fn send(self: Box<Self>, _: Outcome) {}
+
+        fn is_in_vain(&self) -> bool {
+            self.is_gone.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Drop for Caller {
+        fn drop(&mut self) {
+            self.kept.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn callers_that_are_gone_do_not_fill_the_gate_of_a_node_that_never_gets_what_they_wait_for() {
+        let shared = Arc::new(SharedState::new(StateMachine::new()));
+        let book = AddressBook::new(std::iter::empty());
+        let gate = ReadGate::new(shared, Arc::new(LeaderHints::new(NodeId(1), book)));
+        let (stays, kept) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for number in 0..20 * WAITING_MANY {
+            let is_gone = match number % 100 {
+                0 => Arc::clone(&stays),
+                _ => Arc::new(AtomicBool::new(true)),
+            };
+            kept.fetch_add(1, Ordering::Relaxed);
+            let sink = Box::new(Caller { is_gone, kept: Arc::clone(&kept) });
+            gate.confirm(Index(5), PendingRead { key: Bytes::from_static(b"k"), sink });
+            gate.open();
+            assert!(kept.load(Ordering::Relaxed) <= WAITING_MANY, "read {number}");
+        }
+        assert!(kept.load(Ordering::Relaxed) >= 20 * WAITING_MANY / 100, "who waits goes on waiting");
     }
 }

@@ -121,6 +121,10 @@ impl<M: FromOutcome> ReplySink for KvSink<M> {
         self.0.send(&M::from_parts(outcome, version, value));
     }
 
+    fn is_in_vain(&self) -> bool {
+        self.0.context().is_cancelled()
+    }
+
     fn send_of(self: Box<Self>, outcome: Outcome, leader: &Arc<str>) {
         let (mut outcome, version, value) = parts_of(outcome);
         if outcome.code == i32::from(Code::Ok) {

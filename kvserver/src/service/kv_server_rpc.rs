@@ -104,4 +104,8 @@ impl ReplySink for ReadSink {
             }
         }
     }
+
+    fn is_in_vain(&self) -> bool {
+        self.0.context().is_cancelled()
+    }
 }
