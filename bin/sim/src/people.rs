@@ -17,6 +17,9 @@ use crate::wires::brief;
 /// When a client has its first idea, at the latest.
 const FIRST_IDEA_US_MAX: u64 = 5_000;
 
+/// How long before a leader that stands still goes on the witness asks it, at most.
+const EARLY_US_MAX: u64 = 60_000;
+
 impl Simulation<'_> {
     /// Every client has its first idea before there can be a leader, so that at least then all of them wait at once;
     /// neither the probe nor the visitor has any.
@@ -154,8 +157,11 @@ impl Simulation<'_> {
         }
         self.clients[client].under_way -= 1;
         if client == self.plan.witness() && is_acknowledged_write {
-            let after = self.strike_dice.skewed(1, self.plan.delay_us.1);
-            self.events.schedule(self.now + after, Event::Testimony);
+            let at = self.now + self.strike_dice.skewed(1, self.plan.delay_us.1);
+            // Who stands still is asked shortly before it goes on: so long somebody waits for an answer.
+            let early = self.strike_dice.between(0, EARLY_US_MAX);
+            let at = at.max(self.deaf_until(self.former_leader).saturating_sub(early));
+            self.events.schedule(at, Event::Testimony);
         }
         if self.is_trouble() && client < self.plan.clients {
             let after = self.clients[client].dice.between(0, self.plan.think_us_max);

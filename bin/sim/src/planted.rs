@@ -4,7 +4,7 @@
 //! `sim --planted-bug NAME --seeds A..B` makes it and must find it.
 
 /// A mistake: its name, and what is done wrong.
-pub const PLANTED_BUGS: [(&str, &str); 60] = [
+pub const PLANTED_BUGS: [(&str, &str); 64] = [
     (
         "append-acknowledged-before-the-sync",
         "a follower acknowledges entries that its disk does not have yet",
@@ -30,6 +30,7 @@ pub const PLANTED_BUGS: [(&str, &str); 60] = [
     ("failed-sync-taken-for-success", "the log goes on after a failed write as if it had been done"),
     ("follower-read-without-a-round", "a node serves a follower read by what it knows to be committed"),
     ("half-taken-for-a-majority", "half of an even number of nodes decides"),
+    ("healed-before-the-sync", "a damaged node takes part again before its disk has everything"),
     ("heartbeat-commits-what-is-not-matched", "heartbeats carry the commit index whatever the follower has"),
     ("joint-left-before-it-is-committed", "the new majority decides alone before both know of it"),
     ("leader-never-steps-down", "a leader that hears nobody goes on leading"),
@@ -38,6 +39,7 @@ pub const PLANTED_BUGS: [(&str, &str); 60] = [
         "the only voter leads learners in a term that its disk does not have yet",
     ),
     ("learner-counted", "what a learner has counts for a majority"),
+    ("lease-kept-over-a-pause", "a lease is looked at by ticks, which stand still with the process"),
     ("lost-write-said-not-to-have-run", "a write of a lost leadership is said not to have run"),
     ("match-index-from-a-refusal", "a refusal's hint counts as an acknowledgement"),
     (
@@ -83,12 +85,14 @@ pub const PLANTED_BUGS: [(&str, &str); 60] = [
         "removed-node-deposes-the-leader",
         "nobody asks before it campaigns, and who hears a leader heeds other candidates",
     ),
+    ("repair-that-trusts-one-copy", "a damaged node takes part again with whatever it has"),
     (
         "repeated-append-acknowledged-at-once",
         "an append that brings nothing new is answered although its first copy is unsynced",
     ),
     ("repeated-write-runs-again", "the session table does not stop a repeated write"),
     ("reply-sent-twice", "an append is answered twice"),
+    ("room-not-asked-for", "entries are accepted whether or not the disk has room for them"),
     ("second-vote-in-a-term", "a vote is given although it was given to another"),
     ("sessions-of-a-later-instant", "a snapshot holds the session table of the time it is written"),
     (

@@ -183,6 +183,7 @@ impl Simulation<'_> {
 
     fn hand_over(&mut self, to: usize, message: Message) -> Result<(), Violation> {
         self.say_of_node(to, || format!("hears {message}"));
+        self.consensus.hears(to, &message);
         if let Some(alive) = &self.machines[to].node {
             alive.receive(message);
         }

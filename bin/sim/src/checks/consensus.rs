@@ -88,6 +88,13 @@ impl ConsensusChecks {
         named(node, self.logs[node].recovered(restored, health))
     }
 
+    /// A node hears a message.
+    pub(crate) fn hears(&mut self, node: usize, message: &Message) {
+        if let Body::Heal { through, .. } = &message.body {
+            self.logs[node].told_healed(through.index);
+        }
+    }
+
     /// A node that was damaged takes part again.
     pub(crate) fn healed(&mut self, node: usize) -> Result<(), Violation> {
         let committed = &self.committed;

@@ -20,6 +20,8 @@ pub(crate) struct NodeLog {
     /// A part of what it promised is lost: what the log was before. Until all of that which counts is there again, the
     /// node counts for nothing.
     lost: Option<Box<NodeLog>>,
+    /// Up to here its leader said that it has everything.
+    told_healed: Index,
 }
 
 /// What a node found when it came up, as far as its files say it.
@@ -72,11 +74,24 @@ impl NodeLog {
         self.lost.is_some()
     }
 
-    /// The node takes part again. Of what it had promised, that of which `is_committed` is true must be durable by now.
+    /// Its leader says that it has everything up to here.
+    pub(crate) fn told_healed(&mut self, through: Index) {
+        self.told_healed = through;
+    }
+
+    /// The node takes part again. What its leader says that it has must be durable by now, and so must what it had promised
+    /// and of which `is_committed` is true.
     pub(crate) fn healed(&mut self, is_committed: impl Fn(EntryId) -> bool) -> Result<(), Violation> {
         let Some(before) = self.lost.take() else {
             return Violation::of("heals-what-is-damaged", "it was not damaged");
         };
+        if self.told_healed > self.base.index.max(self.promised) {
+            let text = format!(
+                "it takes part again as it has everything up to {}, of which {} is durable",
+                self.told_healed, self.promised
+            );
+            return Violation::of("healed-with-all-of-it", text);
+        }
         let ids = (before.base.index.0 + 1..=before.promised.0)
             .filter_map(|index| Some(EntryId { term: before.term_at(Index(index))?, index: Index(index) }));
         for id in ids.filter(|id| is_committed(*id)) {
@@ -162,7 +177,8 @@ impl NodeLog {
         let behind = restored.entries.iter().filter(|entry| entry.index > base.index);
         let terms: Vec<Term> = behind.map(|entry| entry.term).collect();
         let term = restored.hard_state.term;
-        let mut found = NodeLog { base, terms, term, promised: self.promised, voted: self.voted, lost: None };
+        let (promised, voted) = (self.promised, self.voted);
+        let mut found = NodeLog { base, terms, term, promised, voted, ..NodeLog::default() };
         if health.is_convalescent {
             found.promised = self.promised.min(found.last_index());
             // What it counts for is what it had promised before the first damage.
