@@ -187,7 +187,7 @@ impl Simulation<'_> {
         let contents = machine.files.contents();
         let of_the_log: Vec<usize> =
             (0..contents.len()).filter(|place| segment_sequence(&contents[*place].0).is_some()).collect();
-        let place = match self.plan.repairs && self.strike_dice.permille(700) {
+        let place = match self.plan.repairs && !of_the_log.is_empty() && self.strike_dice.permille(700) {
             true => self.strike_dice.one(&of_the_log),
             false => self.strike_dice.place(contents.len()),
         };
