@@ -79,6 +79,9 @@ fn with_the_feature_the_quickest_are_found_by_the_seeds_of_the_table() {
     for (name, seed, rule) in found.filter(|(_, seed, _)| *seed < 3) {
         assert!(sim::plant(name).is_some(), "{name}");
         let report = sim::run(&sim::Plan::draw(seed, None), sim::Trace::Off);
-        assert_eq!(report.violation.map(|violation| violation.rule), Some(rule), "{name}");
+        let broken = report.violation.map(|violation| violation.rule);
+        // A build with debug assertions looks through more at every call, and may panic first.
+        let is_found = broken == Some(rule) || (cfg!(debug_assertions) && broken == Some("no-panic"));
+        assert!(is_found, "{name}: {broken:?} instead of {rule}");
     }
 }
