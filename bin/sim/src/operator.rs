@@ -107,6 +107,10 @@ impl Simulation<'_> {
     fn draw_wish(&mut self, leader: usize) -> Option<Wish> {
         let members = self.consensus.members.current(leader).clone();
         let nodes: Vec<usize> = members.nodes().iter().map(|node| node.0 as usize).collect();
+        // Of a node that has lost its whole log nobody learns who takes part.
+        if nodes.is_empty() {
+            return None;
+        }
         let strangers: Vec<usize> = self
             .node_ids()
             .into_iter()
