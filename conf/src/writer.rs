@@ -60,7 +60,9 @@ pub fn set_cluster_id(path: &Path, cluster_id: &str) -> Result<Config, ConfError
     let draft = Draft::lock(&target).map_err(write_error)?;
     let old = read_text(&target, path)?;
     let is_name = |line: &&str| line.split('=').next().is_some_and(|key| key.trim() == "cluster_id");
-    let mut text: String = old.split_inclusive('\n').filter(|line| !is_name(line)).collect();
+    // Some editors put a mark before the first line, which it is then no part of.
+    let lines = old.strip_prefix('\u{feff}').unwrap_or(&old).split_inclusive('\n');
+    let mut text: String = lines.filter(|line| !is_name(line)).collect();
     let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     if !text.is_empty() && !text.ends_with('\n') {
         text.push_str(line_end);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
-use conf::{Config, NodeAddress, SETTINGS, write_nodes};
+use conf::{Config, NodeAddress, SETTINGS, set_cluster_id, write_nodes};
 
 const THREE: &str = "node0ip=127.0.0.1\nnode0port=29016\nnode1ip=127.0.0.1\nnode1port=29017\nnode2ip=127.0.0.1\nnode2port=29018\n";
 
@@ -198,6 +198,18 @@ fn settings_comments_and_line_ends_of_a_file_without_nodes_are_kept() {
     assert_eq!(text, format!("{old}\r\nnode0ip=127.0.0.1\r\nnode0port=20000\r\n"));
     let config = Config::load(&path).unwrap();
     assert_eq!((config.heartbeat_ms, config.cluster_id.as_str(), config.nodes.len()), (50, "mine", 1));
+}
+
+#[test]
+fn another_cluster_id_takes_the_place_of_the_first_wherever_that_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.conf");
+    for old in ["\u{feff}cluster_id=old\nheartbeat_ms=50\n", "heartbeat_ms=50\n cluster_id = old # mine\n"] {
+        fs::write(&path, old).unwrap();
+        let config = set_cluster_id(&path, "new").unwrap();
+        assert_eq!((config.cluster_id.as_str(), config.heartbeat_ms), ("new", 50));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "heartbeat_ms=50\ncluster_id=new\n");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! The data directory, opened: identity, log, snapshots and the state they amount to, before any thread exists.
+//! The data directory, opened: identity, log, snapshots and the state they amount to, before any of the node's threads exists.
 
 use std::sync::Arc;
+use std::thread;
 
 use log::{info, log};
 use raft::core::NodeId;
@@ -59,18 +60,26 @@ impl Opened {
         let mut log_disk = RealDisk::new(path);
         let wal_config = wal_config(config, directory.identity().incarnation);
         let storage_error = |error| StartError::Storage { path: path.clone(), error };
-        let recovery = recover(&mut log_disk, wal_config, !directory.is_fresh()).map_err(storage_error)?;
-        let Recovery { wal, restored, snapshots, remarks, is_convalescent } = recovery;
-        for remark in remarks {
-            log!(remark.level, "{}", remark.text);
-        }
         let desk = Arc::new(SnapshotDesk::new({
             let path = path.clone();
             move || Box::new(RealDisk::new(&path))
         }));
-        let machine = match &restored.snapshot {
-            None => StateMachine::new(),
-            Some(meta) => desk.load(meta).map_err(|error| StartError::State {
+        // The log and the state of a large store take a second each to be read.
+        let (recovery, loaded) = thread::scope(|scope| {
+            let loader = thread::Builder::new().name("state-loader".to_owned());
+            let loader = loader.spawn_scoped(scope, || desk.load_newest())?;
+            let recovery = recover(&mut log_disk, wal_config, !directory.is_fresh()).map_err(storage_error);
+            let loaded = loader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            recovery.map(|recovery| (recovery, loaded))
+        })?;
+        let Recovery { wal, restored, snapshots, remarks, is_convalescent } = recovery;
+        for remark in remarks {
+            log!(remark.level, "{}", remark.text);
+        }
+        let machine = match (&restored.snapshot, loaded) {
+            (None, _) => StateMachine::new(),
+            (Some(meta), Some((last, machine))) if last == meta.last => machine,
+            (Some(meta), _) => desk.load(meta).map_err(|error| StartError::State {
                 path: path.clone(),
                 index: meta.last.index,
                 error,

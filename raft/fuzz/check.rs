@@ -1,15 +1,15 @@
 //! What must hold for any bytes whatever that a log or a message between nodes may be: the checks that the fuzz targets and
 //! the bounded run of the tests share.
 //!
-//! A log that is read is the same log whatever is read of it at once, and opens if and only if looking says so. A message
-//! that is let in means on the wire what it meant.
+//! A log that is read is the same log whatever is read of it at once, and opens if and only if looking says so; what is put
+//! together of one that is damaged has no gap. A message that is let in means on the wire what it meant.
 
 use prost::Message as _;
 use proto::raft_rpc::{
     AppendEntriesArgs, AppendEntriesReply, Envelope, ReadIndexArgs, ReadIndexReply, RequestVoteArgs,
     RequestVoteReply, TimeoutNowArgs,
 };
-use raft::core::{Index, Message, NodeId, ReplyToken};
+use raft::core::{EntryId, Index, Message, NodeId, ReplyToken};
 use raft::membership_bytes;
 use raft::net::convert::{
     append_from_wire, append_reply_from_wire, append_reply_to_wire, append_to_wire, read_index_from_wire,
@@ -19,7 +19,7 @@ use raft::net::convert::{
 use raft::net::{AddressBook, Border};
 use raft::storage::disk::{Disk, DiskOp};
 use raft::storage::wal::{SEGMENT_HEADER_BYTES, SegmentHeader, Wal, WalConfig, segment_name};
-use raft::storage::{MemoryDisk, MemoryFiles};
+use raft::storage::{Collection, MemoryDisk, MemoryFiles};
 
 /// The number of the directory.
 const SEED: u64 = 3;
@@ -158,6 +158,15 @@ fn files_of(segments: &[Vec<u8>]) -> MemoryFiles {
     files
 }
 
+/// What is put together of a log follows each other without a gap, whatever the log says.
+fn collect(files: &MemoryFiles) {
+    let mut collection = Collection::new();
+    if collection.add_directory(&mut MemoryDisk::new(files), SEED).is_ok() {
+        let found = collection.log_behind(EntryId::ZERO);
+        assert!(found.iter().zip(1..).all(|(entry, index)| entry.index == Index(index)), "{found:?}");
+    }
+}
+
 /// Bytes as the script of a log, whose checksums fit; the first one says how many places are changed afterwards.
 pub fn segments(data: &[u8]) {
     let mut script = Script(data);
@@ -174,6 +183,7 @@ pub fn segments(data: &[u8]) {
         log.segments[segment][place / 2 % length] ^= mask;
     }
     let files = files_of(&log.segments);
+    collect(&files);
     let read = |window| {
         let config = WalConfig { read_window_bytes: window, segment_bytes: 1_024, ..WalConfig::new(SEED) };
         let looked = Wal::read(&mut MemoryDisk::new(&files), &config);

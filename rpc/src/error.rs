@@ -73,7 +73,7 @@ pub enum RpcError {
     /// A message is beyond its limit.
     #[error("{what} of {bytes} bytes, the maximum is {max}")]
     TooLarge {
-        /// Which message: `arguments`, `a reply`, `a stream's message` or `an auth token`.
+        /// Which message, or what of it: `arguments`, `a reply`, `a stream's message`, `an auth token` or `a method's names`.
         what: &'static str,
         /// Its size.
         bytes: u64,

@@ -104,6 +104,9 @@
 //!   inherit it ([`CallContext`]).
 //! - **One write per connection and turn.** Calls of one poll turn are dispatched together, then the services' and hooks'
 //!   `end_of_turn` run, then each connection is written once. Other threads get the same by [`corked`].
+//! - **Large `bytes` are copied neither in nor out.** What comes in is a slice of what was received. Out goes a field of
+//!   16 KiB and more as it stands: generated code takes it out of its message and sends it last ([`LargestLast`]). It does so
+//!   with messages of plain fields; bytes inside of other messages or of repeated fields are copied once.
 //! - **Nothing is unbounded.** The limits are fields of [`ReactorConfig`], [`ProviderConfig`] and [`ChannelConfig`], and
 //!   [`protocol::decoder::HEADER_BYTES_MAX`]; each says what happens beyond it.
 //! - **Bytes from outside can be anything.** At worst they close their own connection.
@@ -158,6 +161,7 @@ pub use middleware::{
     AUTH_TOKEN_BYTES_MAX, AuthToken, CallInfo, CallLog, CallMetrics, CallSide, Ended, MetricsSnapshot,
     Middleware, MiddlewareStack, Refused, TokenAuth,
 };
+pub use protocol::payload::{LargestLast, TakeApart, take_largest};
 pub use protocol::status::Status;
 pub use reactor::cork::{DIRECT_FLUSH_CONNECTIONS_MAX, corked};
 pub use reactor::deadlines::TimerId;

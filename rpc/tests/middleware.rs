@@ -95,6 +95,27 @@ fn layers_are_asked_in_order_and_told_in_the_opposite_one_on_either_side() {
     assert!(!lines.iter().any(|line| line == "inner after Server Empty PERMISSION_DENIED"));
 }
 
+/// Panics whenever a call has ended.
+struct NeverContent;
+
+impl Middleware for NeverContent {
+    fn after(&self, call: &CallInfo<'_>, _: &Ended) {
+        panic!("as planned, on the {:?}", call.side);
+    }
+}
+
+#[test]
+fn a_middleware_that_panics_when_a_call_has_ended_keeps_nobody_from_the_answer() {
+    let stack = || MiddlewareStack::default().with(Arc::new(NeverContent));
+    let ends = ends_with(stack());
+    for middleware in [MiddlewareStack::default(), stack()] {
+        let channel = channel_with(&ends, middleware);
+        assert_eq!(call(&channel, &ECHO, "x"), Ok(Text::new("x")));
+        assert!(matches!(call(&channel, &DROP, "x"), Err(RpcError::Status { status: Status::Internal, .. })));
+    }
+    assert_eq!(ends.provider.gauges().calls_in_flight, 0);
+}
+
 #[test]
 fn a_middleware_that_panics_refuses_its_call_only() {
     let (on_server, _) = two("");

@@ -32,7 +32,7 @@ pub(crate) struct Lull {
 impl Simulation<'_> {
     /// Begins a lull, if there is a majority that must serve in it.
     pub(crate) fn begin_lull(&mut self) -> Result<(), Violation> {
-        if !self.is_rough() {
+        if !self.is_rough() || self.is_led_from_a_slow_disk() {
             return Ok(());
         }
         let known = self.consensus.committed.len() as u64;
@@ -115,6 +115,12 @@ impl Simulation<'_> {
         }
         machine.stalled_until.fill(0);
         self.bring_forward(node);
+    }
+
+    /// A leader on a slow disk may have a full log and nothing to write to it until its snapshot is done: it is busy for as long
+    /// as that takes, and rightly leads.
+    fn is_led_from_a_slow_disk(&self) -> bool {
+        self.consensus.latest_leader().is_some_and(|node| self.machines[node].disk_slowness > 1)
     }
 
     /// How long a node may take to get and apply the entries up to this one.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
 use raft::core::{EntryId, NodeId, SnapshotMeta, Term};
 use raft::net::{ChunkAnswer, SnapshotReceiver};
-use raft::storage::disk::Disk;
-use raft::storage::snapshot_file::{SnapshotError, SnapshotReader, snapshot_name};
+use raft::storage::disk::{Disk, list_files};
+use raft::storage::snapshot_file::{SnapshotError, SnapshotReader, snapshot_id, snapshot_name};
 use raft::storage::wal::SparePlan;
 use raft::sync::{LockQueue, PopTimeout};
 
@@ -128,13 +128,16 @@ impl SnapshotDesk {
     /// # Errors
     /// When the file is damaged or is no state.
     pub fn load(&self, meta: &SnapshotMeta) -> Result<StateMachine, LoadError> {
+        load(&mut *(self.open_disk)(), meta.last)
+    }
+
+    /// The state of the snapshot that is the newest by its name, if it is sound, and its last entry. For a start, while another
+    /// thread finds out which one counts.
+    pub fn load_newest(&self) -> Option<(EntryId, StateMachine)> {
         let mut disk = (self.open_disk)();
-        let mut reader = SnapshotReader::open(&mut *disk, snapshot_name(meta.last))?;
-        let mut restore = Restore::new();
-        while let Some(piece) = reader.next_piece(&mut *disk)? {
-            restore.feed(&piece)?;
-        }
-        Ok(restore.finish()?)
+        let files = list_files(&mut *disk).ok()?;
+        let last = files.iter().filter_map(|entry| snapshot_id(&entry.file)).max()?;
+        Some((last, load(&mut *disk, last).ok()?))
     }
 
     /// No more tasks are done; whoever waits for an answer learns that it is lost.
@@ -181,4 +184,13 @@ impl SnapshotReceiver for SnapshotDesk {
             let _ = self.leave(Task::Receive { from, request, answer });
         }
     }
+}
+
+fn load(disk: &mut dyn Disk, last: EntryId) -> Result<StateMachine, LoadError> {
+    let mut reader = SnapshotReader::open(disk, snapshot_name(last))?;
+    let mut restore = Restore::new();
+    while let Some(piece) = reader.next_piece(disk)? {
+        restore.feed(&piece)?;
+    }
+    Ok(restore.finish()?)
 }

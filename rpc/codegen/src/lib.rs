@@ -11,14 +11,16 @@
 //! file declares. What is done with that is shown by the documentation of `rpc`, which compiles it.
 //!
 //! Neither `protoc` nor a C++ compiler is needed (protox parses the files). `bytes` fields become `bytes::Bytes`, so a
-//! large value is a slice of what was received. Imports are looked up in the folder of each file named.
+//! large value is a slice of what was received, and leaves uncopied if it stands in a message of plain fields. Imports are looked up in the folder of each file named.
 //!
 //! Never does this crate become part of a running program: it is a build dependency only.
 
+mod large;
 mod service;
 
 use std::path::{Path, PathBuf};
 
+use large::LargeFields;
 use service::RpcServiceGenerator;
 
 /// What went wrong: the text names the file, the line and the fault, as far as they are known.
@@ -68,7 +70,7 @@ pub fn try_compile(files: &[impl AsRef<Path>]) -> Result<(), Error> {
         protox::compile(files, &folders).map_err(|error| Error { text: format!("{error:?}") })?;
     prost_build::Config::new()
         .bytes(["."])
-        .service_generator(Box::new(RpcServiceGenerator))
+        .service_generator(Box::new(RpcServiceGenerator::new(LargeFields::of(&descriptors))))
         .compile_fds(descriptors)
         .map_err(|error| Error { text: format!("the generated code cannot be written: {error}") })
 }

@@ -7,13 +7,24 @@ use std::fmt::Write;
 
 use prost_build::{Method, Service, ServiceGenerator};
 
+use crate::large::LargeFields;
+
 /// Emits, for each service, what the crate's documentation promises.
-pub(crate) struct RpcServiceGenerator;
+pub(crate) struct RpcServiceGenerator {
+    large: LargeFields,
+}
+
+impl RpcServiceGenerator {
+    pub(crate) fn new(large: LargeFields) -> RpcServiceGenerator {
+        RpcServiceGenerator { large }
+    }
+}
 
 impl ServiceGenerator for RpcServiceGenerator {
     fn generate(&mut self, service: Service, buffer: &mut String) {
-        let text = format!("{}{}{}", service_trait(&service), dispatcher(&service), stub(&service));
-        buffer.push_str(&text);
+        buffer.push_str(&service_trait(&service));
+        buffer.push_str(&dispatcher(&service, &self.large));
+        buffer.push_str(&stub(&service, &self.large));
     }
 }
 
@@ -71,11 +82,19 @@ fn service_trait(service: &Service) -> String {
 }
 
 /// The type that turns a call's bytes into a call of the trait.
-fn dispatcher(service: &Service) -> String {
+fn dispatcher(service: &Service, large: &LargeFields) -> String {
     let (name, proto_name) = (&service.name, &service.proto_name);
     let mut arms = String::new();
     let mut streams = Vec::new();
-    for Method { name, proto_name, client_streaming, server_streaming, .. } in &service.methods {
+    for method in &service.methods {
+        let Method { name, proto_name, client_streaming, server_streaming, output_type, .. } = method;
+        let (type_of_reply, largest_last) = match large.take_apart(&method.output_proto_type) {
+            None => (String::new(), String::new()),
+            Some(take_apart) => {
+                let reply = if *server_streaming { "ReplyStream" } else { "Reply" };
+                (format!(": ::rpc::{reply}<{output_type}>"), format!(".largest_last({take_apart})"))
+            }
+        };
         let dispatch = match (client_streaming, server_streaming) {
             (false, false) => "dispatch",
             (false, true) => "dispatch_server_stream",
@@ -84,7 +103,7 @@ fn dispatcher(service: &Service) -> String {
         };
         let _ = writeln!(
             arms,
-            "            b\"{proto_name}\" => ::rpc::{dispatch}(call, responder, |request, reply| self.0.{name}(request, reply)),"
+            "            b\"{proto_name}\" => ::rpc::{dispatch}(call, responder, |request, reply{type_of_reply}| self.0.{name}(request, reply{largest_last})),"
         );
         if *client_streaming || *server_streaming {
             streams.push(format!("b\"{proto_name}\""));
@@ -130,7 +149,7 @@ impl<S: {name} + ?Sized> ::rpc::Service for {name}Dispatcher<S> {{
 }
 
 /// The typed client.
-fn stub(service: &Service) -> String {
+fn stub(service: &Service, large: &LargeFields) -> String {
     let (name, proto_name) = (&service.name, &service.proto_name);
     let mut methods = String::new();
     for method in &service.methods {
@@ -145,9 +164,10 @@ fn stub(service: &Service) -> String {
     pub const {constant}: ::rpc::Method = ::rpc::Method::generated(\"{proto_name}\", \"{method_name}\", b\"{header}\"){idempotent};"
         );
         if method.client_streaming || method.server_streaming {
-            methods.push_str(&stream_call(proto_name, &constant, method));
+            methods.push_str(&stream_call(proto_name, &constant, method, large));
             continue;
         }
+        let request = request_argument(method, large);
         let comment = documentation(
             &method.comments,
             1,
@@ -159,11 +179,11 @@ fn stub(service: &Service) -> String {
     /// # Errors
     /// See [`rpc::RpcError`]; `may_have_run` tells whether the server may have executed the call.
     pub fn {function}(&self, controller: &::rpc::RpcController, request: &{input_type}) -> ::std::result::Result<{output_type}, ::rpc::RpcError> {{
-        self.channel.call(&Self::{constant}, controller, request)
+        self.channel.call(&Self::{constant}, controller, {request})
     }}
     /// Calls `{proto_name}.{method_name}`; `done` runs exactly once, see [`rpc::RpcChannel::call_async`].
     pub fn {plain}_async(&self, controller: &::rpc::RpcController, request: &{input_type}, done: impl FnOnce(::std::result::Result<{output_type}, ::rpc::RpcError>) + Send + 'static) {{
-        self.channel.call_async(&Self::{constant}, controller, request, done)
+        self.channel.call_async(&Self::{constant}, controller, {request}, done)
     }}
 "
         );
@@ -188,25 +208,45 @@ impl {name}Stub {{
     )
 }
 
+/// How a stub hands its `request` to the channel.
+fn request_argument(method: &Method, large: &LargeFields) -> String {
+    match large.take_apart(&method.input_proto_type) {
+        None => "request".to_owned(),
+        Some(take_apart) => format!("&::rpc::LargestLast::new(request, {take_apart})"),
+    }
+}
+
 /// A stub's function that begins a stream.
-fn stream_call(service: &str, constant: &str, method: &Method) -> String {
+fn stream_call(service: &str, constant: &str, method: &Method, large: &LargeFields) -> String {
     let Method { name: function, proto_name, input_type, output_type, .. } = method;
     let comment = documentation(&method.comments, 1, &format!("Begins the stream `{service}.{proto_name}`."));
     let writer = format!("::rpc::StreamWriter<{input_type}>");
     let reader = format!("::rpc::StreamReader<{output_type}>");
     let (call, request, argument, result) = match (method.client_streaming, method.server_streaming) {
-        (true, true) => ("call_both_ways", String::new(), "", format!("({writer}, {reader})")),
+        (true, true) => ("call_both_ways", "", String::new(), format!("({writer}, {reader})")),
         (true, false) => {
             let result = format!("({writer}, ::rpc::PendingReply<{output_type}>)");
-            ("call_client_stream", String::new(), "", result)
+            ("call_client_stream", "", String::new(), result)
         }
-        _ => ("call_server_stream", format!(", request: &{input_type}"), ", request", reader),
+        _ => {
+            let argument = format!(", {}", request_argument(method, large));
+            ("call_server_stream", ", request: &", argument, reader)
+        }
+    };
+    let request = if request.is_empty() { String::new() } else { format!("{request}{input_type}") };
+    let begin = format!("self.channel.{call}(&Self::{constant}, controller{argument})");
+    let body = match large.take_apart(&method.input_proto_type) {
+        Some(take_apart) if method.client_streaming => {
+            let types = format!("let (requests, replies): {result} = {begin};");
+            format!("{types}\n        (requests.largest_last({take_apart}), replies)")
+        }
+        _ => begin,
     };
     format!(
         "{comment}    ///
     /// See [`rpc::RpcChannel::{call}`].
     pub fn {function}(&self, controller: &::rpc::RpcController{request}) -> {result} {{
-        self.channel.{call}(&Self::{constant}, controller{argument})
+        {body}
     }}
 "
     )

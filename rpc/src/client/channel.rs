@@ -12,7 +12,7 @@ use super::state::ChannelState;
 use crate::config::ChannelConfig;
 use crate::controller::{RpcController, Whereabouts};
 use crate::error::RpcError;
-use crate::protocol::encoder::Names;
+use crate::protocol::encoder::{Body, Names};
 use crate::reactor::{Reactor, clock};
 
 /// A method's names on the wire. Generated code has one constant per method.
@@ -86,7 +86,7 @@ impl RpcChannel {
     /// On a reactor's thread, which must not wait.
     pub fn call<M, R>(&self, method: &Method, controller: &RpcController, args: &M) -> Result<R, RpcError>
     where
-        M: Message,
+        M: Body,
         R: Message + Default,
     {
         assert!(
@@ -113,7 +113,7 @@ impl RpcChannel {
         args: &M,
         done: impl FnOnce(Result<R, RpcError>) + Send + 'static,
     ) where
-        M: Message,
+        M: Body,
         R: Message + Default,
     {
         if controller.is_cancelled() {
@@ -130,7 +130,7 @@ impl RpcChannel {
     /// is sent once, whatever the channel's retry policy says.
     pub fn begin<M, R>(&self, method: &Method, controller: &RpcController, args: &M) -> PendingReply<R>
     where
-        M: Message,
+        M: Body,
         R: Message + Default,
     {
         let (core, step) = (self.core(), controller.next_step());

@@ -19,12 +19,19 @@ use crate::inherit::{self, Inherited};
 use crate::middleware::{AUTH_TOKEN_BYTES_MAX, fresh_request_id};
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicUsize, Ordering};
-use crate::protocol::encoder::{Body, CallFields, put_call_with, put_cancel, put_legacy_call};
+use crate::protocol::decoder::HEADER_BYTES_MAX;
+use crate::protocol::encoder::{
+    Body, CallFields, OTHER_FIELDS_BYTES_MAX, put_call_head, put_cancel, put_legacy_call,
+};
 use crate::reactor::Shared;
+use crate::reactor::appending::payload;
 use crate::reactor::clock::{MILLISECOND, NEVER, Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
 use crate::reactor::outbox::{AppendError, Appended, Outbox, UnsentLimits};
+
+/// Longest names of a method, in bytes: with the longest token and all integers they fit a header.
+const NAMES_BYTES_MAX: usize = HEADER_BYTES_MAX - AUTH_TOKEN_BYTES_MAX - OTHER_FIELDS_BYTES_MAX;
 
 /// No place in a reactor's list of channels.
 const NO_PLACE: usize = usize::MAX;
@@ -274,10 +281,13 @@ impl Core {
         (body, body_bytes): (&dyn Body, usize),
         caller: Caller,
     ) -> Result<Started, Box<(Caller, RpcError)>> {
-        let timeout = match self.check_limits(body_bytes).and_then(|()| inherited.limit(timeout, now)) {
+        let timeout = match self.check_limits(method, body_bytes).and_then(|()| inherited.limit(timeout, now))
+        {
             Ok(timeout) => timeout,
             Err(error) => return Err(Box::new((caller, error))),
         };
+        // NB: before the lock, which the reactor's thread takes, too: it may take long.
+        let payload = payload(body, body_bytes);
         let mut state = lock(&self.state);
         // NB: first. Whoever is given a connection that must be made must see to it that it is.
         if state.pending.len() >= self.config.calls_in_flight_max {
@@ -295,10 +305,10 @@ impl Core {
             let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
             let (request_id, kind) = (inherited.request_id, 0);
             let credit_bytes = caller.completion.stream().map_or(0, |stream| stream.window);
-            outbox.append_call(now, body_bytes, |buffer, as_of| {
+            outbox.append_call(now, payload, |buffer, as_of| {
                 let timeout_ms = timeout_ms(due, as_of);
                 let fields = CallFields { call_id, timeout_ms, auth_token, request_id, credit_bytes, kind };
-                put_call_with(buffer, names, &fields, body, body_bytes);
+                put_call_head(buffer, names, &fields, body_bytes);
             })
         } else if state.legacy.outstanding.is_none() {
             outbox.append(|buffer| put_legacy_call(buffer, names, body, body_bytes))
@@ -324,11 +334,12 @@ impl Core {
     }
 
     /// Refuses what is larger than it may be, and everything while the reactor's channels have too much to send.
-    pub(super) fn check_limits(&self, body_bytes: usize) -> Result<(), RpcError> {
-        let token_bytes = self.config.auth_token.bytes().len();
+    pub(super) fn check_limits(&self, method: &Method, body_bytes: usize) -> Result<(), RpcError> {
+        let (token_bytes, names_bytes) = (self.config.auth_token.bytes().len(), method.names().encoded_len());
         for (what, bytes, max) in [
             ("arguments", body_bytes, self.config.args_bytes_max),
             ("an auth token", token_bytes, AUTH_TOKEN_BYTES_MAX),
+            ("a method's names", names_bytes, NAMES_BYTES_MAX),
         ] {
             if bytes > max {
                 let (bytes, max) = (bytes as u64, max as u64);

@@ -17,6 +17,18 @@ use crate::reactor::outbox::{AppendError, Outbox};
 /// Connections at most that a channel keeps for their last calls; beyond it the oldest is cut.
 const RETIRED_MAX: usize = 8;
 
+/// Several times as long as a look through so many calls takes, in nanoseconds.
+const LOOK_PAUSE_PER_1024_CALLS: Nanos = 20_000;
+
+/// A caller is told of its deadline so much later at most, in nanoseconds.
+const LOOK_PAUSE_MAX: Nanos = 2_000_000;
+
+/// How long nothing is looked for among so many calls when all have just been looked through: where many are late one
+/// after the other, many are found in one look.
+fn look_pause(calls: usize) -> Nanos {
+    LOOK_PAUSE_MAX.min((calls / 1024) as u64 * LOOK_PAUSE_PER_1024_CALLS)
+}
+
 impl Core {
     /// The outbox whose connection is to be made, if the channel still wants it.
     pub(crate) fn outbox_to_open(&self) -> Option<Arc<Outbox>> {
@@ -117,6 +129,9 @@ impl Core {
             } else {
                 next = next.min(pending.due);
             }
+        }
+        if next != NEVER {
+            next = next.max(now.saturating_add(look_pause(state.pending.len())));
         }
         let outbox = match &state.link {
             Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox.clone()),

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prost::Message;
 
 use super::channel::{Method, RpcChannel};
 use super::core::{Core, timeout_ms};
 use crate::error::RpcError;
 use crate::inherit::Inherited;
-use crate::protocol::encoder::{Body, CallFields, put_call_with};
+use crate::protocol::encoder::{Body, CallFields, put_call_head};
 use crate::protocol::status::Status;
+use crate::reactor::appending::payload;
 use crate::reactor::clock::{Nanos, nanos_in};
 use crate::reactor::lock::lock;
 use crate::reactor::mailbox::Command;
@@ -24,7 +24,7 @@ impl RpcChannel {
     ///
     /// # Errors
     /// What keeps it from being sent here and now. Origin servers answer every call and are sent none of these.
-    pub fn send_one_way<M: Message>(&self, method: &Method, args: &M) -> Result<(), RpcError> {
+    pub fn send_one_way<M: Body>(&self, method: &Method, args: &M) -> Result<(), RpcError> {
         self.core().send_one_way(method, args)
     }
 }
@@ -52,8 +52,9 @@ impl Core {
         body: &dyn Body,
     ) -> Result<(), RpcError> {
         let body_bytes = body.body_len();
-        self.check_limits(body_bytes)?;
+        self.check_limits(method, body_bytes)?;
         let timeout = inherited.limit(nanos_in(self.config.default_timeout), now)?;
+        let payload = payload(body, body_bytes);
         let mut state = lock(&self.state);
         let (outbox, must_connect) = self.outbox_for_call(&mut state, now)?;
         let auth_token = if must_connect { self.config.auth_token.bytes() } else { &[] };
@@ -64,9 +65,9 @@ impl Core {
             ..CallFields::default()
         };
         let due = now.saturating_add(timeout);
-        let appended = outbox.append_call(now, body_bytes, |buffer, as_of| {
+        let appended = outbox.append_call(now, payload, |buffer, as_of| {
             let fields = CallFields { timeout_ms: timeout_ms(due, as_of), ..fields };
-            put_call_with(buffer, method.names(), &fields, body, body_bytes);
+            put_call_head(buffer, method.names(), &fields, body_bytes);
         });
         drop(state);
         if must_connect {

@@ -107,6 +107,10 @@ impl Body for Serialized {
     fn put(&self, buffer: &mut Vec<u8>) {
         buffer.extend_from_slice(&self.0);
     }
+
+    fn put_apart(&self, _: &mut Vec<u8>) -> Bytes {
+        self.0.clone()
+    }
 }
 
 /// A call that may be sent again.

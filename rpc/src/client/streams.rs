@@ -41,7 +41,7 @@ impl RpcChannel {
         args: &M,
     ) -> StreamReader<R>
     where
-        M: Message,
+        M: Body,
         R: Message + Default,
     {
         let window = self.window();

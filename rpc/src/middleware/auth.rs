@@ -4,11 +4,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::{Middleware, Refused};
+use crate::log_gate::LogGate;
 use crate::protocol::status::Status;
+use crate::reactor::clock;
 
 /// Longest token, in bytes; a channel with a longer one refuses its calls.
 pub const AUTH_TOKEN_BYTES_MAX: usize = 2048;
@@ -39,12 +42,14 @@ impl fmt::Debug for AuthToken {
 #[derive(Debug)]
 pub struct TokenAuth {
     tokens: Vec<AuthToken>,
+    warnings: LogGate,
 }
 
 impl TokenAuth {
     /// Accepts these tokens: several, so that a token can be replaced while clients still show the old one.
     pub fn new(tokens: impl IntoIterator<Item = AuthToken>) -> TokenAuth {
-        TokenAuth { tokens: tokens.into_iter().filter(|token| !token.0.is_empty()).collect() }
+        let tokens = tokens.into_iter().filter(|token| !token.0.is_empty()).collect();
+        TokenAuth { tokens, warnings: LogGate::default() }
     }
 }
 
@@ -55,7 +60,8 @@ impl Middleware for TokenAuth {
             return Ok(());
         }
         let text = if token.is_empty() { "a token is needed" } else { "the token is not known" };
-        log::warn!("{peer}: {text}");
+        let now = clock::turn_begun().unwrap_or_else(|| clock::nanos_of(Instant::now()));
+        self.warnings.warn(now, || format!("{peer}: {text}"));
         Err(Refused { status: Status::Unauthenticated, text: text.to_owned() })
     }
 }

@@ -3,6 +3,7 @@
 //! Lengths are computed before anything is written, so that nothing has to be moved afterwards. The names of a call
 //! come encoded already (see [`Names`]): generated code carries them as a constant.
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::status::Status;
@@ -10,9 +11,6 @@ use super::varint::{VARINT_BYTES_MAX, put_varint, varint_len, write_varint};
 
 /// Longest error text sent, in bytes; a longer one is cut at a character. Keeps reply headers below their limit.
 pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
-
-/// Room that a reply header and its length take at most, without the text, in bytes.
-const REPLY_HEADER_BYTES_MAX: usize = 40;
 
 /// An id that no call has.
 const NO_CALL: u64 = u64::MAX;
@@ -27,7 +25,7 @@ pub enum Names<'a> {
 }
 
 impl Names<'_> {
-    fn encoded_len(&self) -> usize {
+    pub(crate) fn encoded_len(&self) -> usize {
         match self {
             Names::Encoded(bytes) => bytes.len(),
             Names::Plain(service, method) => bytes_field_len(service.len()) + bytes_field_len(method.len()),
@@ -45,12 +43,18 @@ impl Names<'_> {
     }
 }
 
-/// A serialized message that is about to be appended: what an encoder needs to know of it, without its type.
+/// A message that is about to be appended, serialized: what an encoder needs to know of it, without its type. Every protobuf
+/// message is one.
 pub trait Body {
     /// Bytes that [`Body::put`] appends.
     fn body_len(&self) -> usize;
     /// Appends the serialized message.
     fn put(&self, buffer: &mut Vec<u8>);
+    /// Like [`Body::put`], but may leave off the last bytes: it returns them, as they stand in memory of their own.
+    fn put_apart(&self, buffer: &mut Vec<u8>) -> Bytes {
+        self.put(buffer);
+        Bytes::new()
+    }
 }
 
 impl<M: Message> Body for M {
@@ -106,13 +110,25 @@ pub fn put_call_with(
     body: &dyn Body,
     body_bytes: usize,
 ) {
+    put_call_head(buffer, names, fields, body_bytes);
+    body.put(buffer);
+}
+
+/// Appends what stands before the body of a call.
+#[inline]
+pub(crate) fn put_call_head(
+    buffer: &mut Vec<u8>,
+    names: Names<'_>,
+    fields: &CallFields<'_>,
+    body_bytes: usize,
+) {
     let CallFields { call_id, timeout_ms, auth_token, request_id, credit_bytes, kind } = *fields;
     let mut integers = Integers::of([(3, body_bytes as u64), (4, call_id), (5, timeout_ms), (6, kind)]);
     let before_token = integers.length;
     integers.put(8, credit_bytes);
     integers.put(9, request_id);
     let header_bytes = names.encoded_len() + integers.length + bytes_field_len(auth_token.len());
-    buffer.reserve(varint_len(header_bytes as u64) + header_bytes + body_bytes);
+    buffer.reserve(varint_len(header_bytes as u64) + header_bytes);
     put_varint(buffer, header_bytes as u64);
     names.put(buffer);
     if auth_token.is_empty() {
@@ -123,7 +139,6 @@ pub fn put_call_with(
         put_bytes_field(buffer, 7, auth_token);
         buffer.extend_from_slice(behind);
     }
-    body.put(buffer);
 }
 
 /// Appends a call as programs of the origin write it: no id, no deadline.
@@ -153,8 +168,13 @@ pub fn put_credit(buffer: &mut Vec<u8>, call_id: u64, credit: u64) {
 
 /// Appends a message of a client's stream.
 pub fn put_stream_message(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
-    put_word(buffer, call_id, 5, body_bytes, 0);
+    put_stream_message_head(buffer, call_id, body_bytes);
     body.put(buffer);
+}
+
+/// Appends what stands before a message of a client's stream.
+pub(crate) fn put_stream_message_head(buffer: &mut Vec<u8>, call_id: u64, body_bytes: usize) {
+    put_word(buffer, call_id, 5, body_bytes, 0);
 }
 
 /// Appends the end of a client's stream.
@@ -164,9 +184,13 @@ pub fn put_stream_end(buffer: &mut Vec<u8>, call_id: u64) {
 
 /// Appends a message of a server's stream.
 pub fn put_stream_reply(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
-    buffer.reserve(REPLY_HEADER_BYTES_MAX + body_bytes);
-    Integers::of([(1, call_id), (4, body_bytes as u64), (5, 1)]).put_header(buffer);
+    put_stream_reply_head(buffer, call_id, body_bytes);
     body.put(buffer);
+}
+
+/// Appends what stands before a message of a server's stream.
+pub(crate) fn put_stream_reply_head(buffer: &mut Vec<u8>, call_id: u64, body_bytes: usize) {
+    Integers::of([(1, call_id), (4, body_bytes as u64), (5, 1)]).put_header(buffer);
 }
 
 /// Appends credit for a client's stream.
@@ -176,9 +200,14 @@ pub fn put_reply_credit(buffer: &mut Vec<u8>, call_id: u64, credit: u64) {
 
 /// Appends a successful reply.
 pub fn put_reply(buffer: &mut Vec<u8>, call_id: u64, body: &dyn Body, body_bytes: usize) {
-    buffer.reserve(REPLY_HEADER_BYTES_MAX + body_bytes);
-    Integers::of([(1, call_id), (4, body_bytes as u64)]).put_header(buffer);
+    put_reply_head(buffer, call_id, body_bytes);
     body.put(buffer);
+}
+
+/// Appends what stands before the body of a successful reply.
+#[inline]
+pub(crate) fn put_reply_head(buffer: &mut Vec<u8>, call_id: u64, body_bytes: usize) {
+    Integers::of([(1, call_id), (4, body_bytes as u64)]).put_header(buffer);
 }
 
 /// Appends a reply that says why there is no answer.
@@ -204,6 +233,9 @@ pub fn put_going_away(buffer: &mut Vec<u8>) {
 /// Room for the integer fields of a header, in bytes: one can have seven at most.
 const INTEGERS_BYTES_MAX: usize = 7 * (1 + VARINT_BYTES_MAX);
 
+/// What a request's header takes at most beside its names and the bytes of its token: the integers, the token's tag and length.
+pub(crate) const OTHER_FIELDS_BYTES_MAX: usize = INTEGERS_BYTES_MAX + 3;
+
 /// A header's integer fields below number 16, put together before they are appended as one. Zero is left out, as protobuf
 /// does.
 struct Integers {
@@ -212,10 +244,13 @@ struct Integers {
 }
 
 impl Integers {
+    #[inline(always)]
     fn of<const N: usize>(fields: [(u8, u64); N]) -> Integers {
         const { assert!(N <= 7) };
         let mut integers = Integers { bytes: [0; INTEGERS_BYTES_MAX], length: 0 };
-        fields.into_iter().for_each(|(field, value)| integers.put(field, value));
+        for (field, value) in fields {
+            integers.put(field, value);
+        }
         integers
     }
 
@@ -239,6 +274,7 @@ impl Integers {
     }
 
     /// Appends a header of these fields alone, and its length.
+    #[inline]
     fn put_header(&self, buffer: &mut Vec<u8>) {
         put_varint(buffer, self.length as u64);
         buffer.extend_from_slice(self.bytes());

@@ -3,18 +3,24 @@
 
 use std::sync::Arc;
 
-use super::clock::{MILLISECOND, Nanos};
+use super::clock::Nanos;
 use super::cork;
 use super::lock::lock;
-use super::outbox::{AppendError, Appended, LARGE_FRAME_BYTES_MIN, Outbox};
+use super::outbox::{AppendError, Appended, Outbox};
 use super::queue::Queue;
 use super::spare;
 use crate::primitives::atomic::Ordering;
-use crate::protocol::time_left::shorten_timeouts;
+use crate::protocol::encoder::Body;
+use crate::protocol::payload::Payload;
 use crate::server::in_flight::Ticket;
 
 /// What may be appended beyond the bound, in bytes: words that say of a reply that it was beyond.
 const LAST_WORDS_BYTES_MAX: u64 = 1 << 20;
+
+/// A message of so many bytes, serialized if it is large. To be made with no lock held.
+pub(crate) fn payload(message: &dyn Body, bytes: usize) -> Payload<'_> {
+    Payload::of(message, bytes, || spare::take(bytes))
+}
 
 impl Outbox {
     /// Appends what `put` writes and arranges its flush: at the end of the thread's corked scope, or by
@@ -32,38 +38,27 @@ impl Outbox {
         self.append_as(Some(ticket), put)
     }
 
-    /// Appends a large frame, serialized before any lock is taken into a buffer that is never copied; `answers` as for
+    /// Appends a frame of which `put_head` writes what stands before the message; `answers` as for
     /// [`Outbox::append_answer`].
-    pub(crate) fn append_large(
+    pub(crate) fn append_message(
         self: &Arc<Self>,
         answers: Option<Option<Ticket>>,
-        put: impl FnOnce(&mut Vec<u8>),
+        payload: Payload<'_>,
+        put_head: impl FnOnce(&mut Vec<u8>),
     ) -> Appended {
-        let mut frame = spare::take(LARGE_FRAME_BYTES_MIN);
-        put(&mut frame);
-        self.append_with(answers, self.limits.max, |queue| queue.seal(frame))
+        self.append_with(answers, self.limits.max, |queue| queue.append_message(payload, put_head))
     }
 
-    /// Appends a call with so many bytes of arguments; `put` is told as of when the call has to say what is left of its time.
+    /// Appends a call; `put_head` is told as of when the call has to say what is left of its time.
     pub(crate) fn append_call(
         self: &Arc<Self>,
         now: Nanos,
-        body_bytes: usize,
-        put: impl FnOnce(&mut Vec<u8>, Nanos),
+        payload: Payload<'_>,
+        put_head: impl FnOnce(&mut Vec<u8>, Nanos),
     ) -> Appended {
-        if body_bytes < LARGE_FRAME_BYTES_MIN {
-            return self.append_with(None, self.limits.max, |queue| {
-                let as_of = queue.time_as_of(now);
-                queue.append(|buffer| put(buffer, as_of));
-            });
-        }
-        let as_of = lock(&self.queue).time_as_of(now);
-        let mut frame = spare::take(LARGE_FRAME_BYTES_MIN);
-        put(&mut frame, as_of);
         self.append_with(None, self.limits.max, |queue| {
-            // The others may have been rewritten meanwhile.
-            shorten_timeouts(&mut frame, 0, queue.time_as_of(now).saturating_sub(as_of) / MILLISECOND);
-            queue.seal(frame);
+            let as_of = queue.time_as_of(now);
+            queue.append_message(payload, |buffer| put_head(buffer, as_of));
         })
     }
 

@@ -3,7 +3,7 @@
 //! [`Reactor`] is the handle. What happens on its thread is told in `poll_loop`; what other threads may touch is a small
 //! type of its own with its own lock: `outbox` (a connection's outgoing half), `mailbox` (commands), `deadlines`.
 
-mod appending;
+pub(crate) mod appending;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod connector;

@@ -20,7 +20,7 @@ use super::cork;
 use super::lock::{lock, try_lock};
 use super::mailbox::Command;
 use super::net::Stream;
-use super::queue::{LegacyTurn, Queue, bytes_at};
+use super::queue::{LegacyTurn, Piece, Queue, bytes_at};
 use super::socket_side::{SocketSide, Written};
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicBool, Ordering};
@@ -29,9 +29,6 @@ use crate::protocol::time_left::shorten_timeouts;
 use crate::server::in_flight::Stages;
 use crate::server::provider::ProviderCore;
 use crate::server::streams::Streams;
-
-/// Frames from this size on get a buffer of their own, in bytes.
-pub(crate) const LARGE_FRAME_BYTES_MIN: usize = 16 * 1024;
 
 /// What waits is rewritten only when it has waited for so long per byte, in nanoseconds: ten times as long as that takes.
 /// So a peer that takes little at a time of very much does not have the reactor busy with this, and a call says at most 4 ms
@@ -301,8 +298,9 @@ impl Outbox {
         let waited_ms = waited / MILLISECOND;
         queue.time_as_of = Some(as_of + waited_ms * MILLISECOND);
         let mut left = side.sent;
-        let held = side.sealed.iter_mut().chain([&mut side.sending]);
-        for frames in held.chain(queue.sealed.iter_mut()).chain([&mut queue.bytes]) {
+        let held = side.sealed.iter_mut().map(Piece::frames).chain([&mut side.sending[..]]);
+        let waiting = queue.sealed.iter_mut().map(Piece::frames).chain([&mut queue.bytes[..]]);
+        for frames in held.chain(waiting) {
             shorten_timeouts(frames, std::mem::take(&mut left), waited_ms);
         }
     }

@@ -34,7 +34,7 @@ use crate::server::provider::{ProviderCore, ServiceEntry, Standing};
 use crate::server::streams::Streams;
 
 /// How often connections that are about to end are looked at.
-const LINGER_CHECK: Duration = Duration::from_millis(5);
+pub(super) const LINGER_CHECK: Duration = Duration::from_millis(5);
 
 /// How often a stopping reactor looks whether everything has been sent.
 pub(super) const FLUSH_CHECK: Duration = Duration::from_millis(2);
@@ -86,6 +86,8 @@ pub(crate) struct PollLoop {
     again: Vec<Token>,
     /// Connections that end once they owe nothing.
     pub(super) lingering: Vec<Token>,
+    /// When these are looked at next: not in every turn, since they may be many.
+    pub(super) linger_look: Nanos,
     /// Connection attempts.
     pub(super) opening: Vec<Token>,
     pub(super) channels: Slab<Weak<Core>>,
@@ -124,6 +126,7 @@ impl PollLoop {
             listeners: Vec::new(),
             again: Vec::new(),
             lingering: Vec::new(),
+            linger_look: 0,
             opening: Vec::new(),
             channels: Slab::new(),
             providers: Vec::new(),
@@ -178,8 +181,11 @@ impl PollLoop {
         }
         self.end_turn();
         drop(scope);
-        if !self.lingering.is_empty() || !self.stopping.is_empty() {
+        if !self.lingering.is_empty() && self.turn.nanos >= self.linger_look {
             self.check_lingering();
+        }
+        if !self.stopping.is_empty() {
+            self.check_stopping();
         }
         true
     }
@@ -222,9 +228,9 @@ impl PollLoop {
         if self.flush_until.is_some() {
             return after(FLUSH_CHECK);
         }
-        let armed = self.shared.deadlines.armed();
-        let is_quiet = self.lingering.is_empty() && self.stopping.is_empty();
-        if is_quiet { armed } else { armed.min(after(LINGER_CHECK)) }
+        let lingering = if self.lingering.is_empty() { NEVER } else { self.linger_look };
+        let stopping = if self.stopping.is_empty() { NEVER } else { after(LINGER_CHECK) };
+        self.shared.deadlines.armed().min(lingering).min(stopping)
     }
 
     fn on_news(&mut self, news: News) {

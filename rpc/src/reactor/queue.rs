@@ -3,15 +3,18 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::clock::Nanos;
 use super::spare;
+use crate::protocol::payload::{LARGE_BYTES_MIN, Payload};
 use crate::server::in_flight::Ticket;
 
 /// See the module's text.
 #[derive(Default)]
 pub(super) struct Queue {
-    /// Frames that leave before `bytes`, each large one in a buffer of its own.
-    pub(super) sealed: VecDeque<Vec<u8>>,
+    /// What leaves before `bytes`: other frames, and large messages in buffers of their own.
+    pub(super) sealed: VecDeque<Piece>,
     pub(super) bytes: Vec<u8>,
     /// How many of them left together the last time.
     pub(super) usual_bytes: usize,
@@ -47,6 +50,41 @@ pub(super) struct Queue {
     pub(super) stall_is_known: bool,
 }
 
+/// A buffer of what waits to leave.
+pub(super) enum Piece {
+    /// Frames, the first one from its beginning. The message of the last one may follow in pieces of its own.
+    Frames(Vec<u8>),
+    /// A large message, or what comes first of it.
+    Message(Vec<u8>),
+    /// The last bytes of a message, in whosever memory.
+    Shared(Bytes),
+}
+
+impl Piece {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Frames(buffer) | Piece::Message(buffer) => buffer,
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The frames, if there are any: what else there is, is not to be changed.
+    pub(super) fn frames(&mut self) -> &mut [u8] {
+        match self {
+            Piece::Frames(buffer) => buffer,
+            Piece::Message(_) | Piece::Shared(_) => &mut [],
+        }
+    }
+
+    /// It has left, or was empty.
+    pub(super) fn recycle(self) {
+        match self {
+            Piece::Frames(buffer) | Piece::Message(buffer) => spare::give(buffer),
+            Piece::Shared(_) => {}
+        }
+    }
+}
+
 /// Whose turn it is on a connection of an origin client, which may have one call outstanding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum LegacyTurn {
@@ -65,6 +103,7 @@ impl Queue {
         self.released.extend(ticket.map(|ticket| ticket.place));
     }
 
+    #[inline]
     pub(super) fn append(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         if self.bytes.capacity() == 0 {
             self.bytes = spare::take(self.usual_bytes);
@@ -74,13 +113,31 @@ impl Queue {
         self.appended += (self.bytes.len() - before) as u64;
     }
 
-    /// Appends a large frame, which has a buffer of its own.
-    pub(super) fn seal(&mut self, frame: Vec<u8>) {
-        self.appended += frame.len() as u64;
-        if !self.bytes.is_empty() {
-            self.sealed.push_back(std::mem::take(&mut self.bytes));
+    /// Appends a frame of which `put_head` writes what stands before the message.
+    #[inline]
+    pub(super) fn append_message(&mut self, payload: Payload<'_>, put_head: impl FnOnce(&mut Vec<u8>)) {
+        match payload {
+            Payload::Small(message) => self.append(|buffer| {
+                put_head(buffer);
+                message.put(buffer);
+            }),
+            Payload::Large(pieces) => self.append_large(*pieces, put_head),
         }
-        self.sealed.push_back(frame);
+    }
+
+    fn append_large(&mut self, (mut first, last): (Vec<u8>, Bytes), put_head: impl FnOnce(&mut Vec<u8>)) {
+        self.append(put_head);
+        if first.len() < LARGE_BYTES_MIN {
+            self.append(|buffer| buffer.append(&mut first));
+        }
+        self.appended += (first.len() + last.len()) as u64;
+        self.sealed.push_back(Piece::Frames(std::mem::take(&mut self.bytes)));
+        for piece in [Piece::Message(first), Piece::Shared(last)] {
+            match piece.bytes() {
+                [] => piece.recycle(),
+                _ => self.sealed.push_back(piece),
+            }
+        }
     }
 
     /// As of when a call that is appended now has to say its time. While nothing leaves, that moment stands still for all of
@@ -100,7 +157,7 @@ impl Queue {
 
     /// Bytes that the socket side does not hold yet.
     pub(super) fn waiting_bytes(&self) -> u64 {
-        (self.sealed.iter().map(Vec::len).sum::<usize>() + self.bytes.len()) as u64
+        (self.sealed.iter().map(|piece| piece.bytes().len()).sum::<usize>() + self.bytes.len()) as u64
     }
 
     /// Bytes that may have left so far: what the kernel has taken, and what it is being given right now.
@@ -109,18 +166,19 @@ impl Queue {
     }
 }
 
-/// The bytes from a place on, up to the end of the buffer that holds it.
+/// The bytes of a frame that begins at a place, up to the end of the buffer that holds it.
 pub(super) fn bytes_at<'a>(
-    sealed: &'a mut VecDeque<Vec<u8>>,
-    last: &'a mut Vec<u8>,
+    sealed: &'a mut VecDeque<Piece>,
+    last: &'a mut [u8],
     place: u64,
 ) -> Option<&'a mut [u8]> {
     let mut place = usize::try_from(place).ok()?;
-    for buffer in sealed.iter_mut().chain([last]) {
-        if place < buffer.len() {
-            return Some(&mut buffer[place..]);
+    for piece in sealed {
+        let bytes = piece.bytes().len();
+        if place < bytes {
+            return piece.frames().get_mut(place..);
         }
-        place -= buffer.len();
+        place -= bytes;
     }
-    None
+    last.get_mut(place..).filter(|rest| !rest.is_empty())
 }

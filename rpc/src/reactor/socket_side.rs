@@ -5,17 +5,18 @@ use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use super::net::Stream;
+use super::queue::Piece;
 use super::spare::{self, OWN_BYTES_MAX};
 
 /// Buffers given to the kernel at a time.
-const SLICES_MAX: usize = 16;
+const SLICES_MAX: usize = 32;
 
 /// See the module's text.
 #[derive(Default)]
 pub(super) struct SocketSide {
     pub(super) stream: Option<Arc<Stream>>,
     /// Leave before `sending`.
-    pub(super) sealed: VecDeque<Vec<u8>>,
+    pub(super) sealed: VecDeque<Piece>,
     pub(super) sending: Vec<u8>,
     /// Bytes of the first of these that the kernel has taken.
     pub(super) sent: usize,
@@ -58,7 +59,8 @@ impl SocketSide {
     fn write_sealed(&self, stream: &Stream) -> std::io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
-        for (slice, buffer) in slices.iter_mut().zip(self.sealed.iter().chain([&self.sending])) {
+        let sealed = self.sealed.iter().map(Piece::bytes);
+        for (slice, buffer) in slices.iter_mut().zip(sealed.chain([&self.sending[..]])) {
             let sent = if count == 0 { self.sent } else { 0 };
             *slice = IoSlice::new(&buffer[sent..]);
             count += 1;
@@ -69,11 +71,11 @@ impl SocketSide {
     /// The kernel has taken `count` more bytes.
     fn advance(&mut self, count: usize) {
         self.sent += count;
-        while self.sealed.front().is_some_and(|first| first.len() <= self.sent)
+        while self.sealed.front().is_some_and(|first| first.bytes().len() <= self.sent)
             && let Some(first) = self.sealed.pop_front()
         {
-            self.sent -= first.len();
-            spare::give(first);
+            self.sent -= first.bytes().len();
+            first.recycle();
         }
     }
 

@@ -3,12 +3,12 @@
 use mio::Token;
 use std::sync::Arc;
 
-use super::clock::{self, Nanos};
+use super::clock::{self, Nanos, nanos_in};
 use super::connection::Side;
 use super::cork::Scope;
 use super::listener::Listener;
 use super::mailbox::Command;
-use super::poll_loop::{Entry, FLUSH_CHECK, PollLoop};
+use super::poll_loop::{Entry, FLUSH_CHECK, LINGER_CHECK, PollLoop};
 use crate::client::core::Core;
 use crate::server::provider::ProviderCore;
 
@@ -18,9 +18,10 @@ fn is_peers_to_end(side: &Side) -> bool {
 }
 
 impl PollLoop {
-    /// Ends lingering connections that owe nothing or have taken too long, and providers that are done.
+    /// Ends lingering connections that owe nothing or have taken too long.
     pub(super) fn check_lingering(&mut self) {
         let now = self.turn.nanos;
+        self.linger_look = now.saturating_add(nanos_in(LINGER_CHECK));
         for token in std::mem::take(&mut self.lingering) {
             let Some(Entry::Connection(connection)) = self.entry(token) else { continue };
             if connection.is_done() || now >= connection.linger_until {
@@ -29,6 +30,11 @@ impl PollLoop {
                 self.lingering.push(token);
             }
         }
+    }
+
+    /// Ends what is done of providers that are stopping.
+    pub(super) fn check_stopping(&mut self) {
+        let now = self.turn.nanos;
         for (provider, until) in std::mem::take(&mut self.stopping) {
             let is_of_it =
                 |side: &Side| matches!(side, Side::Server(it) if Arc::ptr_eq(&it.provider, &provider));

@@ -1,6 +1,5 @@
 //! The answer to one call: given exactly once, from any thread, now or later. Dropping it is an answer, too.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,12 @@ use super::in_flight::Ticket;
 use super::service::CallContext;
 use crate::middleware::Ended;
 use crate::protocol::call_names::CallNames;
-use crate::protocol::encoder::{Body, put_failure, put_reply};
+use crate::protocol::encoder::{Body, put_failure, put_reply_head};
+use crate::protocol::payload::{LargestLast, TakeApart};
 use crate::protocol::status::Status;
+use crate::reactor::appending::payload;
 use crate::reactor::mailbox::Command;
-use crate::reactor::outbox::{AppendError, Appended, LARGE_FRAME_BYTES_MIN, Outbox, ServerOwner};
+use crate::reactor::outbox::{AppendError, Appended, Outbox, ServerOwner};
 
 /// What an origin client is told when there is nothing else to say: a zero tag, which its parser refuses.
 const LEGACY_UNSAYABLE: u8 = 0;
@@ -75,7 +76,7 @@ impl Responder {
     }
 
     /// Answers with `reply`. A reply beyond its limit is answered `INTERNAL` instead, naming both numbers.
-    pub fn send<M: Message>(mut self, reply: &M) {
+    pub fn send<M: Body>(mut self, reply: &M) {
         self.answer(Ok(reply));
     }
 
@@ -87,7 +88,7 @@ impl Responder {
 
     /// Answers with `reply` after `delay`, from a timer of the reactor. If the reactor's table of timers is full, at
     /// once.
-    pub fn send_after<M: Message + Send + 'static>(self, delay: Duration, reply: M) {
+    pub fn send_after<M: Body + Send + 'static>(self, delay: Duration, reply: M) {
         let reactor = self.context.outbox.reactor.clone();
         reactor.run_after(delay, Box::new(move || self.send(&reply)));
     }
@@ -103,7 +104,9 @@ impl Responder {
             let status = answer.as_ref().map_or_else(|failure| failure.0, |_| Status::Ok);
             let took = self.context.passed();
             let info = self.context.info(&names);
-            provider.config.middleware.after(&info, &Ended { status, took, was_awaited: is_first });
+            let ended = Ended { status, took, was_awaited: is_first };
+            // The caller is owed its answer all the same.
+            outbox.reactor.shielded("a middleware", || provider.config.middleware.after(&info, &ended));
         }
         let to = (outbox, *ticket);
         let appended = match form {
@@ -146,14 +149,14 @@ fn append_framed(
     let appended = match answer {
         Ok(body) => {
             let body_bytes = body.body_len();
-            let put = |buffer: &mut Vec<u8>| put_reply(buffer, call_id, body, body_bytes);
             if body_bytes > reply_bytes_max {
                 let text = format!("a reply of {body_bytes} bytes, the maximum is {reply_bytes_max}");
                 fail(Status::Internal, &text)
-            } else if body_bytes < LARGE_FRAME_BYTES_MIN {
-                outbox.append_answer(ticket, put)
             } else {
-                outbox.append_large(Some(ticket), put)
+                let payload = payload(body, body_bytes);
+                outbox.append_message(Some(ticket), payload, |buffer| {
+                    put_reply_head(buffer, call_id, body_bytes);
+                })
             }
         }
         Err((status, text)) => fail(status, text),
@@ -196,18 +199,27 @@ impl Drop for Responder {
 #[must_use = "dropping a reply answers INTERNAL"]
 pub struct Reply<M> {
     responder: Responder,
-    message: PhantomData<fn(M)>,
+    take_apart: Option<TakeApart<M>>,
 }
 
 impl<M: Message> Reply<M> {
     /// Gives a responder its type.
     pub fn new(responder: Responder) -> Reply<M> {
-        Reply { responder, message: PhantomData }
+        Reply { responder, take_apart: None }
+    }
+
+    /// Has the reply's largest field of bytes leave uncopied. Generated dispatchers use this.
+    pub fn largest_last(self, take_apart: TakeApart<M>) -> Reply<M> {
+        Reply { take_apart: Some(take_apart), ..self }
     }
 
     /// See [`Responder::send`].
+    #[inline]
     pub fn send(self, reply: &M) {
-        self.responder.send(reply);
+        match self.take_apart {
+            Some(take_apart) => self.responder.send(&LargestLast::new(reply, take_apart)),
+            None => self.responder.send(reply),
+        }
     }
 
     /// See [`Responder::fail`].
@@ -224,7 +236,8 @@ impl<M: Message> Reply<M> {
 impl<M: Message + Send + 'static> Reply<M> {
     /// See [`Responder::send_after`].
     pub fn send_after(self, delay: Duration, reply: M) {
-        self.responder.send_after(delay, reply);
+        let reactor = self.responder.context.outbox.reactor.clone();
+        reactor.run_after(delay, Box::new(move || self.send(&reply)));
     }
 }
 

@@ -134,6 +134,7 @@ impl fmt::Debug for CallContext {
 }
 
 /// Decodes a call's arguments for `method`, or answers `BAD_REQUEST`. Generated dispatchers use this.
+#[inline]
 pub fn dispatch<A, M>(call: Call<'_>, responder: Responder, method: impl FnOnce(A, Reply<M>))
 where
     A: Message + Default,

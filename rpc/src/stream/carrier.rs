@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::error::RpcError;
 use crate::protocol::encoder::{
-    Body, put_credit, put_reply_credit, put_stream_end, put_stream_message, put_stream_reply,
+    Body, put_credit, put_reply_credit, put_stream_end, put_stream_message_head, put_stream_reply_head,
 };
-use crate::reactor::outbox::{AppendError, LARGE_FRAME_BYTES_MIN, Outbox};
+use crate::reactor::appending::payload;
+use crate::reactor::outbox::{AppendError, Outbox};
 
 /// Where a stream's frames go.
 #[derive(Clone)]
@@ -33,18 +34,13 @@ impl Carrier {
 
     /// Sends a message, for which credit has been spent.
     pub(crate) fn send(&self, body: &dyn Body, body_bytes: usize) -> Result<(), RpcError> {
-        let put = |buffer: &mut Vec<u8>| {
+        let appended = self.outbox.append_message(None, payload(body, body_bytes), |buffer| {
             if self.is_server() {
-                put_stream_reply(buffer, self.call_id, body, body_bytes);
+                put_stream_reply_head(buffer, self.call_id, body_bytes);
             } else {
-                put_stream_message(buffer, self.call_id, body, body_bytes);
+                put_stream_message_head(buffer, self.call_id, body_bytes);
             }
-        };
-        let appended = if body_bytes < LARGE_FRAME_BYTES_MIN {
-            self.outbox.append(put)
-        } else {
-            self.outbox.append_large(None, put)
-        };
+        });
         let result = match appended {
             Ok(_) => Ok(()),
             Err(AppendError::Closed) => Err(RpcError::StreamEnded),

@@ -1,6 +1,5 @@
 //! The writing ends of a stream: a client's of requests, a handler's of replies.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use prost::Message;
@@ -9,6 +8,7 @@ use super::carrier::Carrier;
 use super::state::StreamState;
 use crate::client::core::Core;
 use crate::error::RpcError;
+use crate::protocol::payload::{LargestLast, TakeApart};
 use crate::protocol::status::Status;
 use crate::reactor::clock;
 use crate::server::responder::Responder;
@@ -22,7 +22,7 @@ pub struct StreamWriter<M, E = Requests> {
     state: Arc<StreamState>,
     carrier: Carrier,
     end: E,
-    message: PhantomData<fn(M)>,
+    take_apart: Option<TakeApart<M>>,
 }
 
 /// Answers a call with a stream of replies.
@@ -50,7 +50,20 @@ pub struct Replies {
 
 impl<M: Message, E> StreamWriter<M, E> {
     fn with_end(state: Arc<StreamState>, carrier: Carrier, end: E) -> Self {
-        StreamWriter { state, carrier, end, message: PhantomData }
+        StreamWriter { state, carrier, end, take_apart: None }
+    }
+
+    /// Has the largest field of bytes of each message leave uncopied. Generated code uses this.
+    pub fn largest_last(self, take_apart: TakeApart<M>) -> Self {
+        StreamWriter { take_apart: Some(take_apart), ..self }
+    }
+
+    /// Sends a message for which credit has been spent.
+    fn pass_on(&self, message: &M, body_bytes: usize) -> Result<(), RpcError> {
+        match self.take_apart {
+            Some(take_apart) => self.carrier.send(&LargestLast::new(message, take_apart), body_bytes),
+            None => self.carrier.send(message, body_bytes),
+        }
     }
 
     /// Sends a message, waiting while the reader has no room for it.
@@ -71,7 +84,7 @@ impl<M: Message, E> StreamWriter<M, E> {
             self.carrier.outbox.reactor.world.runs_until(|| self.state.may_be_spent());
             self.state.wait_and_spend(body_bytes)?;
         }
-        self.carrier.send(message, body_bytes)
+        self.pass_on(message, body_bytes)
     }
 
     /// Sends a message if the reader has room for it, which is the answer.
@@ -84,7 +97,7 @@ impl<M: Message, E> StreamWriter<M, E> {
         if !self.state.spend(body_bytes)? {
             return Ok(false);
         }
-        self.carrier.send(message, body_bytes).map(|()| true)
+        self.pass_on(message, body_bytes).map(|()| true)
     }
 
     /// Has `observer` told when [`StreamWriter::try_send`] may be worth another try, and at once; as

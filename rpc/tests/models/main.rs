@@ -96,6 +96,8 @@ fn main() -> std::process::ExitCode {
         cancelling::a_call_that_rests_again_is_cancelled_at_once,
         counters::every_warning_is_logged_or_counted,
         counters::no_more_calls_are_repeated_than_the_budget_has,
+        outbox::replies_that_nobody_takes_count_until_their_connection_ends_and_no_longer,
+        outbox::what_has_not_left_counts_until_its_connection_ends_and_no_longer,
         outbox::what_many_threads_send_leaves_whole_and_in_each_threads_order,
         parts::a_call_that_many_want_to_end_is_ended_by_one,
         parts::a_blocked_caller_is_woken_for_each_of_its_calls,

@@ -45,8 +45,12 @@ pub struct World {
 
 impl World {
     pub fn new() -> World {
+        World::with(ReactorConfig::default())
+    }
+
+    pub fn with(config: ReactorConfig) -> World {
         let simulation = Arc::new(Simulation::new(7));
-        let reactor = simulation.reactor(ReactorConfig::default());
+        let reactor = simulation.reactor(config);
         World { simulation, reactor }
     }
 

@@ -4,6 +4,7 @@ use super::common::raw::request;
 use super::common::*;
 use super::*;
 use rpc::ChannelState;
+use rpc::protocol::decoder::HEADER_BYTES_MAX;
 use rpc::protocol::encoder::put_legacy_call;
 
 #[test]
@@ -18,6 +19,26 @@ fn a_connection_is_made_by_the_first_call_and_serves_all() {
     assert_eq!(channel.state(), ChannelState::Ready);
     assert!(calls.iter().all(|call| call.answer().1.is_ok()));
     assert_eq!(pair.world.attempts(server_address()), 1);
+}
+
+#[test]
+fn names_that_fit_no_header_are_refused_and_the_longest_that_do_arrive() {
+    let pair = Pair::new();
+    let auth_token = rpc::AuthToken::new(vec![b't'; rpc::AUTH_TOKEN_BYTES_MAX]);
+    let channel = pair.channel_with(ChannelConfig { auth_token, ..ChannelConfig::default() });
+    let max = HEADER_BYTES_MAX - rpc::AUTH_TOKEN_BYTES_MAX - 80;
+    // The service's name takes 6 bytes, the tag and length of the method's 3.
+    for (bytes, fits) in [(max - 9, true), (max - 8, false)] {
+        let name: &'static str = "n".repeat(bytes).leak();
+        let answer = pair.begin(&channel, &Method::new("test", name), ms(1_000));
+        let sent = channel.send_one_way(&Method::new("test", name), &Text::new("x"));
+        pair.world.settle();
+        let error = answer.answer().1.unwrap_err();
+        let text =
+            if fits { "NO_SUCH_METHOD" } else { "a method's names of 1969 bytes, the maximum is 1968" };
+        assert!(error.to_string().contains(text), "{error}");
+        assert_eq!(sent.is_ok(), fits);
+    }
 }
 
 #[test]

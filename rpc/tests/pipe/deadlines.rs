@@ -1,5 +1,6 @@
 //! Deadlines of both sides, to the nanosecond of the script.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::common::raw::{request, request_within};
@@ -34,6 +35,25 @@ fn a_caller_is_told_at_its_deadline_not_before_and_not_after() {
         assert_eq!(when, timeout);
         assert_eq!(answer, Err(RpcError::DeadlineExceeded { timeout, may_have_run: true }));
     }
+}
+
+#[test]
+fn however_many_are_late_one_after_the_other_each_is_told_within_its_bound() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    let timeout = |number: u64| ms(1_000) + Duration::from_micros(3 * number);
+    let calls: Vec<_> =
+        (0..30_000).map(|number| (timeout(number), pair.begin(&channel, &KEEP, timeout(number)))).collect();
+    pair.world.advance(ms(2_000));
+    let mut looks = BTreeSet::new();
+    for (timeout, call) in calls {
+        let (when, answer) = call.answer();
+        looks.insert(when);
+        assert!(when >= timeout && when <= timeout + ms(3), "{timeout:?}: told at {when:?}");
+        assert!(matches!(answer, Err(RpcError::DeadlineExceeded { .. })));
+    }
+    // The last thousand are few enough to be looked for one by one.
+    assert!(looks.len() < 3_000, "{} looks through so many calls", looks.len());
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod deadlines;
 mod fairness;
 mod flows;
 mod going_away;
+mod large;
 mod model;
 mod pool;
 mod reconnecting;

@@ -66,6 +66,11 @@ impl ConsensusChecks {
         self.leaders.len() as u64
     }
 
+    /// Who led the latest term that had a leader.
+    pub(crate) fn latest_leader(&self) -> Option<usize> {
+        self.leaders.last_key_value().map(|(_, node)| *node)
+    }
+
     /// How far a node has applied in its present life.
     pub(crate) fn applied(&self, node: usize) -> Index {
         self.applied[node]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use raft_core::{Entry, EntryId, Index, SnapshotMeta, Term};
 
 use super::super::disk::{Disk, DiskError, FileEntry, FileName, list_files};
-use super::reader::Walk;
+use super::reader::{Walk, check_reach};
 use super::record::{Record, RecordFault};
 use super::segment::{Position, segment_sequence};
 use super::segment_file::SegmentFile;
@@ -76,6 +76,9 @@ fn walk_on(
 ) -> Result<Option<Position>, DiskError> {
     loop {
         match file.next_record(walk)? {
+            // What no log gets to, opening a log refuses too.
+            Ok(Record::Entry(entry))
+                if entry.index == Index::ZERO || check_reach(entry.term, entry.index).is_err() => {}
             Ok(Record::Entry(entry)) => {
                 let previous = run.follow(&entry);
                 visit(entry, previous);
