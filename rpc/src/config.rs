@@ -13,6 +13,8 @@ pub struct ReactorConfig {
     pub read_bytes_max: usize,
     /// Reads from one connection per turn; default 4. What is left is read in the next turn, after the others.
     pub reads_per_turn_max: usize,
+    /// Bytes written to one connection at a time; default 1 MiB. What is left is written in the next turn, after the others.
+    pub write_bytes_per_turn_max: usize,
     /// Connections accepted from one listener per turn; default 64.
     pub accepts_per_turn_max: usize,
     /// Timers waiting at a time, which calls between two attempts are, too; default 65,536. A further one runs at once (early
@@ -30,6 +32,7 @@ impl Default for ReactorConfig {
         ReactorConfig {
             read_bytes_max: 64 * 1024,
             reads_per_turn_max: 4,
+            write_bytes_per_turn_max: 1 << 20,
             accepts_per_turn_max: 64,
             timers_max: 65_536,
             channels_max: 65_536,

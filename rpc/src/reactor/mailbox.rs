@@ -1,7 +1,8 @@
 //! How other threads speak to a reactor: a list of commands, and a wake-up only if the reactor sleeps.
 //!
-//! The list is bounded by what can be in it: one connect per channel, one flush list per corked scope, one resumption and one
-//! stall per connection, one word per change of a watched channel, and the rare commands of setting up and taking down.
+//! The list is bounded by what can be in it: one connect per channel, one flush list per corked scope, one next part, one
+//! resumption and one stall per connection, one word per change of a watched channel, and the rare commands of setting up
+//! and taking down.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     TellState(Arc<Core>),
     /// Flush these.
     Flush(Vec<Arc<Outbox>>),
+    /// Of what waits on this connection write the next part at the turn's end.
+    WriteOn(Arc<Outbox>),
     /// This connection may be read again: its origin client has its answer, or its peer has taken its replies.
     Resume(mio::Token),
     /// This connection's peer takes no replies at present.

@@ -109,28 +109,34 @@ impl Outbox {
     }
 
     /// To be called after appending, with no lock held: flushes now unless the thread is corked.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(self: &Arc<Self>) {
         if cork::current() == 0 {
             self.flush();
         }
     }
 
-    /// Writes all that is queued, unless somebody else is just doing that.
-    pub(crate) fn flush(&self) {
+    /// Writes what is queued, unless somebody else is just doing that. Of very much the reactor writes the rest, a part in
+    /// each turn: no thread, and no turn, is one connection's alone. Until its next turn nobody writes.
+    pub(crate) fn flush(self: &Arc<Self>) {
         let Some(mut side) = try_lock(&self.socket) else { return };
         let mut queue = lock(&self.queue);
+        let mut room = self.reactor.config.write_bytes_per_turn_max.max(1) as u64;
         loop {
-            if queue.closed || queue.stalled || !queue.leftover && queue.is_empty() {
-                if !queue.stalled && !queue.leftover && queue.is_empty() {
+            let has_work = queue.leftover || !queue.is_empty();
+            if queue.closed || queue.stalled || queue.paused || !has_work || room == 0 {
+                if !queue.stalled && !has_work {
                     queue.time_as_of = None;
                 }
+                let is_to_pause = room == 0 && has_work && !queue.closed && !queue.stalled;
+                queue.paused |= is_to_pause;
+                let rest = is_to_pause.then(|| Command::WriteOn(self.clone()));
                 let news = self.news(&mut queue);
                 self.note_unsent(&mut queue);
                 // NB: in this order. Who appends after the queue is free finds the socket side free, too.
                 drop(side);
                 drop(queue);
-                if let Some(command) = news {
-                    // A reactor that has stopped reads and watches nothing more.
+                for command in rest.into_iter().chain(news) {
+                    // A reactor that has stopped writes, reads and watches nothing more.
                     let _ = self.reactor.post(command);
                 }
                 return;
@@ -147,18 +153,23 @@ impl Outbox {
             let writable_events = queue.writable_events;
             queue.writing = true;
             drop(queue);
-            let (outcome, taken) = side.write();
+            let (outcome, taken) = side.write(room);
             queue = lock(&self.queue);
             queue.writing = false;
             queue.written += taken;
+            room -= taken;
             match outcome {
                 Written::All => side.clear(),
                 Written::Blocked => {
                     queue.leftover = true;
                     queue.stalled = queue.writable_events == writable_events;
-                    if queue.stalled && self.server.is_none() {
-                        queue.time_as_of(self.reactor.world.turn_nanos());
+                    if queue.stalled {
+                        self.time_stands_still(&mut queue);
                     }
+                }
+                Written::Paused => {
+                    queue.leftover = true;
+                    self.time_stands_still(&mut queue);
                 }
                 Written::Failed(error) => {
                     queue.write_error = Some(error);
@@ -166,6 +177,18 @@ impl Outbox {
                     side.shut_down();
                 }
             }
+        }
+    }
+
+    /// Of what is queued another part may be written.
+    pub(crate) fn begin_next_part(&self) {
+        lock(&self.queue).paused = false;
+    }
+
+    /// What a client has queued waits from now on, and says its time as of now.
+    fn time_stands_still(&self, queue: &mut Queue) {
+        if self.server.is_none() {
+            queue.time_as_of.get_or_insert_with(|| self.reactor.world.turn_nanos());
         }
     }
 
@@ -225,7 +248,7 @@ impl Outbox {
     }
 
     /// The reactor saw the socket become writable.
-    pub(crate) fn on_writable(&self) {
+    pub(crate) fn on_writable(self: &Arc<Self>) {
         let has_work = {
             let mut queue = lock(&self.queue);
             queue.writable_events += 1;

@@ -296,6 +296,7 @@ impl PollLoop {
         let Connection { stream, outbox, side, .. } = *connection;
         if matches!(side, Side::Server(_)) {
             // What this turn has answered is owed to the peer, also when it is the peer's fault that this ends.
+            outbox.begin_next_part();
             outbox.flush();
         }
         // NB: an attempt's outbox is the next attempt's, too; it has no socket yet.

@@ -22,6 +22,8 @@ pub(super) struct Queue {
     pub(super) appended: u64,
     /// Bytes ever taken by the kernel; never more than `appended`.
     pub(super) written: u64,
+    /// As much has been written as may be at a time: the reactor writes on in its next turn.
+    pub(super) paused: bool,
     /// What the provider knows to be left, in bytes.
     pub(super) unsent_known: u64,
     /// A write is going on: more than `written` may have left.

@@ -26,20 +26,27 @@ pub(super) struct SocketSide {
 pub(super) enum Written {
     All,
     Blocked,
+    /// As much was written as may be at a time.
+    Paused,
     /// In the words of the system.
     Failed(String),
 }
 
 impl SocketSide {
-    /// Writes until all is sent or the kernel takes no more. Returns how much it took, too.
-    pub(super) fn write(&mut self) -> (Written, u64) {
+    /// Writes until all is sent, the kernel takes no more, or it has taken `most`. Returns how much it took, too.
+    pub(super) fn write(&mut self, most: u64) -> (Written, u64) {
         let Some(stream) = self.stream.clone() else { return (Written::Blocked, 0) };
         let mut taken = 0;
         while !self.sealed.is_empty() || self.sent < self.sending.len() {
+            let room = usize::try_from(most - taken).unwrap_or(usize::MAX);
+            if room == 0 {
+                return (Written::Paused, taken);
+            }
             let result = if self.sealed.is_empty() {
-                stream.write(&self.sending[self.sent..])
+                let rest = &self.sending[self.sent..];
+                stream.write(&rest[..rest.len().min(room)])
             } else {
-                self.write_sealed(&stream)
+                self.write_sealed(&stream, room)
             };
             match result {
                 Ok(0) => return (Written::Failed("nothing was taken".to_owned()), taken),
@@ -55,14 +62,17 @@ impl SocketSide {
         (Written::All, taken)
     }
 
-    /// Gives the kernel as many buffers as it takes at once.
-    fn write_sealed(&self, stream: &Stream) -> std::io::Result<usize> {
+    /// Gives the kernel as many buffers as it takes at once, of at most `room` bytes.
+    fn write_sealed(&self, stream: &Stream, mut room: usize) -> std::io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         let sealed = self.sealed.iter().map(Piece::bytes);
         for (slice, buffer) in slices.iter_mut().zip(sealed.chain([&self.sending[..]])) {
             let sent = if count == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&buffer[sent..]);
+            let rest = &buffer[sent..];
+            let rest = &rest[..rest.len().min(room)];
+            room -= rest.len();
+            *slice = IoSlice::new(rest);
             count += 1;
         }
         stream.write_vectored(&slices[..count])

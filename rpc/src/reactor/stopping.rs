@@ -95,6 +95,7 @@ impl PollLoop {
     pub(super) fn flush_before_stop(&mut self, until: Nanos) -> bool {
         self.close_listeners(|_| true);
         let unsent = self.connections(|connection| {
+            connection.outbox.begin_next_part();
             connection.outbox.flush();
             !matches!(connection.side, Side::Opening(_)) && connection.outbox.unsent() > 0
         });

@@ -8,6 +8,7 @@ use mio::Token;
 use super::clock::{NEVER, nanos_in};
 use super::connection::{After, Connection, Opening, Side};
 use super::connector;
+use super::cork;
 use super::listener::Listener;
 use super::mailbox::Command;
 use super::net;
@@ -34,6 +35,10 @@ impl PollLoop {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Flush(outboxes) => outboxes.iter().for_each(|outbox| outbox.flush()),
+            Command::WriteOn(outbox) => {
+                outbox.begin_next_part();
+                cork::touch(&outbox);
+            }
             Command::Resume(token) => self.visit(token, |connection, turn| connection.resume(turn)),
             Command::WatchStall(token) => {
                 self.visit(token, |connection, turn| {

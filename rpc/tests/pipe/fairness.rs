@@ -95,3 +95,72 @@ fn a_connection_whose_replies_are_large_has_one_high_water_mark_of_them_a_turn_h
     // 1 MiB, and the reply that goes beyond.
     assert!(most <= (1 << 20) / 100_000 + 1, "{most} calls in a turn");
 }
+
+#[test]
+fn a_call_that_is_large_leaves_a_part_in_each_turn_and_small_ones_of_other_channels_between() {
+    const LARGE: usize = 16 << 20;
+    let world = Arc::new(Simulation::new(3));
+    let reactor = world.reactor(ReactorConfig::default());
+    world.set_pipe_bytes_max(2 * LARGE);
+    world.set_piece_bytes_max(2 * LARGE);
+    let [large_at, small_at] = [SERVER, "10.0.0.2:80"].map(|address| (address, address.parse().unwrap()));
+    let listeners = [&large_at, &small_at].map(|(_, address)| world.listen(*address));
+    let [large, small] =
+        [large_at, small_at].map(|(name, _)| RpcChannel::new(&reactor, name, ChannelConfig::default()));
+    // Connections first: what is measured are writes.
+    for channel in [&large, &small] {
+        channel.call_async(
+            &Method::new("a", "A"),
+            &RpcController::new(),
+            &Text::new("x"),
+            |_: Result<Text, _>| {},
+        );
+    }
+    world.settle();
+    let [large_end, small_end] = listeners.map(|listener| listener.accept().unwrap());
+    assert!(!large_end.receive().is_empty() && !small_end.receive().is_empty());
+
+    let text = Text::new(vec![7; LARGE]);
+    large.call_async(&Method::new("a", "A"), &RpcController::new(), &text, |_: Result<Text, _>| {});
+    small.call_async(&Method::new("a", "A"), &RpcController::new(), &Text::new("x"), |_: Result<Text, _>| {});
+    let mut received = 0;
+    while small_end.receive().is_empty() {
+        assert!(world.step());
+        received += large_end.receive().len();
+    }
+    assert!(received < LARGE / 2, "{received} bytes came before the small call");
+    world.settle();
+    received += large_end.receive().len();
+    assert!((LARGE..LARGE + 100).contains(&received), "{received} bytes");
+}
+
+#[test]
+fn whatever_is_written_at_a_time_all_of_it_arrives_in_order() {
+    for write_bytes_per_turn_max in [1, 7, 1_000, 70_000] {
+        let world = Arc::new(Simulation::new(4));
+        let config = ReactorConfig { write_bytes_per_turn_max, ..ReactorConfig::default() };
+        let [server, client] = [(); 2].map(|()| world.reactor(config.clone()));
+        let provider = RpcProvider::new(&server, ProviderConfig::default());
+        provider.notify_service(Arc::new(TestService::default())).unwrap();
+        provider.listen(SERVER).unwrap();
+        let channel = RpcChannel::new(&client, SERVER, ChannelConfig::default());
+        let answered = Arc::new(Mutex::new(0));
+        let sizes = [0, 1, 40_000, 3, 100, 20_000];
+        for size in sizes {
+            let text = Text::new((0..size).map(|place| (place % 251) as u8).collect::<Vec<u8>>());
+            let (expected, answered) = (text.clone(), answered.clone());
+            let method = common::ECHO;
+            channel.call_async(
+                &method,
+                &RpcController::new(),
+                &text,
+                move |reply: Result<Text, RpcError>| {
+                    assert_eq!(reply.unwrap(), expected);
+                    *answered.lock().unwrap() += 1;
+                },
+            );
+        }
+        world.settle();
+        assert_eq!(*answered.lock().unwrap(), sizes.len(), "{write_bytes_per_turn_max} bytes at a time");
+    }
+}
