@@ -3,8 +3,10 @@
 //! An answer is given exactly once: the entry is taken out of its table under the channel's lock, and its completion is
 //! consumed by running it, after the lock is released.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,8 +16,9 @@ use crate::error::RpcError;
 use crate::primitives::thread_local;
 use crate::primitives::{Condvar, Mutex};
 use crate::reactor::Shared;
-use crate::reactor::clock::Nanos;
-use crate::reactor::lock::lock;
+use crate::reactor::clock::{Nanos, nanos_in};
+use crate::reactor::lock::{lock, try_lock};
+use crate::reactor::spin::Spin;
 use crate::reactor::world::World;
 use crate::stream::state::StreamState;
 
@@ -122,6 +125,8 @@ pub(crate) struct BlockedCaller {
 
 thread_local! {
     static CALLER: Arc<BlockedCaller> = Arc::default();
+    /// How it has gone when this thread did not sleep at once.
+    static SPIN: RefCell<Spin> = RefCell::default();
 }
 
 impl BlockedCaller {
@@ -136,9 +141,14 @@ impl BlockedCaller {
         self.has_outcome.notify_one();
     }
 
-    /// Waits for the answer. The reactor, of this world, gives one when the deadline passes or when it ends.
-    pub(crate) fn wait(&self, world: &World) -> Outcome {
+    /// Waits for the answer, for as long as `spin` by looking. The reactor, of this world, gives one when the deadline
+    /// passes or when it ends.
+    pub(crate) fn wait(&self, world: &World, spin: Duration) -> Outcome {
         world.runs_until(|| lock(&self.outcome).is_some());
+        if !spin.is_zero() {
+            let is_there = || try_lock(&self.outcome).is_some_and(|outcome| outcome.is_some());
+            SPIN.with(|state| state.borrow_mut().until(nanos_in(spin), || world.nanos(), is_there));
+        }
         let mut outcome = lock(&self.outcome);
         loop {
             match outcome.take() {

@@ -18,6 +18,7 @@ pub(crate) mod poll_loop;
 mod queue;
 mod socket_side;
 mod spare;
+pub(crate) mod spin;
 mod stopping;
 mod turn_work;
 pub(crate) mod world;
@@ -197,7 +198,9 @@ impl Reactor {
     }
 
     /// A reactor of a simulated world, which turns it.
-    pub(crate) fn simulated(world: &Arc<SimulatedWorld>, config: ReactorConfig) -> Reactor {
+    pub(crate) fn simulated(world: &Arc<SimulatedWorld>, mut config: ReactorConfig) -> Reactor {
+        // There no time passes while somebody looks.
+        config.spin = Duration::ZERO;
         let shared = Arc::new(Shared::new(config, World::Simulated(world.clone()), None));
         world.add(|poller| PollLoop::new(poller, shared.clone()));
         Reactor::of(shared, None)

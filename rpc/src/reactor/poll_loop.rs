@@ -24,6 +24,7 @@ use super::lock::lock;
 use super::mailbox::Command;
 use super::net::{News, Poller, Stream};
 use super::outbox::{Outbox, ServerOwner};
+use super::spin::Spin;
 use super::{EndOfTurn, Shared};
 use crate::client::core::Core;
 use crate::client::pending_call::Answered;
@@ -78,6 +79,7 @@ pub(crate) struct PollLoop {
     /// What the poller has told of.
     pub(super) news: Vec<News>,
     pub(super) shared: Arc<Shared>,
+    spin: Spin,
     pub(super) slots: Slab<Slot>,
     next_generation: u32,
     pub(super) turn: Turn,
@@ -120,6 +122,7 @@ impl PollLoop {
             poller,
             news: Vec::new(),
             shared,
+            spin: Spin::default(),
             slots: Slab::new(),
             next_generation: 0,
             turn,
@@ -192,20 +195,42 @@ impl PollLoop {
 
     /// Waits for news, commands or the next deadline.
     fn wait(&mut self) {
+        let is_due = self.spin();
         let has_commands = self.shared.mailbox.announce_sleep();
         let timeout = match self.next_look() {
-            _ if has_commands => Some(Duration::ZERO),
+            _ if is_due || has_commands => Some(Duration::ZERO),
             NEVER => None,
             look => Some(Duration::from_nanos(look.saturating_sub(self.turn.nanos))),
         };
         self.poll(timeout);
     }
 
-    /// Takes the news there are, waiting for some as long as it may. A turn begins.
-    pub(super) fn poll(&mut self, timeout: Option<Duration>) {
+    /// Looks for news, commands and the next deadline again and again, as far as that is wanted. Returns whether a turn is due.
+    fn spin(&mut self) -> bool {
+        let most = clock::nanos_in(self.shared.config.spin);
+        if most == 0 {
+            return false;
+        }
+        let shared = self.shared.clone();
+        let now = || shared.world.nanos();
+        let mut spin = std::mem::take(&mut self.spin);
+        let is_due = spin.until(most, now, || {
+            self.take_news(Some(Duration::ZERO));
+            !self.news.is_empty() || self.is_due(now())
+        });
+        self.spin = spin;
+        is_due
+    }
+
+    fn take_news(&mut self, timeout: Option<Duration>) {
         if let Err(error) = self.poller.wait(timeout, &mut self.news) {
             assert!(error.kind() == io::ErrorKind::Interrupted, "the poll of the reactor is broken: {error}");
         }
+    }
+
+    /// Takes the news there are, waiting for some as long as it may. A turn begins.
+    pub(super) fn poll(&mut self, timeout: Option<Duration>) {
+        self.take_news(timeout);
         self.shared.mailbox.announce_awake();
         self.turn.now = self.shared.world.now();
         self.turn.nanos = clock::nanos_of(self.turn.now);

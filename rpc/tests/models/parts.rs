@@ -1,6 +1,7 @@
 //! The parts by which threads wait for each other: the mailbox and the clock of a reactor, a blocked caller, a stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -78,7 +79,7 @@ pub fn a_blocked_caller_is_woken_for_each_of_its_calls() {
             thread::spawn(move || {
                 for _ in 0..3 {
                     begun.send(()).unwrap();
-                    assert_eq!(caller.wait(&World::System), Ok(Bytes::new()));
+                    assert_eq!(caller.wait(&World::System, Duration::ZERO), Ok(Bytes::new()));
                 }
             })
         };

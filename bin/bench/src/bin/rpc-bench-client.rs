@@ -24,6 +24,9 @@ struct Arguments {
     /// Each call in flight is that of a thread which waits for it, instead of a completion's.
     #[arg(long)]
     blocking: bool,
+    /// Whoever waits looks for so long before it sleeps, in microseconds; 0 sleeps at once.
+    #[arg(long, default_value_t = 0)]
+    spin_us: u64,
 }
 
 struct Run {
@@ -92,8 +95,9 @@ impl Lane {
     }
 }
 
-fn measure(Arguments { load, blocking }: &Arguments) -> anyhow::Result<String> {
-    let reactor = Reactor::start("client", ReactorConfig::default())?;
+fn measure(Arguments { load, blocking, spin_us }: &Arguments) -> anyhow::Result<String> {
+    let spin = Duration::from_micros(*spin_us);
+    let reactor = Reactor::start("client", ReactorConfig { spin, ..ReactorConfig::default() })?;
     let run = Arc::new(Run {
         request: Echo { payload: load.payload().into() },
         tally: Mutex::new((Tally::begin(load), load.lanes())),

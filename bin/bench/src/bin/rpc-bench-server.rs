@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a program")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use rpc::{CallMetrics, MiddlewareStack, ProviderConfig, Reactor, ReactorConfig, Reply, RpcProvider};
@@ -17,6 +18,9 @@ struct Arguments {
     /// Address to listen on, HOST:PORT; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     addr: String,
+    /// Looks for so long before it sleeps, in microseconds; 0 sleeps at once.
+    #[arg(long, default_value_t = 0)]
+    spin_us: u64,
 }
 
 struct EchoService;
@@ -28,14 +32,16 @@ impl Bench for EchoService {
 }
 
 fn main() -> anyhow::Result<()> {
-    let reactor = Reactor::start("reactor-0", ReactorConfig::default())?;
+    let arguments = Arguments::parse();
+    let spin = Duration::from_micros(arguments.spin_us);
+    let reactor = Reactor::start("reactor-0", ReactorConfig { spin, ..ReactorConfig::default() })?;
     let config = ProviderConfig {
         middleware: MiddlewareStack::default().with(Arc::new(CallMetrics::default())),
         ..ProviderConfig::default()
     };
     let provider = RpcProvider::new(&reactor, config);
     provider.notify_service(Arc::new(BenchDispatcher::new(Arc::new(EchoService))))?;
-    println!("listening on {}", provider.listen(&Arguments::parse().addr)?);
+    println!("listening on {}", provider.listen(&arguments.addr)?);
     provider.run();
     Ok(())
 }
