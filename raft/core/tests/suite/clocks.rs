@@ -6,16 +6,13 @@ use raft_core::{Freshness, NodeId};
 
 use crate::cluster::Cluster;
 
-impl Cluster {
-    /// What a node's clock shows. They begin anywhere, and some are fast and some slow.
-    pub(crate) fn tell_time(&mut self, id: NodeId) {
-        let pace_permille = 1000 + id.0 * 7 % 5 * 20 - 40;
-        let shown = Duration::from_secs(id.0 * 1000) + Duration::from_micros(self.now * pace_permille);
-        if let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) {
-            core.time_is(shown);
-        }
-    }
+/// What a node's clock shows at a millisecond. They begin anywhere, and some are fast and some slow.
+pub(crate) fn shown_to(id: NodeId, now: u64) -> Duration {
+    let pace_permille = 1000 + id.0 * 7 % 5 * 20 - 40;
+    Duration::from_secs(id.0 * 1000) + Duration::from_micros(now * pace_permille)
+}
 
+impl Cluster {
     /// Stops the process of a node, as a signal does.
     pub(crate) fn put_to_sleep(&mut self, id: NodeId) {
         self.asleep.insert(id);
@@ -34,6 +31,9 @@ impl Cluster {
     /// Lets it run again: its clock has gone on, and what was sent to it meanwhile arrives soon.
     pub(crate) fn wake(&mut self, id: NodeId) {
         self.asleep.remove(&id);
-        self.tell_time(id);
+        let shown = shown_to(id, self.now);
+        if let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) {
+            core.time_is(shown);
+        }
     }
 }

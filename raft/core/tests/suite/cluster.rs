@@ -12,6 +12,7 @@ use raft_core::{
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
+use crate::clocks::shown_to;
 use crate::node::{Done, File, Node};
 use crate::promises::{self, Promises};
 use crate::weather::LATE_MS;
@@ -62,6 +63,8 @@ pub(crate) struct Cluster {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes whose process is stopped: nothing reaches them and nothing of them moves, but their clocks.
     pub(crate) asleep: BTreeSet<NodeId>,
+    /// Room for the nodes that have something to do in a millisecond.
+    with_work: Vec<NodeId>,
     /// Requests that were sent, and the bytes of these and of their answers.
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
@@ -98,6 +101,7 @@ impl Cluster {
             sent: 0,
             cut: BTreeSet::new(),
             asleep: BTreeSet::new(),
+            with_work: Vec::new(),
             requests: 0,
             bytes: 0,
             trace: None,
@@ -143,23 +147,25 @@ impl Cluster {
                 false => self.deliver(parcel),
             }
         }
-        let ids = self.nodes.keys().copied().filter(|id| !self.asleep.contains(id));
-        for id in ids.collect::<Vec<_>>() {
-            self.tell_time(id);
-            // Nodes tick at the same pace but not at the same moment.
-            let phase = self.now + id.0 * 3;
-            let (election, heartbeat) =
-                (phase.is_multiple_of(TICK_MS), phase.is_multiple_of(self.weather.heartbeat_ms));
-            if let Some(core) = self.nodes.get_mut(&id).and_then(|node| node.core.as_mut()) {
-                if election {
+        let mut with_work = std::mem::take(&mut self.with_work);
+        for (id, node) in self.nodes.iter_mut().filter(|(id, _)| !self.asleep.contains(id)) {
+            if let Some(core) = &mut node.core {
+                core.time_is(shown_to(*id, self.now));
+                // Nodes tick at the same pace but not at the same moment.
+                let phase = self.now + id.0 * 3;
+                if phase.is_multiple_of(TICK_MS) {
                     core.tick_election();
                 }
-                if heartbeat {
+                if phase.is_multiple_of(self.weather.heartbeat_ms) {
                     core.tick_heartbeat();
                 }
             }
-            self.serve(id);
+            if node.has_work(self.now) {
+                with_work.push(*id);
+            }
         }
+        with_work.drain(..).for_each(|id| self.serve(id));
+        self.with_work = with_work;
     }
 
     fn deliver(&mut self, parcel: Parcel) {
