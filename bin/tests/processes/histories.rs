@@ -88,19 +88,19 @@ fn fault(cluster: &mut Cluster, load: &Load, rng: &mut ChaCha8Rng) {
             cluster.signal(victim, Signal::CONT);
         }
         3 => {
-            cluster.wires().isolate(victim);
+            cluster.network().isolate(victim);
             load.wait_for_operations("without a node that is cut off");
         }
         4 => {
-            others.iter().for_each(|other| cluster.wires().cut_way(victim, *other));
+            others.iter().for_each(|other| cluster.network().cut_way(victim, *other));
             load.wait_for_operations("while nobody hears a node");
         }
         5 => {
-            others.iter().for_each(|other| cluster.wires().cut_way(*other, victim));
+            others.iter().for_each(|other| cluster.network().cut_way(*other, victim));
             load.wait_for_operations("while a node hears nobody");
         }
         _ => {
-            cluster.wires().cut(others[0], others[1]);
+            cluster.network().cut(others[0], others[1]);
             let mut order = clerk();
             order.arg("-f").arg(cluster.file()).args(["transfer-leader", &victim.to_string()]);
             // Refused if the node is behind, or leads already.
@@ -108,7 +108,7 @@ fn fault(cluster: &mut Cluster, load: &Load, rng: &mut ChaCha8Rng) {
             load.wait_for_operations("while two cannot reach each other");
         }
     }
-    cluster.wires().mend();
+    cluster.network().mend();
 }
 
 /// Returns how many operations there were.
@@ -116,7 +116,7 @@ fn history(seed: u64, lasts: Option<Duration>) -> usize {
     eprintln!("history of seed {seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let settings = if seed % 2 == 1 { "lease_reads=1\n" } else { "" };
-    let mut cluster = Cluster::start_wired(NODES, settings);
+    let mut cluster = Cluster::start_on_network(NODES, settings);
     let load = Load {
         history: History::start(),
         done: AtomicU64::new(0),

@@ -28,6 +28,7 @@ mod leader_paused;
 mod lost_directory;
 mod main_job;
 mod members;
+mod namespaces;
 mod origin_client;
 mod partitions;
 mod preferred;

@@ -28,20 +28,20 @@ fn settles(cluster: &Cluster, among: &[usize]) -> usize {
 
 #[test]
 fn followers_that_cannot_reach_each_other_leave_it_at_one_leader() {
-    let cluster = Cluster::start_wired(3, "");
+    let cluster = Cluster::start_on_network(3, "");
     let leader = cluster.leader();
     let others = cluster.others(leader);
-    cluster.wires().cut(others[0], others[1]);
+    cluster.network().cut(others[0], others[1]);
     settles(&cluster, &[0, 1, 2]);
 }
 
 #[test]
 fn a_leader_that_only_a_minority_sees_is_replaced_once() {
-    let cluster = Cluster::start_wired(5, "");
+    let cluster = Cluster::start_on_network(5, "");
     let leader = cluster.leader();
     let others = cluster.others(leader);
     for other in &others[1..] {
-        cluster.wires().cut(leader, *other);
+        cluster.network().cut(leader, *other);
     }
     let next = settles(&cluster, &others);
     assert_ne!(next, leader);
@@ -50,18 +50,18 @@ fn a_leader_that_only_a_minority_sees_is_replaced_once() {
 #[test]
 fn a_leader_that_hears_nobody_steps_down_and_one_that_nobody_hears_is_replaced() {
     for hears in [false, true] {
-        let cluster = Cluster::start_wired(3, "");
+        let cluster = Cluster::start_on_network(3, "");
         let leader = cluster.leader();
         let others = cluster.others(leader);
         for other in &others {
             match hears {
-                true => cluster.wires().cut_way(leader, *other),
-                false => cluster.wires().cut_way(*other, leader),
+                true => cluster.network().cut_way(leader, *other),
+                false => cluster.network().cut_way(*other, leader),
             }
         }
         let next = settles(&cluster, &others);
         assert_ne!(next, leader);
-        cluster.wires().mend();
+        cluster.network().mend();
         until("all follow one again", LONG, || {
             let followed = |id| cluster.status(id).filter(|reply| reply.has_leader).map(|reply| reply.leader);
             followed(leader).is_some() && followed(leader) == followed(next)

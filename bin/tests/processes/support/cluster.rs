@@ -19,6 +19,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::bad_disk::BadDisks;
+use super::lab::{self, Lab};
+use super::network::Network;
 use super::process::{Process, raft_core_run, threads_are_stopped};
 use super::wait::{LONG, eventually, until};
 use super::wires::Wires;
@@ -35,7 +37,7 @@ pub struct Cluster {
     nodes: Vec<Option<Process>>,
     /// What each node is told of the others; all the same, unless there are wires between them.
     files: Vec<PathBuf>,
-    wires: Option<Wires>,
+    network: Option<Box<dyn Network>>,
     disks: Option<BadDisks>,
     stubs: Vec<AdminStub>,
     reactor: Reactor,
@@ -78,11 +80,17 @@ impl Cluster {
     /// A cluster of which no node runs yet.
     pub fn prepare(count: usize, settings: &str) -> Cluster {
         let turn = take_turn();
+        let at = free_ports(count).into_iter().map(|port| ("127.0.0.1".to_owned(), port));
+        Cluster::prepare_at(at.collect(), settings, turn)
+    }
+
+    fn prepare_at(places: Vec<(String, u16)>, settings: &str, turn: MutexGuard<'static, ()>) -> Cluster {
+        let count = places.len();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.conf");
         fs::write(&file, settings).unwrap();
-        let node = |(id, port)| NodeAddress { id, host: "127.0.0.1".to_owned(), port, listen: None };
-        let chosen: Vec<NodeAddress> = (0..).zip(free_ports(count)).map(node).collect();
+        let node = |(id, (host, port))| NodeAddress { id, host, port, listen: None };
+        let chosen: Vec<NodeAddress> = (0..).zip(places).map(node).collect();
         write_nodes(&file, &chosen, "process-test").unwrap();
         let config = Config::load(&file).unwrap();
         let reactor = Reactor::start("test-reactor", ReactorConfig::default()).unwrap();
@@ -90,11 +98,20 @@ impl Cluster {
         let stubs = config.addresses().iter().map(stub).collect();
         let nodes = (0..count).map(|_| None).collect();
         let files = vec![file; count];
-        Cluster { nodes, files, wires: None, disks: None, stubs, reactor, config, folder, _turn: turn }
+        Cluster { nodes, files, network: None, disks: None, stubs, reactor, config, folder, _turn: turn }
     }
 
-    /// The same with nodes that reach each other through wires which can be cut; clients reach all of them.
-    pub fn start_wired(count: usize, settings: &str) -> Cluster {
+    /// The same with nodes that reach each other through a network which can be cut; clients reach all of them. Inside of
+    /// a [`lab`] it is the system's.
+    pub fn start_on_network(count: usize, settings: &str) -> Cluster {
+        if lab::is_inside() {
+            Cluster::start_in_lab(count, settings)
+        } else {
+            Cluster::start_wired(count, settings)
+        }
+    }
+
+    fn start_wired(count: usize, settings: &str) -> Cluster {
         let mut cluster = Cluster::prepare(count, settings);
         let real: Vec<u16> = cluster.config.nodes.iter().map(|node| node.port).collect();
         let wires = Wires::lay(&real);
@@ -109,7 +126,18 @@ impl Cluster {
             write_nodes(&file, &seen, "process-test").unwrap();
             cluster.files[id] = file;
         }
-        cluster.wires = Some(wires);
+        cluster.network = Some(Box::new(wires));
+        (0..count).for_each(|id| cluster.start_node(id));
+        cluster.leader();
+        cluster
+    }
+
+    fn start_in_lab(count: usize, settings: &str) -> Cluster {
+        let turn = take_turn();
+        let lab = Lab::build(count);
+        let places = (0..count).map(|node| (Lab::host(node), lab::PORT)).collect();
+        let mut cluster = Cluster::prepare_at(places, settings, turn);
+        cluster.network = Some(Box::new(lab));
         (0..count).for_each(|id| cluster.start_node(id));
         cluster.leader();
         cluster
@@ -129,9 +157,9 @@ impl Cluster {
         self.disks.as_ref().expect("the cluster is on bad disks")
     }
 
-    /// What the nodes of a wired cluster reach each other through.
-    pub fn wires(&self) -> &Wires {
-        self.wires.as_ref().expect("the cluster is wired")
+    /// What the nodes of a cluster on a network reach each other through.
+    pub fn network(&self) -> &dyn Network {
+        self.network.as_deref().expect("the cluster is on a network")
     }
 
     pub fn file(&self) -> PathBuf {
@@ -175,6 +203,9 @@ impl Cluster {
         command.arg("--data-dir").arg(self.folder.path().join("test-data"));
         if let Some(disks) = &self.disks {
             disks.put_under(&mut command, id);
+        }
+        if let Some(network) = &self.network {
+            command = network.start_here(id, command);
         }
         self.nodes[id] = Some(Process::start(command, &self.folder.path().join(format!("node{id}.log"))));
     }

@@ -3,7 +3,9 @@
 pub mod bad_disk;
 pub mod cluster;
 pub mod history;
+pub mod lab;
 pub mod linearizability;
+pub mod network;
 pub mod process;
 pub mod wait;
 pub mod wire;

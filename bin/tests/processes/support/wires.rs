@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use super::network::Network;
+
 /// How much is carried at once, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -57,23 +59,18 @@ impl Wires {
     pub fn port(&self, from: usize, to: usize) -> u16 {
         self.ports[from][to]
     }
+}
 
-    /// Nothing passes from the one to the other; the other way is as it was.
-    pub fn cut_way(&self, from: usize, to: usize) {
+impl Network for Wires {
+    fn nodes(&self) -> usize {
+        self.ports.len()
+    }
+
+    fn cut_way(&self, from: usize, to: usize) {
         self.cuts.lock().insert((from, to));
     }
 
-    pub fn cut(&self, one: usize, other: usize) {
-        self.cut_way(one, other);
-        self.cut_way(other, one);
-    }
-
-    /// Cuts a node off from all others, both ways.
-    pub fn isolate(&self, node: usize) {
-        (0..self.ports.len()).filter(|other| *other != node).for_each(|other| self.cut(node, other));
-    }
-
-    pub fn mend(&self) {
+    fn mend(&self) {
         self.cuts.lock().clear();
         self.cuts.mended.notify_all();
     }
