@@ -312,6 +312,29 @@ fn a_server_that_answers_pings_keeps_its_connection() {
 }
 
 #[test]
+fn a_deadline_is_kept_that_was_set_in_a_long_turn() {
+    const LATEST: Duration = Duration::from_millis(1_600);
+    let ends = Ends::new();
+    let channel = ends.channel();
+    call(&channel, &ECHO, "connects").unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let (_nobody, nothing) = mpsc::channel::<()>();
+    let (begun, channel_of_turn) = (Instant::now(), channel.clone());
+    let long_turn = move || {
+        let controller = RpcController::new();
+        controller.set_timeout(Duration::from_secs(1));
+        channel_of_turn.call_async(&KEEP, &controller, &Text::new("x"), move |reply: Result<Text, _>| {
+            sender.send((reply, begun.elapsed())).unwrap();
+        });
+        assert!(nothing.recv_timeout(Duration::from_millis(700)).is_err());
+    };
+    ends.client.run_after(Duration::ZERO, Box::new(long_turn));
+    let (reply, after) = receiver.recv_timeout(LONG).unwrap();
+    assert!(matches!(reply, Err(RpcError::DeadlineExceeded { .. })), "{reply:?}");
+    assert!(after < LATEST, "told after {after:?}");
+}
+
+#[test]
 fn names_are_resolved_and_unknown_ones_said() {
     let ends = Ends::new();
     let address = format!("localhost:{}", ends.address.port());

@@ -200,7 +200,8 @@ impl PollLoop {
         let timeout = match self.next_look() {
             _ if is_due || has_commands => Some(Duration::ZERO),
             NEVER => None,
-            look => Some(Duration::from_nanos(look.saturating_sub(self.turn.nanos))),
+            // NB: by the clock. The turn may have been long, and a spin.
+            look => Some(Duration::from_nanos(look.saturating_sub(self.shared.world.nanos()))),
         };
         self.poll(timeout);
     }
