@@ -169,7 +169,8 @@ pub struct ChannelConfig {
     /// Time-out of a call whose controller names none; default 5 s.
     pub default_timeout: Duration,
     /// How long a server may take to answer a ping; default 1 s. Without an answer, or any other byte, the connection is
-    /// cut. It is pinged when a call's deadline passes without a sign of life, and by [`ChannelConfig::keep_alive`].
+    /// cut, unless the server goes on taking what waits for it. It is pinged when a call's deadline passes without a sign of
+    /// life, and by [`ChannelConfig::keep_alive`].
     pub ping_timeout: Duration,
     /// How long a server may be silent while it owes replies, before it is sent a ping; default 10 s. Origin servers are
     /// never pinged.

@@ -75,7 +75,7 @@ pub(super) struct State {
 pub(super) struct Probe {
     /// When the server is taken for vanished.
     pub(super) due: Nanos,
-    /// Bytes that had left when it was asked, the question included.
+    /// Bytes that had left when it was asked; the question included, unless others waited before it.
     pub(super) left: u64,
 }
 

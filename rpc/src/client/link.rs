@@ -228,8 +228,10 @@ impl Core {
             None if is_silent && !self.config.legacy && matches!(state.link, Link::Ready(_)) => {
                 let call_id = self.unused_call_id(state);
                 // What cannot be appended is beyond asking: the connection ends, or is cut when the question is due.
-                let end = outbox.append(|buffer| put_ping(buffer, call_id)).map_or(left, |ping| ping.end);
-                state.probe = Some(Probe { due, left: end });
+                let ping = outbox.append(|buffer| put_ping(buffer, call_id)).unwrap_or(left..left);
+                // That the question leaves is no sign, but that what waits before it does.
+                let left = if ping.start > left { left } else { ping.end };
+                state.probe = Some(Probe { due, left });
             }
             None => {}
         }

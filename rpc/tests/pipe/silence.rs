@@ -43,6 +43,30 @@ fn a_server_that_is_slow_but_alive_is_asked_and_kept() {
 }
 
 #[test]
+fn a_server_that_takes_a_long_call_slowly_is_kept_until_it_takes_nothing_more() {
+    const LARGE: usize = 4 << 20;
+    let pair = Pair::new();
+    let listener = pair.world.listen("10.0.0.9:80".parse().unwrap());
+    let channel = RpcChannel::new(&pair.client, "10.0.0.9:80", ChannelConfig::default());
+    let controller = RpcController::new();
+    controller.set_timeout(HOUR);
+    let call = channel.begin::<_, Text>(&KEEP, &controller, &Text::new(vec![7; LARGE]));
+    pair.world.settle();
+    let server = listener.accept().unwrap();
+    let mut received = server.receive().len();
+    while received < LARGE {
+        assert!(!server.has_ended(), "cut after {received} bytes, at {:?}", pair.world.now());
+        pair.world.advance(ms(500));
+        received += server.receive().len();
+    }
+    let taken = pair.world.now();
+    assert!(taken > ms(30_000));
+    let error = call.wait().unwrap_err();
+    assert!(error.to_string().contains("no sign of life") && error.may_have_run(), "{error}");
+    assert!(pair.world.now() - taken <= ms(2_000), "the ping was the last to leave");
+}
+
+#[test]
 fn a_call_that_is_late_has_a_silent_server_asked_at_once() {
     let pair = Pair::new();
     let channel = pair.channel();
