@@ -22,8 +22,8 @@ use super::mailbox::Command;
 use super::net::Stream;
 use super::queue::{LegacyTurn, Piece, Queue, bytes_at};
 use super::socket_side::{SocketSide, Written};
-use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicBool, Ordering};
+use crate::primitives::{Mutex, MutexGuard};
 use crate::protocol::recall::recall;
 use crate::protocol::time_left::shorten_timeouts;
 use crate::server::in_flight::Stages;
@@ -118,9 +118,26 @@ impl Outbox {
     /// Writes what is queued, unless somebody else is just doing that. Of very much the reactor writes the rest, a part in
     /// each turn: no thread, and no turn, is one connection's alone. Until its next turn nobody writes.
     pub(crate) fn flush(self: &Arc<Self>) {
-        let Some(mut side) = try_lock(&self.socket) else { return };
+        let Some(side) = try_lock(&self.socket) else { return };
+        self.write(side, self.part_bytes_max());
+    }
+
+    /// Writes what is owed to a client whose connection ends. Beyond the high-water mark nothing is read from it, so it is
+    /// owed no more.
+    pub(crate) fn flush_owed(self: &Arc<Self>) {
+        let side = lock(&self.socket);
+        self.begin_next_part();
+        self.write(side, self.part_bytes_max().max(self.limits.high_water));
+    }
+
+    /// Bytes written at a time.
+    fn part_bytes_max(&self) -> u64 {
+        self.reactor.config.write_bytes_per_turn_max.max(1) as u64
+    }
+
+    /// Writes at most so many bytes.
+    fn write(self: &Arc<Self>, mut side: MutexGuard<'_, SocketSide>, mut room: u64) {
         let mut queue = lock(&self.queue);
-        let mut room = self.reactor.config.write_bytes_per_turn_max.max(1) as u64;
         loop {
             let has_work = queue.leftover || !queue.is_empty();
             if queue.closed || queue.stalled || queue.paused || !has_work || room == 0 {
@@ -128,7 +145,10 @@ impl Outbox {
                     queue.time_as_of = None;
                 }
                 let is_to_pause = room == 0 && has_work && !queue.closed && !queue.stalled;
-                queue.paused |= is_to_pause;
+                if is_to_pause {
+                    queue.paused = true;
+                    self.time_stands_still(&mut queue);
+                }
                 let rest = is_to_pause.then(|| Command::WriteOn(self.clone()));
                 let news = self.news(&mut queue);
                 self.note_unsent(&mut queue);
@@ -167,10 +187,7 @@ impl Outbox {
                         self.time_stands_still(&mut queue);
                     }
                 }
-                Written::Paused => {
-                    queue.leftover = true;
-                    self.time_stands_still(&mut queue);
-                }
+                Written::Paused => queue.leftover = true,
                 Written::Failed(error) => {
                     queue.write_error = Some(error);
                     queue.closed = true;
@@ -183,6 +200,11 @@ impl Outbox {
     /// Of what is queued another part may be written.
     pub(crate) fn begin_next_part(&self) {
         lock(&self.queue).paused = false;
+    }
+
+    /// Whether the kernel may take more of what is queued, but in a turn to come.
+    pub(crate) fn has_next_part(&self) -> bool {
+        lock(&self.queue).paused
     }
 
     /// What a client has queued waits from now on, and says its time as of now.

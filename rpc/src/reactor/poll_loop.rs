@@ -101,6 +101,8 @@ pub(crate) struct PollLoop {
     pub(super) actions: Vec<Action>,
     /// The reactor has been told to end: until when what is queued may be written.
     pub(super) flush_until: Option<Nanos>,
+    /// When it is written next then.
+    pub(super) next_flush: Nanos,
 }
 
 impl PollLoop {
@@ -138,6 +140,7 @@ impl PollLoop {
             commands: Vec::new(),
             actions: Vec::new(),
             flush_until: None,
+            next_flush: 0,
         }
     }
 
@@ -252,7 +255,7 @@ impl PollLoop {
             return 0;
         }
         if self.flush_until.is_some() {
-            return after(FLUSH_CHECK);
+            return self.next_flush;
         }
         let lingering = if self.lingering.is_empty() { NEVER } else { self.linger_look };
         let stopping = if self.stopping.is_empty() { NEVER } else { after(LINGER_CHECK) };
@@ -322,8 +325,7 @@ impl PollLoop {
         let Connection { stream, outbox, side, .. } = *connection;
         if matches!(side, Side::Server(_)) {
             // What this turn has answered is owed to the peer, also when it is the peer's fault that this ends.
-            outbox.begin_next_part();
-            outbox.flush();
+            outbox.flush_owed();
         }
         // NB: an attempt's outbox is the next attempt's, too; it has no socket yet.
         let (written, write_error) =

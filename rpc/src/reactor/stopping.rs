@@ -1,7 +1,9 @@
 //! How connections, providers and the reactor itself come to their end: what is owed is paid, up to a bound in time.
 
-use mio::Token;
 use std::sync::Arc;
+use std::time::Duration;
+
+use mio::Token;
 
 use super::clock::{self, Nanos, nanos_in};
 use super::connection::Side;
@@ -102,7 +104,10 @@ impl PollLoop {
         if unsent.is_empty() || self.turn.nanos >= until {
             return false;
         }
-        self.poll(Some(FLUSH_CHECK));
+        let has_next_part = !self.connections(|connection| connection.outbox.has_next_part()).is_empty();
+        let pause = if has_next_part { Duration::ZERO } else { FLUSH_CHECK };
+        self.next_flush = self.turn.nanos.saturating_add(nanos_in(pause));
+        self.poll(Some(pause));
         let mut news = std::mem::take(&mut self.news);
         for news in news.drain(..).filter(|news| news.is_writable || news.is_read_closed) {
             if let Some(Entry::Connection(connection)) = self.entry(news.token) {

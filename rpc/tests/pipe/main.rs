@@ -15,6 +15,7 @@ mod flows;
 mod going_away;
 mod large;
 mod model;
+mod parts;
 mod pool;
 mod reconnecting;
 mod retries;
