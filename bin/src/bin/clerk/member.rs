@@ -1,5 +1,7 @@
 //! `member`: who takes part, and changes of it.
 
+use std::io::Write;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use proto::admin::{ChangeMemberRequest, Member, StatusReply, change_member_request::Change};
 use raft_kv::output;
@@ -8,7 +10,8 @@ use serde::Serialize;
 use crate::{
     arguments::{MemberCommand, Target},
     failure::Failure,
-    order, status,
+    order::{self, Done},
+    status,
 };
 
 #[derive(Serialize)]
@@ -24,28 +27,31 @@ pub(crate) fn run(target: &Target, command: &MemberCommand) -> Result<(), Failur
         MemberCommand::Add { node, address } => {
             let request =
                 ChangeMemberRequest { node: *node, change: Change::Add as i32, address: address.clone() };
-            change(target, &request, |member| member.is_some_and(|member| member.address == *address))
+            let lives_there = |member: Option<&Member>| member.is_some_and(|it| it.address == *address);
+            change(target, &request, lives_there, "is a member at that address already")
         }
         MemberCommand::Promote { node } => {
             let request =
                 ChangeMemberRequest { node: *node, change: Change::Promote as i32, ..Default::default() };
-            change(target, &request, |member| member.is_some_and(|member| member.role == "voter"))
+            let votes = |member: Option<&Member>| member.is_some_and(|it| it.role == "voter");
+            change(target, &request, votes, "votes already")
         }
         MemberCommand::Remove { node } => {
             let request =
                 ChangeMemberRequest { node: *node, change: Change::Remove as i32, ..Default::default() };
-            change(target, &request, |member| member.is_none())
+            change(target, &request, |member| member.is_none(), "is no member")
         }
     }
 }
 
-/// Has the change made, and shows the members after it.
+/// Has the change made, and shows the members after it; `already` is what a node is for which nothing is to be changed.
 fn change(
     target: &Target,
     request: &ChangeMemberRequest,
     is_as_wanted: impl Fn(Option<&Member>) -> bool,
+    already: &str,
 ) -> Result<(), Failure> {
-    let status = order::carry_out(
+    let Done { status, was_so } = order::carry_out(
         target,
         |stub, controller| stub.change_member(controller, request),
         |status| {
@@ -53,6 +59,10 @@ fn change(
             !status.changing && is_as_wanted(member)
         },
     )?;
+    if was_so {
+        // Whoever reads only the table has what was wanted.
+        let _ = writeln!(std::io::stderr(), "clerk: node {} {already}: nothing has changed", request.node);
+    }
     Ok(output::line(&table(&status))?)
 }
 

@@ -19,7 +19,7 @@ const STOP_WITHIN: Duration = Duration::from_millis(200);
 
 /// `transfer-leader`: makes a node the leader.
 pub(crate) fn transfer_leader(target: &Target, node: u64) -> Result<(), Failure> {
-    let status = carry_out(
+    let Done { status, .. } = carry_out(
         target,
         |stub, controller| stub.transfer_leader(controller, &TransferLeaderRequest { node }),
         |status| status.node == node,
@@ -27,22 +27,31 @@ pub(crate) fn transfer_leader(target: &Target, node: u64) -> Result<(), Failure>
     Ok(output::line(&format!("node {node} leads term {}", status.term))?)
 }
 
-/// Gives the order to whoever leads, again where that may help, until the leader's status shows that it `is_done`, which
-/// is returned.
+/// An order that was carried out.
+pub(crate) struct Done {
+    /// What the leader said then.
+    pub(crate) status: StatusReply,
+    /// It was as ordered before.
+    pub(crate) was_so: bool,
+}
+
+/// Gives the order to whoever leads, again where that may help, until the leader's status shows that it `is_done`.
 pub(crate) fn carry_out(
     target: &Target,
     order: impl Fn(&AdminStub, &RpcController) -> Result<OrderReply, RpcError>,
     is_done: impl Fn(&StatusReply) -> bool,
-) -> Result<StatusReply, Failure> {
+) -> Result<Done, Failure> {
     let deadline = Instant::now() + target.timeout();
     let mut waits_for = "no node leads".to_owned();
     let mut nodes = target.nodes()?;
-    let mut was_given = false;
+    let (mut was_given, mut was_so) = (false, None);
     loop {
         if let Some((leader, status)) = leader(&nodes, target.timeout())? {
             // Also what looks done is asked for once: the leader may know better.
-            if is_done(&status) && was_given {
-                return Ok(status);
+            let is_so = is_done(&status);
+            let was_so = *was_so.get_or_insert(is_so);
+            if is_so && was_given {
+                return Ok(Done { status, was_so });
             }
             match give(&leader, deadline, &order) {
                 Ok(reply) if reply.refusal.is_empty() => {
