@@ -304,7 +304,7 @@ impl ServerSide {
         };
         let idle_timeout = nanos_in(config.idle_timeout);
         let (is_idle, idle_due) = self.watch.check_idle(now, idle_timeout, self.received);
-        if is_idle && self.calls_in_flight(outbox) == 0 {
+        if is_idle && self.calls_in_flight(outbox) == 0 && outbox.unsent() == 0 {
             if self.is_told_to_leave {
                 return Err("idle for too long");
             }

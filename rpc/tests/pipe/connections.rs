@@ -106,6 +106,24 @@ fn an_unused_connection_is_told_to_leave_by_its_server_and_then_closed() {
 }
 
 #[test]
+fn a_peer_that_takes_a_long_reply_slowly_is_not_idle() {
+    let idle_timeout = ms(2_000);
+    let pair = Pair::with(1, ProviderConfig { idle_timeout, ..ProviderConfig::default() });
+    let peer = pair.world.connect(server_address());
+    peer.send(&request("Bytes", 1, b"1000000"));
+    pair.world.settle();
+    let mut received = peer.receive();
+    while received.len() < 1_000_000 {
+        assert!(!peer.has_ended(), "closed after {} bytes at {:?}", received.len(), pair.world.now());
+        pair.world.advance(ms(500));
+        received.extend(peer.receive());
+    }
+    assert!(!received.ends_with(&[0x30, 1]), "nor told to leave");
+    pair.world.advance(2 * idle_timeout);
+    assert!(peer.receive().ends_with(&[0x30, 1]));
+}
+
+#[test]
 fn a_half_closed_peer_gets_the_replies_that_come_in_time() {
     let pair = Pair::new();
     let peers = [(); 2].map(|()| pair.world.connect(server_address()));
