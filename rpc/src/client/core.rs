@@ -12,6 +12,7 @@ use slab::Slab;
 use super::channel::Method;
 use super::pending_call::{Caller, Completion, NOT_APPENDED, Pending};
 use super::retry::Budget;
+use super::silence::{Retired, Silence};
 use super::state::Watch;
 use crate::config::ChannelConfig;
 use crate::error::RpcError;
@@ -60,23 +61,12 @@ pub(super) struct State {
     /// Attempts in a row that failed, or that ended before a single reply.
     pub(super) failures: u32,
     pub(super) legacy: LegacyLine,
-    /// When bytes last came from the server, or it was connected to, or the first of the calls in flight was begun.
-    pub(super) heard_at: Nanos,
+    /// Of the server at the other end of the connection.
+    pub(super) silence: Silence,
     /// Connections that no further call may use: their servers are going away. They end with their last call.
-    pub(super) retired: Vec<Arc<Outbox>>,
+    pub(super) retired: Vec<Retired>,
     /// Connections made so far.
     epoch: u64,
-    /// A question for a sign of life that is open.
-    pub(super) probe: Option<Probe>,
-}
-
-/// A ping that awaits its answer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Probe {
-    /// When the server is taken for vanished.
-    pub(super) due: Nanos,
-    /// Bytes that had left when it was asked; the question included, unless others waited before it.
-    pub(super) left: u64,
 }
 
 /// The connection.
@@ -154,7 +144,7 @@ impl State {
             Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox),
             _ => None,
         };
-        current.into_iter().chain(&self.retired)
+        current.into_iter().chain(self.retired.iter().map(|retired| &retired.outbox))
     }
 
     /// The connection of that number, while it may carry calls.
@@ -172,10 +162,9 @@ impl Core {
             sequence: 0,
             failures: 0,
             legacy: LegacyLine::default(),
-            heard_at: 0,
+            silence: Silence::default(),
             retired: Vec::new(),
             epoch: 0,
-            probe: None,
         };
         Core {
             address: address.to_owned(),
@@ -325,7 +314,7 @@ impl Core {
             state.legacy.outstanding = Some(call_id);
         }
         if state.pending.is_empty() {
-            state.heard_at = state.heard_at.max(now);
+            state.silence.heard_at = state.silence.heard_at.max(now);
         }
         let epoch = outbox.epoch;
         state.pending.insert(Pending { call_id, due, timeout, frame, epoch, caller });

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Link, Probe, State};
+use super::core::{Core, Link, State};
 use super::pending_call::{Answered, NOT_APPENDED, Pending};
+use super::silence::{Look, Retired};
 use crate::error::RpcError;
-use crate::protocol::encoder::put_ping;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
 use crate::reactor::connector::backoff;
 use crate::reactor::lock::lock;
@@ -44,7 +44,7 @@ impl Core {
             let mut state = lock(&self.state);
             if let Link::Opening(outbox) = &state.link {
                 state.link = Link::Ready(outbox.clone());
-                Core::heard(&mut state, now);
+                state.silence.hear(now);
             }
         }
         // Calls that were begun before have not been watched for silence yet.
@@ -91,11 +91,11 @@ impl Core {
     ) {
         let mut state = lock(&self.state);
         let is_current = matches!(&state.link, Link::Ready(current) if Arc::ptr_eq(current, outbox));
-        let failed = |pending: &Pending| self.closed(cause, pending.frame.end <= written);
+        let failed = |pending: &Pending, cause: &str| self.closed(cause, pending.frame.end <= written);
         if !is_current {
             // The channel has given this connection up: its state is another one's.
-            state.retired.retain(|retired| !Arc::ptr_eq(retired, outbox));
-            return self.drain_of(&mut state, outbox.epoch, answered, failed);
+            let cause = state.end_of_retired(outbox).unwrap_or(cause);
+            return self.drain_of(&mut state, outbox.epoch, answered, |pending| failed(pending, cause));
         }
         if state.failures == 0 {
             state.link = Link::Idle;
@@ -104,10 +104,8 @@ impl Core {
             self.pause(&mut state, self.closed(cause, false));
         }
         state.failures = state.failures.max(1);
-        let cause = if state.probe.take().is_some() { "the server gave no sign of life" } else { cause };
-        self.drain_of(&mut state, outbox.epoch, answered, |pending| {
-            self.closed(cause, pending.frame.end <= written)
-        });
+        let cause = state.silence.end().unwrap_or(cause);
+        self.drain_of(&mut state, outbox.epoch, answered, |pending| failed(pending, cause));
         drop(state);
         self.note_change();
     }
@@ -133,42 +131,28 @@ impl Core {
         if next != NEVER {
             next = next.max(now.saturating_add(look_pause(state.pending.len())));
         }
-        let outbox = match &state.link {
-            Link::Ready(outbox) | Link::Opening(outbox) => Some(outbox.clone()),
-            _ => None,
-        };
         let mut is_silent = false;
-        let mut must_cut = false;
         for call_id in late {
             let Some(pending) = self.take(&mut state, call_id) else { continue };
             let may_have_run = self.give_up(&mut state, &pending);
-            is_silent |= state.heard_at.saturating_add(pending.timeout / 2) <= now;
+            is_silent |= state.is_silent_to(&pending, now);
             let timeout = Duration::from_nanos(pending.timeout);
             let error = RpcError::DeadlineExceeded { timeout, may_have_run };
             answered.push(Answered { caller: pending.caller, outcome: Err(error) });
         }
         Core::end_retired(&mut state);
-        let Some(outbox) = outbox else { return next };
-        if matches!(state.link, Link::Ready(_)) && !self.config.legacy {
-            let Some(look_at) = self.watch_silence(&mut state, &outbox, now, &mut is_silent) else {
-                drop(state);
-                outbox.cut();
-                self.note_change();
-                return next;
-            };
-            next = next.min(look_at);
-        }
-        if let Some(probe) = self.probe(&mut state, &outbox, is_silent, now) {
-            must_cut |= probe.due <= now;
-            next = next.min(probe.due);
-        }
+        let mut looks = Vec::new();
+        next = next.min(self.look_after_retired(&mut state, now, &mut looks));
+        let look_at = self.look_after_current(&mut state, now, is_silent, &mut looks);
         drop(state);
-        if must_cut {
-            outbox.cut();
-        } else {
-            outbox.finish();
+        for Look { outbox, must_cut } in looks {
+            if must_cut { outbox.cut() } else { outbox.finish() }
         }
-        next
+        let Some(look_at) = look_at else {
+            self.note_change();
+            return next;
+        };
+        next.min(look_at)
     }
 
     /// A call that was taken out of the table is given up. Returns whether the server may have seen it or will: what has not
@@ -188,56 +172,6 @@ impl Core {
         !outbox.take_back(&pending.frame)
     }
 
-    /// What silence means: a server that owes replies is to be asked for a sign of life, and a connection that nobody
-    /// uses has been kept long enough. Returns when to look again; `None` when the connection is given up.
-    fn watch_silence(
-        &self,
-        state: &mut State,
-        outbox: &Outbox,
-        now: Nanos,
-        is_silent: &mut bool,
-    ) -> Option<Nanos> {
-        if !state.pending.is_empty() {
-            let limit = state.heard_at.saturating_add(self.keep_alive);
-            *is_silent |= limit <= now;
-            return Some(if limit <= now { NEVER } else { limit });
-        }
-        let limit = state.heard_at.saturating_add(nanos_in(self.config.idle_timeout));
-        if limit > now {
-            return Some(limit);
-        }
-        if state.probe.is_some() {
-            return Some(NEVER);
-        }
-        if outbox.unsent() > 0 {
-            return Some(now.saturating_add(self.keep_alive));
-        }
-        state.link = Link::Idle;
-        None
-    }
-
-    /// Asks a server for a sign of life when a late call has spent half its time or more without one. Returns the question that is open; it has
-    /// been answered in the negative if it is due.
-    fn probe(&self, state: &mut State, outbox: &Arc<Outbox>, is_silent: bool, now: Nanos) -> Option<Probe> {
-        let due = now.saturating_add(nanos_in(self.config.ping_timeout));
-        let left = outbox.may_have_left();
-        match state.probe {
-            // That it takes bytes is a sign of life, too.
-            Some(probe) if probe.due <= now && probe.left < left => state.probe = Some(Probe { due, left }),
-            Some(_) => {}
-            None if is_silent && !self.config.legacy && matches!(state.link, Link::Ready(_)) => {
-                let call_id = self.unused_call_id(state);
-                // What cannot be appended is beyond asking: the connection ends, or is cut when the question is due.
-                let ping = outbox.append(|buffer| put_ping(buffer, call_id)).unwrap_or(left..left);
-                // That the question leaves is no sign, but that what waits before it does.
-                let left = if ping.start > left { left } else { ping.end };
-                state.probe = Some(Probe { due, left });
-            }
-            None => {}
-        }
-        state.probe
-    }
-
     /// The server wants no further calls on this connection: the next one makes another.
     pub(super) fn on_going_away(self: &Arc<Core>, outbox: &Arc<Outbox>) {
         let surplus = {
@@ -246,32 +180,14 @@ impl Core {
                 return;
             }
             state.link = Link::Idle;
-            state.probe = None;
-            state.retired.push(outbox.clone());
+            let silence = std::mem::take(&mut state.silence);
+            state.retired.push(Retired { outbox: outbox.clone(), silence });
             Core::end_retired(&mut state);
-            (state.retired.len() > RETIRED_MAX).then(|| state.retired[0].clone())
+            (state.retired.len() > RETIRED_MAX).then(|| state.retired[0].outbox.clone())
         };
         self.note_change();
         if let Some(oldest) = surplus {
             oldest.cut();
         }
-    }
-
-    /// Ends the retired connections whose last call has ended.
-    pub(super) fn end_retired(state: &mut State) {
-        let State { retired, pending, .. } = state;
-        retired.retain(|outbox| {
-            let is_used = pending.iter().any(|(_, call)| call.epoch == outbox.epoch);
-            if !is_used {
-                outbox.cut();
-            }
-            is_used
-        });
-    }
-
-    /// Bytes have come from the server.
-    pub(super) fn heard(state: &mut State, now: Nanos) {
-        state.heard_at = now;
-        state.probe = None;
     }
 }

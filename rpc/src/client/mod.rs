@@ -10,5 +10,6 @@ pub(crate) mod pending_call;
 mod pool;
 pub(crate) mod replies;
 pub(crate) mod retry;
+mod silence;
 pub(crate) mod state;
 mod streams;

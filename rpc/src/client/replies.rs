@@ -77,7 +77,7 @@ impl ClientSide {
                         Err(refusal) => break Err(refusal.to_string()),
                     }
                 };
-                self.core.on_replies(&mut turn.replies, turn.nanos, &mut turn.answered);
+                self.core.on_replies(outbox, &mut turn.replies, turn.nanos, &mut turn.answered);
                 if is_leaving {
                     self.core.on_going_away(outbox);
                 }
@@ -118,9 +118,15 @@ fn take_bare(
 
 impl Core {
     /// Replies have come. A reply to no call is a late one and ignored.
-    fn on_replies(&self, replies: &mut Vec<ReplyFrame>, now: Nanos, answered: &mut Vec<Answered>) {
+    fn on_replies(
+        &self,
+        outbox: &Outbox,
+        replies: &mut Vec<ReplyFrame>,
+        now: Nanos,
+        answered: &mut Vec<Answered>,
+    ) {
         let mut state = lock(&self.state);
-        Core::heard(&mut state, now);
+        state.heard(outbox.epoch, now);
         if !replies.is_empty() {
             state.failures = 0;
         }

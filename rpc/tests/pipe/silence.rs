@@ -3,6 +3,7 @@
 use super::common::*;
 use super::*;
 use rpc::ChannelState;
+use rpc::protocol::encoder::{put_going_away, put_pong};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -77,6 +78,37 @@ fn a_call_that_is_late_has_a_silent_server_asked_at_once() {
     pair.world.advance(HOUR);
     assert_eq!(late.answer().0, ms(200));
     assert_eq!(long.answer().0, ms(1_200), "not only after keep_alive");
+}
+
+#[test]
+fn a_server_that_goes_away_is_listened_to_for_itself_until_its_last_reply() {
+    let pair = Pair::new();
+    let listener = pair.world.listen("10.0.0.9:80".parse().unwrap());
+    let channel = RpcChannel::new(&pair.client, "10.0.0.9:80", ChannelConfig::default());
+    let connect = || {
+        let call = pair.begin(&channel, &KEEP, HOUR);
+        pair.world.settle();
+        (call, listener.accept().unwrap())
+    };
+    let (of_old, old) = connect();
+    let (mut going_away, mut pong) = (Vec::new(), Vec::new());
+    put_going_away(&mut going_away);
+    put_pong(&mut pong, 7);
+    old.send(&going_away);
+    pair.world.settle();
+    let (of_next, _next) = connect();
+    // What the old one says is no word of the next one's.
+    for _ in 0..12 {
+        pair.world.advance(ms(1_000));
+        old.send(&pong);
+    }
+    let [when_of_next, when_of_old] = [of_next, of_old].map(|call| {
+        pair.world.advance(ms(11_000));
+        let (when, answer) = call.answer();
+        assert!(answer.unwrap_err().to_string().contains("no sign of life"));
+        when
+    });
+    assert_eq!((when_of_next, when_of_old), (ms(11_000), ms(23_000)));
 }
 
 #[test]
