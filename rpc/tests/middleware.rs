@@ -118,11 +118,14 @@ fn a_middleware_that_panics_when_a_call_has_ended_keeps_nobody_from_the_answer()
 
 #[test]
 fn a_middleware_that_panics_refuses_its_call_only() {
-    let (on_server, _) = two("");
-    let ends = ends_with(on_server);
+    let metrics = Arc::new(CallMetrics::default());
+    let layers = MiddlewareStack::default().with(metrics.clone()).with(Arc::new(Notes::default()));
+    let ends = ends_with(layers);
     let channel = ends.channel();
     let error = call(&channel, &PANIC, "x").unwrap_err();
     assert!(error.to_string().contains("middleware of the server panicked"), "{error}");
+    let counted = metrics.snapshot();
+    assert_eq!((counted.begun, counted.ended(Status::Internal)), (1, 1), "who let it pass is told");
     assert!(call(&channel, &ECHO, "x").is_ok());
 }
 

@@ -10,6 +10,7 @@ mod metrics;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -118,14 +119,18 @@ impl MiddlewareStack {
         self.layers.iter().try_for_each(|layer| layer.connected(peer, token))
     }
 
-    /// Asks all layers, up to the first that refuses: then those before it are told of this end.
+    /// Asks all layers, up to the first that refuses, or panics: then those before it are told of this end.
     pub(crate) fn before(&self, call: &CallInfo<'_>) -> Result<(), Refused> {
         for (passed, layer) in self.layers.iter().enumerate() {
-            if let Err(refused) = layer.before(call) {
-                let ended = Ended { status: refused.status, took: Duration::ZERO, was_awaited: true };
-                self.layers[..passed].iter().rev().for_each(|layer| layer.after(call, &ended));
-                return Err(refused);
-            }
+            let answer = panic::catch_unwind(AssertUnwindSafe(|| layer.before(call)));
+            let status = match &answer {
+                Ok(Ok(())) => continue,
+                Ok(Err(refused)) => refused.status,
+                Err(_) => Status::Internal,
+            };
+            let ended = Ended { status, took: Duration::ZERO, was_awaited: true };
+            self.layers[..passed].iter().rev().for_each(|layer| layer.after(call, &ended));
+            return answer.unwrap_or_else(|panicked| panic::resume_unwind(panicked));
         }
         Ok(())
     }
