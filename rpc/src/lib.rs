@@ -48,8 +48,9 @@
 //! # Services from `.proto` files
 //!
 //! Messages, `Service` and the typed call need not be written by hand. With `rpc-codegen` among the build dependencies, and
-//! `prost` and `bytes` beside `rpc`, `rpc_codegen::compile(&["proto/greeter.proto"])` is all of `build.rs`; it needs no `protoc`.
-//! Of this file
+//! `prost` 0.14 and `bytes` beside `rpc`, `rpc_codegen::compile(&["proto/greeter.proto"])` is all that `main` in `build.rs` does;
+//! it needs no `protoc`. The file it makes has the name of the `.proto` file's package; fields of `bytes` are `bytes::Bytes`. Of
+//! this file
 //!
 //! ```proto
 #![doc = include_str!("../docs/greeter/greeter.proto")]
