@@ -6,7 +6,7 @@ use raft::core::NodeId;
 
 use crate::event::Event;
 use crate::plan::{MS, SECOND};
-use crate::simulation::{Phase, Simulation};
+use crate::simulation::{Phase, Question, Simulation};
 use crate::violation::Violation;
 use crate::workload::key;
 
@@ -140,8 +140,23 @@ impl Simulation<'_> {
                     format!("at rest node {node} has applied {applied} of {committed}"),
                 );
             }
+            self.judge_answers(node)?;
             self.compare_state(node)?;
         }
         self.say_farewell()
+    }
+
+    /// At rest nobody waits for an answer of this node, whoever asked.
+    fn judge_answers(&self, node: usize) -> Result<(), Violation> {
+        let machine = &self.machines[node];
+        let clients = machine.node.as_ref().map_or(0, |alive| alive.mailroom.unanswered());
+        let since = self.now.saturating_sub(self.patience_us());
+        let is_old = |question: &&Question| question.heard_in == machine.life && question.heard_at < since;
+        let peers = machine.questions.values().filter(is_old).count();
+        if clients + peers == 0 {
+            return Ok(());
+        }
+        let text = format!("at rest node {node} owes {clients} answers to clients and {peers} to peers");
+        Violation::of("every-request-is-answered", text)
     }
 }

@@ -132,8 +132,7 @@ pub fn run<'a>(plan: &'a Plan, trace: Trace<'a>) -> Report {
             Some(Violation { rule: "no-panic", text })
         }
     };
-    let mut counters = simulation.counters.clone();
-    counters.simulated_us = simulation.now;
+    let counters = simulation.counted();
     // What panicked may be broken in a way that its end panics, too: it is let go of without an end.
     if violation.as_ref().is_some_and(|violation| violation.rule == "no-panic") {
         std::mem::forget(simulation);

@@ -8,7 +8,7 @@ use raft::net::Inbox;
 
 use crate::event::{Event, Parcel};
 use crate::plan::MS;
-use crate::simulation::Simulation;
+use crate::simulation::{Question, Simulation};
 use crate::violation::Violation;
 
 /// How long an answer of a peer is waited for, as the transport has it.
@@ -43,11 +43,11 @@ impl Simulation<'_> {
     /// A life ended. If its connections broke, those who asked it learn that at once, and most that can reach its machine
     /// find out that nobody listens there; else those who asked wait in vain.
     pub(crate) fn spread_end(&mut self, node: usize, connections_break: bool) {
-        let askers: Vec<(NodeId, u32)> = self.machines[node].questions.values().copied().collect();
-        for (asker, life) in askers {
+        let questions: Vec<Question> = self.machines[node].questions.values().copied().collect();
+        for Question { asker, asked_in, .. } in questions {
             let after =
                 if connections_break { self.news_dice.between(1, BROKEN_US_MAX) } else { PATIENCE_US };
-            self.schedule_news(asker.0 as usize, life, node, News::Lost, after);
+            self.schedule_news(asker.0 as usize, asked_in, node, News::Lost, after);
         }
         if !connections_break {
             return;

@@ -60,8 +60,8 @@ pub(crate) struct Machine {
     pub(crate) due: [Option<u64>; ROOMS],
     /// Until when each room's thread is not scheduled.
     pub(crate) stalled_until: [u64; ROOMS],
-    /// Requests of peers that wait for an answer: who asked, in which of its lives.
-    pub(crate) questions: BTreeMap<u64, (NodeId, u32)>,
+    /// Requests of peers that wait for an answer.
+    pub(crate) questions: BTreeMap<u64, Question>,
     pub(crate) next_token: u64,
     pub(crate) paused_until: u64,
     pub(crate) clock: LocalClock,
@@ -81,6 +81,17 @@ pub(crate) struct Machine {
     pub(crate) is_out: bool,
     /// Nobody has started it yet, or somebody stopped it for good.
     pub(crate) is_absent: bool,
+}
+
+/// A request of a peer, which waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    pub(crate) asker: NodeId,
+    /// The asker's life.
+    pub(crate) asked_in: u32,
+    /// The life of the node that is asked.
+    pub(crate) heard_in: u32,
+    pub(crate) heard_at: u64,
 }
 
 /// A chunk on its way, or its answer.
@@ -218,11 +229,17 @@ impl<'a> Simulation<'a> {
             }
             self.happen(event)?;
         }
-        self.counters.simulated_us = self.now;
-        self.counters.leaders = self.consensus.leaders();
-        self.counters.entries = self.consensus.committed.len() as u64;
         self.staleness.check(writes_that_ran(&self.consensus))?;
-        self.history.check(&places_of_writes(&self.consensus))
+        self.history.check(&places_of_writes(&self.consensus), writes_that_ran(&self.consensus))
+    }
+
+    /// What happened how often until now.
+    pub(crate) fn counted(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.simulated_us = self.now;
+        counters.leaders = self.consensus.leaders();
+        counters.entries = self.consensus.committed.len() as u64;
+        counters
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {

@@ -4,6 +4,7 @@
 //! Everything only lands in lists here; the simulation takes it out after each step. Sinks hold the [`Mailroom`] alone,
 //! so that a node that dies is really gone.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvserver::{Outcome, ReplySink, StoreApplication};
@@ -58,12 +59,21 @@ impl Left {
 
 /// Where a node leaves things.
 #[derive(Clone, Default)]
-pub(crate) struct Mailroom(Arc<Mutex<Left>>);
+pub(crate) struct Mailroom {
+    left: Arc<Mutex<Left>>,
+    /// Clients' requests that the node has taken, and neither answered nor dropped.
+    unanswered: Arc<AtomicUsize>,
+}
 
 impl Mailroom {
     /// The lists. A run that found a panic must still be taken down, hence no poisoning.
     pub(crate) fn open(&self) -> MutexGuard<'_, Left> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many clients still wait for this life of the node.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered.load(Ordering::Relaxed)
     }
 }
 
@@ -128,6 +138,7 @@ pub(crate) struct ClientSink {
 
 impl ClientSink {
     pub(crate) fn new(attempt: Attempt, mailroom: &Mailroom) -> ClientSink {
+        mailroom.unanswered.fetch_add(1, Ordering::Relaxed);
         ClientSink { attempt, mailroom: mailroom.clone(), is_answered: false }
     }
 }
@@ -141,6 +152,7 @@ impl ReplySink for ClientSink {
 
 impl Drop for ClientSink {
     fn drop(&mut self) {
+        self.mailroom.unanswered.fetch_sub(1, Ordering::Relaxed);
         if !self.is_answered {
             self.mailroom.open().dropped.push(self.attempt);
         }

@@ -9,7 +9,7 @@ use raft::core::{Body, Message, ReplyToken};
 
 use crate::event::{Event, Parcel, Room};
 use crate::faults::Fault;
-use crate::simulation::Simulation;
+use crate::simulation::{Question, Simulation};
 use crate::tap::Attempt;
 use crate::violation::Violation;
 
@@ -61,10 +61,10 @@ impl Simulation<'_> {
             return Ok(());
         }
         match self.machines[node].questions.remove(&message.token.0) {
-            Some((asker, life)) => {
+            Some(Question { asker, asked_in, .. }) => {
                 assert_eq!(asker, message.to, "an answer goes to who asked");
                 let letter = self.post.write(message);
-                self.send(node, to, Parcel::Answer { letter, life });
+                self.send(node, to, Parcel::Answer { letter, life: asked_in });
                 Ok(())
             }
             None => {
@@ -177,7 +177,9 @@ impl Simulation<'_> {
         let machine = &mut self.machines[to];
         machine.next_token += 1;
         message.token = ReplyToken(machine.next_token);
-        machine.questions.insert(machine.next_token, (message.from, life));
+        let question =
+            Question { asker: message.from, asked_in: life, heard_in: machine.life, heard_at: self.now };
+        machine.questions.insert(machine.next_token, question);
         self.hand_over(to, message)
     }
 

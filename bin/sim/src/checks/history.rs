@@ -1,13 +1,16 @@
-//! What the clients did and were told, and what must be true of it: it is linearizable, no version runs back, and no
-//! append is seen twice.
+//! What the clients did and were told, and what must be true of it: it is linearizable, no version runs back, no append
+//! is seen twice, and the log has every write and every read as its client was told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use clerk::{Answer, ClerkError, Consistency, Operation};
+use kvserver::state_machine::Command;
 
 use crate::checks::linearize::{self, Call, Input, Output, Verdict, grown_by};
 use crate::violation::Violation;
+
+mod told;
 
 /// One operation of a client.
 #[derive(Clone, Debug)]
@@ -78,10 +81,14 @@ impl History {
         &record.operation
     }
 
-    /// Judges it all. `places` says at which index of the log a value was written; it is asked only about writes whose
-    /// end is unknown, to know where in the order to try them. One that is nowhere in the log is taken as not run: if it
-    /// had an effect all the same, no order explains it.
-    pub(crate) fn check(&self, places: &Places<'_>) -> Result<(), Violation> {
+    /// Judges it all. `places` says at which index of the log a value was written; for the order of operations it is asked
+    /// only about writes whose end is unknown, to know where to try them. One that is nowhere in the log is taken as not
+    /// run: if it had an effect all the same, no order explains it. `writes` are those of the log that took effect.
+    pub(crate) fn check<'a>(
+        &self,
+        places: &Places<'_>,
+        writes: impl Iterator<Item = (u64, Command<'a>)>,
+    ) -> Result<(), Violation> {
         let mut by_key: BTreeMap<&[u8], Vec<&Record>> = BTreeMap::new();
         // A stale read may see what is no longer so: it is judged by itself.
         for record in self.records.iter().filter(|record| !record.is_stale()) {
@@ -107,7 +114,8 @@ impl History {
                 }
             }
         }
-        Ok(())
+        told::check_writes(&self.records, places)?;
+        told::check_reads(&self.records, writes)
     }
 }
 
@@ -181,6 +189,15 @@ impl Record {
         Some(Call { begun: self.begun, ended, input, output, hint })
     }
 
+    /// Who did what and was told what, in not too many words.
+    fn describe(&self) -> String {
+        let mut text = format!("client {}: {:?} → {:?}", self.client, self.operation, self.ended);
+        if text.len() > 2_000 {
+            text.truncate((0..=2_000).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+        }
+        text
+    }
+
     fn is_stale(&self) -> bool {
         matches!(self.operation, Operation::Get { consistency: Consistency::Stale { .. }, .. })
     }
@@ -201,13 +218,7 @@ fn key_of(operation: &Operation) -> &[u8] {
 
 fn describe(records: &[&Record], call: &Call) -> String {
     let record = records.iter().find(|record| record.begun == call.begun);
-    let mut text = record.map_or_else(String::new, |record| {
-        format!("client {}: {:?} → {:?}", record.client, record.operation, record.ended)
-    });
-    if text.len() > 2_000 {
-        text.truncate((0..=2_000).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
-    }
-    text
+    record.map_or_else(String::new, |record| record.describe())
 }
 
 /// Exactly once, seen from outside: no value ever holds the same append twice.
