@@ -4,6 +4,7 @@
 use clerk::Operation;
 use raft::core::NodeId;
 
+use crate::checks::store::{check_state, writes_that_ran};
 use crate::event::Event;
 use crate::plan::{MS, SECOND};
 use crate::simulation::{Phase, Question, Simulation};
@@ -143,7 +144,19 @@ impl Simulation<'_> {
             self.judge_answers(node)?;
             self.compare_state(node)?;
         }
+        self.judge_content()?;
         self.say_farewell()
+    }
+
+    /// What all nodes hold is what the log says. They hold the same: one of them stands for all.
+    fn judge_content(&self) -> Result<(), Violation> {
+        let Some(node) = (0..self.machines.len()).find(|node| self.must_converge(*node)) else {
+            return Ok(());
+        };
+        let Some(alive) = &self.machines[node].node else { return Ok(()) };
+        let state = alive.state.read();
+        let held = |key: &[u8]| state.get(key).map(|(value, version)| (value, version.0));
+        check_state(writes_that_ran(&self.consensus), held)
     }
 
     /// At rest nobody waits for an answer of this node, whoever asked.

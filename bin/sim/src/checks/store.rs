@@ -1,7 +1,9 @@
-//! What the store promises: the same state at the same index everywhere, and that what a client was told is in the log.
+//! What the store promises: the same state at the same index everywhere, which is what the log's writes make of it, and
+//! that what a client was told is in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use clerk::{Answer, Operation};
 use kvserver::state_machine::Command;
 
@@ -69,6 +71,47 @@ pub(crate) fn writes_that_ran(log: &ConsensusChecks) -> impl Iterator<Item = (u6
     })
 }
 
+/// What the store holds when all of the log is applied is what the log's writes make of it, one after the other.
+pub(crate) fn check_state<'a>(
+    writes: impl Iterator<Item = (u64, Command<'a>)>,
+    held: impl Fn(&[u8]) -> Option<(Bytes, u64)>,
+) -> Result<(), Violation> {
+    let mut expected: BTreeMap<&[u8], Option<(Vec<u8>, u64)>> = BTreeMap::new();
+    for (index, command) in writes {
+        match command {
+            Command::Put { key, value, .. } => {
+                expected.insert(key, Some((value.to_vec(), index)));
+            }
+            Command::Append { key, value: more, .. } => {
+                let (value, version) = expected.entry(key).or_default().get_or_insert_default();
+                value.extend_from_slice(more);
+                *version = index;
+            }
+            Command::Delete { key, .. } => {
+                expected.insert(key, None);
+            }
+            Command::OpenSession | Command::Legacy { .. } => {}
+        }
+    }
+    for (key, expected) in expected {
+        let found = held(key);
+        let found = found.as_ref().map(|(value, version)| (&value[..], *version));
+        let expected = expected.as_ref().map(|(value, version)| (&value[..], *version));
+        if found != expected {
+            let told = |held: Option<(&[u8], u64)>| {
+                held.map_or("nothing".into(), |(value, version)| {
+                    format!("{} bytes of version {version}", value.len())
+                })
+            };
+            let name = String::from_utf8_lossy(key);
+            let text =
+                format!("of key {name} the store holds {}, and the log {}", told(found), told(expected));
+            return Violation::of("state-of-the-log", text);
+        }
+    }
+    Ok(())
+}
+
 /// Where in the log what was written.
 pub(crate) fn places_of_writes(log: &ConsensusChecks) -> Places<'_> {
     let mut places = Places { values: BTreeMap::new(), stamps: BTreeMap::new() };
@@ -85,3 +128,6 @@ pub(crate) fn places_of_writes(log: &ConsensusChecks) -> Places<'_> {
     }
     places
 }
+
+#[cfg(test)]
+mod tests;

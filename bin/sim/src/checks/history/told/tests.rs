@@ -1,3 +1,5 @@
+//! What clients may not be told of a log.
+
 use std::collections::BTreeMap;
 
 use clerk::{ClerkError, Operation};
