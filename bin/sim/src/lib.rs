@@ -23,8 +23,8 @@
 //! less than an election timeout, and a member is removed, which must disturb nobody.
 //!
 //! Time is what the virtual clock says and goes one way: a node asks only a clock that never goes back, so that a jump
-//! back of a wall clock cannot reach it. Its clock may run too fast or too slow, or jump ahead, and goes on while it
-//! stands still.
+//! back of a wall clock cannot reach it. Its clock may run too fast or too slow, and goes on while it stands still; ticks of
+//! its election timer may come by the hundred at once.
 //!
 //! What a transport notices of its peers is told as late and as wrongly as it may be: an answer that is lost, a process
 //! that is gone although the next one runs already.
@@ -38,9 +38,11 @@
 //! holds those of its last entry, and no leader changes them before an entry of its term is committed. Further: equal
 //! states at equal index; every request is answered, once; what a message means survives the wire, and what is not for a
 //! node, or not of its cluster, is refused; who has lost what it had promised says so, counts for nothing, and takes part
-//! again with all of it. At the end: the clients' history is linearizable, versions rise, no append is
-//! seen twice; a stale read saw what its key held at a moment no older than was asked for. A panic counts as a
-//! violation; so does a node that stops, or refuses to start, without a disk fault.
+//! again with all of it. At the end: nobody waits for an answer any more; the store holds what the log's writes make of
+//! it; the clients' history is linearizable, versions rise, no append is seen twice; a write is in the log where its client
+//! was told, and nowhere if it was told that it did not run; a read saw what the log made of its key, and a stale one at a
+//! moment no older than was asked for. A panic counts as a violation; so does a node that stops, or refuses to start,
+//! without a disk fault.
 //!
 //! # Reading a failure
 //!

@@ -9,7 +9,7 @@ pub const PLANTED_BUGS: [(&str, &str); 64] = [
         "append-acknowledged-before-the-sync",
         "a follower acknowledges entries that its disk does not have yet",
     ),
-    ("apply-beyond-commit", "a follower applies whatever its disk has, committed or not"),
+    ("apply-beyond-commit", "a follower applies whatever its log has, committed or not"),
     ("checksum-not-chained", "a record's checksum does not cover the records before it"),
     (
         "commit-beyond-what-matches",
