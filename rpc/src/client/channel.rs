@@ -140,7 +140,8 @@ impl RpcChannel {
             completion.run(core.reactor(), Err(RpcError::Cancelled { may_have_run: false }));
             None
         } else {
-            core.start(method, controller.timeout(), args, completion, false).map(|(call_id, _)| call_id)
+            let started = core.start(method, controller.timeout(), args, completion, false, core.inherited());
+            started.map(|(call_id, _)| call_id)
         };
         if let Some(call_id) = call_id {
             controller.note(step, core, Whereabouts::InFlight(call_id));

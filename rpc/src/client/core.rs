@@ -208,7 +208,7 @@ impl Core {
     }
 
     /// Begins a call; `completion` is run exactly once, here if the call is refused. With `must_flush` it leaves at
-    /// once even in a corked scope. Returns the call's id and where it went, unless it was refused.
+    /// once even in a corked scope. It gets no more than it has `inherited`. Returns the call's id and where it went, unless it was refused.
     pub(crate) fn start(
         self: &Arc<Core>,
         method: &Method,
@@ -216,9 +216,9 @@ impl Core {
         body: &dyn Body,
         completion: Completion,
         must_flush: bool,
+        inherited: Inherited,
     ) -> Option<(u64, Arc<Outbox>)> {
         let timeout = nanos_in(timeout.unwrap_or(self.config.default_timeout));
-        let inherited = self.inherited();
         let (now, body_bytes) = (self.reactor.world.turn_nanos(), body.body_len());
         let caller = match self.ask_middleware(method, inherited.request_id, body_bytes, now) {
             Ok(observed) => Caller { observed, completion },

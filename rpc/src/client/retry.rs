@@ -13,6 +13,7 @@ use super::core::Core;
 use super::pending_call::{Completion, Outcome};
 use crate::controller::{RpcController, Whereabouts};
 use crate::error::RpcError;
+use crate::inherit::Inherited;
 use crate::primitives::atomic::{AtomicU64, Ordering};
 use crate::protocol::encoder::Body;
 use crate::protocol::status::Status;
@@ -121,6 +122,8 @@ struct Repeated {
     controller: RpcController,
     policy: RetryPolicy,
     due: Nanos,
+    /// What each attempt gets from the call that this one is made for.
+    inherited: Inherited,
     attempts: u32,
     /// What the latest attempt came to: the answer, should there be no further one.
     outcome: Option<Outcome>,
@@ -140,11 +143,12 @@ impl Core {
         completion: Completion,
         must_flush: bool,
     ) {
+        let inherited = self.inherited();
         let own = self.config.retry.policy_of(method);
         let Some(policy) = own.or(self.config.wait_for_ready.then_some(RetryPolicy::ONCE)) else {
-            let step = controller.next_step();
-            if let Some((call_id, _)) = self.start(method, controller.timeout(), body, completion, must_flush)
-            {
+            let (step, timeout) = (controller.next_step(), controller.timeout());
+            let started = self.start(method, timeout, body, completion, must_flush, inherited);
+            if let Some((call_id, _)) = started {
                 controller.note(step, self, Whereabouts::InFlight(call_id));
             }
             return;
@@ -159,7 +163,8 @@ impl Core {
             args: Serialized(args.into()),
             controller: controller.clone(),
             policy,
-            due: self.reactor.world.nanos().saturating_add(timeout),
+            due: self.reactor.world.nanos().saturating_add(timeout).min(inherited.due),
+            inherited,
             attempts: 0,
             outcome: None,
             is_resting: false,
@@ -178,10 +183,12 @@ impl Repeated {
         self.attempts += 1;
         let left = Duration::from_nanos(self.due.saturating_sub(self.core.reactor.world.nanos()));
         let (core, method, controller) = (self.core.clone(), self.method, self.controller.clone());
+        let inherited = self.inherited;
         let args = Serialized(self.args.0.clone());
         let completion = Completion::Callback(Box::new(move |outcome| self.on_outcome(outcome)));
         let step = controller.next_step();
-        if let Some((call_id, _)) = core.start(&method, Some(left), &args, completion, must_flush) {
+        if let Some((call_id, _)) = core.start(&method, Some(left), &args, completion, must_flush, inherited)
+        {
             controller.note(step, &core, Whereabouts::InFlight(call_id));
         }
     }

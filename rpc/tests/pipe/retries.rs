@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::common::*;
 use super::*;
-use rpc::{RetryConfig, RetryPolicy};
+use rpc::{CallInfo, Middleware, MiddlewareStack, Refused, RetryConfig, RetryPolicy};
 
 fn retrying(policy: RetryPolicy, budget_max: u32) -> ChannelConfig {
     let retry = RetryConfig { policy, budget_max, ..RetryConfig::default() };
@@ -34,6 +34,37 @@ fn pauses_between_attempts_double_up_to_their_maximum() {
             assert!(pause + MILLISECOND >= whole / 2 && pause <= whole + MILLISECOND, "{number}: {pause:?}");
         }
     }
+}
+
+/// Notes the numbers of the requests whose calls it is asked about.
+#[derive(Default)]
+struct Numbers(Mutex<Vec<u64>>);
+
+impl Middleware for Numbers {
+    fn before(&self, call: &CallInfo<'_>) -> Result<(), Refused> {
+        self.0.lock().unwrap().push(call.request_id);
+        Ok(())
+    }
+}
+
+#[test]
+fn every_attempt_of_a_handlers_call_inherits_its_deadline_and_its_number() {
+    let pair = Pair::new();
+    let numbers = Arc::new(Numbers::default());
+    let middleware = MiddlewareStack::default().with(numbers.clone());
+    let patient = RetryPolicy { attempts_max: 1_000, pause_min: ms(8), pause_max: ms(8) };
+    let channel = pair.channel_with(ChannelConfig { middleware, ..retrying(patient, 1_000) });
+    let config = ChannelConfig { wait_for_ready: true, ..ChannelConfig::default() };
+    let nobody = RpcChannel::new(&pair.client, "10.0.0.3:80", config);
+    pair.begin(&channel, &KEEP, ms(100));
+    pair.world.settle();
+    let context = pair.service.kept.lock().unwrap()[0].1.context().clone();
+    let nested = context
+        .scope(|| [(&channel, &WAIT), (&nobody, &ECHO)].map(|(to, it)| pair.begin(to, it, ms(10_000))));
+    pair.world.advance(ms(10_000));
+    assert!(nested.iter().all(|call| call.answer().0 <= ms(100)));
+    let numbers = numbers.0.lock().unwrap();
+    assert!(numbers.len() > 5 && numbers.iter().all(|it| *it == context.request_id), "{numbers:?}");
 }
 
 #[test]
