@@ -31,7 +31,12 @@ impl Streams {
         let state = Arc::new(StreamState::new(FIRST_WINDOW_BYTES, credit));
         // Relaxed: the call is answered by nobody who has not got it from this thread.
         self.are_used.store(true, Ordering::Relaxed);
-        lock(&self.open).insert(call_id, state.clone());
+        let replaced = lock(&self.open).insert(call_id, state.clone());
+        if let Some(replaced) = replaced {
+            // Nothing that comes can be told to be for it any more.
+            let text = "another call has taken its number".to_owned();
+            replaced.close(Err(RpcError::Status { status: Status::BadRequest, text }));
+        }
         state
     }
 

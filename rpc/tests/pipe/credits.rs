@@ -1,5 +1,6 @@
 //! The credit of streams: who does not read holds up the writer of that stream, and nobody else.
 
+use super::common::raw::request_to;
 use super::common::*;
 use super::flows::*;
 use super::*;
@@ -123,4 +124,17 @@ fn a_stream_with_a_deadline_ends_at_it_on_both_sides() {
         }
     };
     assert_eq!(error, RpcError::DeadlineExceeded { timeout: ms(50), may_have_run: true });
+}
+
+#[test]
+fn a_stream_whose_number_another_call_takes_ends() {
+    let (pair, _flows) = flowing(6);
+    let peer = pair.world.connect(server_address());
+    let twice = [(); 2].map(|()| request_to("flows", "Tally", 1, b""));
+    peer.send(&twice.concat());
+    pair.world.settle();
+    peer.receive();
+    drop(peer);
+    pair.world.settle();
+    assert_eq!(pair.provider.gauges().calls_in_flight, 0);
 }
