@@ -395,7 +395,7 @@ impl Core {
             && !self.config.legacy
         {
             // If it cannot be told, the server will have worked in vain.
-            let _ = outbox.append(|buffer| put_cancel(buffer, call_id));
+            let _ = outbox.append_word(|buffer| put_cancel(buffer, call_id));
             outbox.finish();
         }
         pending.caller.answer(self, Err(RpcError::Cancelled { may_have_run }));

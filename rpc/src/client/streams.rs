@@ -170,7 +170,7 @@ impl Core {
             drop(table);
             if let Some(outbox) = outbox {
                 // If it cannot be told, the server will have worked in vain.
-                let _ = outbox.append(|buffer| put_cancel(buffer, call_id));
+                let _ = outbox.append_word(|buffer| put_cancel(buffer, call_id));
                 outbox.finish();
             }
             answered.push(Answered { caller: pending.caller, outcome: Err(fault) });

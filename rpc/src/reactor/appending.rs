@@ -14,8 +14,8 @@ use crate::protocol::encoder::Body;
 use crate::protocol::payload::Payload;
 use crate::server::in_flight::Ticket;
 
-/// What may be appended beyond the bound, in bytes: words that say of a reply that it was beyond.
-const LAST_WORDS_BYTES_MAX: u64 = 1 << 20;
+/// What may be appended beyond the bound, in bytes, of [`Outbox::append_word`].
+const WORDS_BYTES_MAX: u64 = 1 << 20;
 
 /// A message of so many bytes, serialized if it is large. To be made with no lock held.
 pub(crate) fn payload(message: &dyn Body, bytes: usize) -> Payload<'_> {
@@ -80,9 +80,11 @@ impl Outbox {
         self.append_with(answers, self.limits.max, |queue| queue.append(put))
     }
 
-    /// Appends the word that a call's answer, which has been counted, was beyond the bound.
-    pub(crate) fn append_last_word(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Appended {
-        self.append_with(None, self.limits.max + LAST_WORDS_BYTES_MAX, |queue| queue.append(put))
+    /// Appends a short frame that must not be lost to the bound: somebody would wait for what has been said by it, maybe for
+    /// ever. That a call's answer, which has been counted, was beyond the bound; that a call is cancelled; credit and end of a
+    /// stream.
+    pub(crate) fn append_word(self: &Arc<Self>, put: impl FnOnce(&mut Vec<u8>)) -> Appended {
+        self.append_with(None, self.limits.max.saturating_add(WORDS_BYTES_MAX), |queue| queue.append(put))
     }
 
     fn append_with(

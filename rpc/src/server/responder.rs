@@ -170,7 +170,7 @@ fn append_framed(
         "unsent_bytes_max is {}, and the peer has not taken the replies before",
         outbox.unsent_bytes_max()
     );
-    outbox.append_last_word(|buffer| put_failure(buffer, call_id, status, &text))
+    outbox.append_word(|buffer| put_failure(buffer, call_id, status, &text))
 }
 
 /// NB: never nothing. An origin client waits for ever for a reply of no bytes.

@@ -55,7 +55,7 @@ impl Carrier {
     /// Gives the peer credit.
     pub(crate) fn grant(&self, bytes: u64) {
         // A connection that takes nothing any more ends, and its streams with it.
-        let _ = self.outbox.append(|buffer| {
+        let _ = self.outbox.append_word(|buffer| {
             if self.is_server() {
                 put_reply_credit(buffer, self.call_id, bytes);
             } else {
@@ -67,7 +67,7 @@ impl Carrier {
 
     /// A client says that it has sent its last message.
     pub(crate) fn end(&self) {
-        let _ = self.outbox.append(|buffer| put_stream_end(buffer, self.call_id));
+        let _ = self.outbox.append_word(|buffer| put_stream_end(buffer, self.call_id));
         self.outbox.finish();
     }
 }

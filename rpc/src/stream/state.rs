@@ -177,6 +177,12 @@ impl StreamState {
         lock(&self.inner).spend(bytes)
     }
 
+    /// Gives back what was spent for a message that could not be sent.
+    pub(crate) fn unspend(&self, bytes: usize) {
+        let mut inner = lock(&self.inner);
+        inner.credit = inner.credit.saturating_add(signed(cost(bytes)));
+    }
+
     /// Like [`StreamState::spend`], but waits for credit.
     ///
     /// # Errors

@@ -60,17 +60,21 @@ impl<M: Message, E> StreamWriter<M, E> {
 
     /// Sends a message for which credit has been spent.
     fn pass_on(&self, message: &M, body_bytes: usize) -> Result<(), RpcError> {
-        match self.take_apart {
+        let passed = match self.take_apart {
             Some(take_apart) => self.carrier.send(&LargestLast::new(message, take_apart), body_bytes),
             None => self.carrier.send(message, body_bytes),
+        };
+        if matches!(passed, Err(RpcError::Busy { .. })) {
+            self.state.unspend(body_bytes);
         }
+        passed
     }
 
     /// Sends a message, waiting while the reader has no room for it.
     ///
     /// # Errors
-    /// Why nothing can be sent any more, or [`RpcError::TooLarge`] for this message. [`RpcError::StreamEnded`]: the call has
-    /// been answered.
+    /// Why nothing can be sent any more. [`RpcError::StreamEnded`]: the call has been answered. [`RpcError::TooLarge`] and
+    /// [`RpcError::Busy`], when the connection has as much to send as it may, are of this message only.
     ///
     /// # Panics
     /// On a reactor's thread, where handlers run and which must not wait: there is [`StreamWriter::try_send`].

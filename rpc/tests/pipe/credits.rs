@@ -127,6 +127,30 @@ fn a_stream_with_a_deadline_ends_at_it_on_both_sides() {
 }
 
 #[test]
+fn what_ends_a_stream_is_said_though_its_connection_has_as_much_to_send_as_it_may() {
+    let (pair, _flows) = flowing(5);
+    let channel = pair.channel_with(ChannelConfig { unsent_bytes_max: 1_000, ..ChannelConfig::default() });
+    let controller = RpcController::new();
+    controller.set_timeout(ms(1_000));
+    let (mut requests, tally) = channel.call_client_stream::<Text, Text>(&TALLY, &controller);
+    let replies: StreamReader<Text> = channel.call_server_stream(&COUNT, &controller, &Text::new("5000"));
+    requests.send(&message(0)).unwrap();
+    pair.world.settle();
+    pair.world.set_pipe_bytes_max(10);
+    let large = channel.begin::<_, Text>(&ECHO, &controller, &Text::new(vec![7; 5_000]));
+    for _ in 0..2 * WINDOW_MESSAGES {
+        let refused = requests.try_send(&message(1));
+        assert_eq!(refused, Err(RpcError::Busy { limit: "unsent_bytes_max", max: 1_000 }));
+    }
+    requests.end();
+    drop(replies);
+    pair.world.settle();
+    assert_eq!(tally.wait(), Ok(Text::new("1")));
+    assert!(large.wait().is_ok());
+    assert_eq!(pair.provider.gauges().calls_in_flight, 0);
+}
+
+#[test]
 fn a_stream_whose_number_another_call_takes_ends() {
     let (pair, _flows) = flowing(6);
     let peer = pair.world.connect(server_address());
