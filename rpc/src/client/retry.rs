@@ -127,7 +127,7 @@ struct Repeated {
     attempts: u32,
     /// What the latest attempt came to: the answer, should there be no further one.
     outcome: Option<Outcome>,
-    /// It waits for its next attempt.
+    /// It waits for its next attempt, or its first.
     is_resting: bool,
     /// `None` once run.
     completion: Option<Completion>,
@@ -167,7 +167,7 @@ impl Core {
             inherited,
             attempts: 0,
             outcome: None,
-            is_resting: false,
+            is_resting: true,
             completion: Some(completion),
         };
         call.attempt(must_flush);

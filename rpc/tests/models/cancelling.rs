@@ -40,19 +40,42 @@ pub fn a_call_that_another_ones_answer_has_begun_is_cancelled() {
     });
 }
 
+/// A channel to nobody, whose calls are refused where they are begun, and repeated after a pause.
+fn refused_again_and_again(world: &World, pause: Duration) -> RpcChannel {
+    let policy = RetryPolicy { attempts_max: 1_000, pause_min: pause, pause_max: pause };
+    let retry = RetryConfig { methods: vec![(ECHO, policy)], budget_max: 1_000, ..RetryConfig::default() };
+    let waits_long = Duration::from_secs(1);
+    let config = ChannelConfig { retry, backoff_min: waits_long, ..ChannelConfig::default() };
+    let channel = RpcChannel::new(&world.reactor, ADDRESS, config);
+    let (_, refused) = begin(&channel, &KEEP);
+    world.turn_until(|| !refused.lock().unwrap().is_empty());
+    channel
+}
+
+pub fn a_call_that_is_cancelled_while_it_is_begun_ends() {
+    check(|| {
+        let world = World::new();
+        let channel = refused_again_and_again(&world, Duration::from_millis(1));
+        let (controller, ends) = (RpcController::new(), Ends::default());
+        let beginning = {
+            let (channel, controller, ends) = (channel.clone(), controller.clone(), ends.clone());
+            thread::spawn(move || {
+                channel.call_async(&ECHO, &controller, &(), move |end| ends.lock().unwrap().push(end));
+            })
+        };
+        controller.cancel();
+        beginning.join().unwrap();
+        assert_eq!(*ends.lock().unwrap(), [Err(RpcError::Cancelled { may_have_run: false })]);
+        drop(channel);
+        world.end();
+    });
+}
+
 pub fn a_call_that_rests_again_is_cancelled_at_once() {
     check(|| {
         let world = World::new();
         let pause = Duration::from_millis(1);
-        let policy = RetryPolicy { attempts_max: 1_000, pause_min: pause, pause_max: pause };
-        let retry =
-            RetryConfig { methods: vec![(ECHO, policy)], budget_max: 1_000, ..RetryConfig::default() };
-        let waits_long = Duration::from_secs(1);
-        let config = ChannelConfig { retry, backoff_min: waits_long, ..ChannelConfig::default() };
-        let channel = RpcChannel::new(&world.reactor, ADDRESS, config);
-        // Nobody listens: from now on calls are refused where they are begun.
-        let (_, refused) = begin(&channel, &KEEP);
-        world.turn_until(|| !refused.lock().unwrap().is_empty());
+        let channel = refused_again_and_again(&world, pause);
         let has_begun = Arc::new(AtomicBool::new(false));
         let calling = {
             let (channel, has_begun) = (channel.clone(), has_begun.clone());

@@ -93,6 +93,7 @@ fn main() -> std::process::ExitCode {
         calls::a_call_whose_reactor_ends_ends_too,
         calls::many_threads_call_on_one_channel_and_each_call_has_its_answer,
         cancelling::a_call_that_another_ones_answer_has_begun_is_cancelled,
+        cancelling::a_call_that_is_cancelled_while_it_is_begun_ends,
         cancelling::a_call_that_rests_again_is_cancelled_at_once,
         counters::every_warning_is_logged_or_counted,
         counters::no_more_calls_are_repeated_than_the_budget_has,
