@@ -13,7 +13,8 @@ pub struct ReactorConfig {
     pub read_bytes_max: usize,
     /// Reads from one connection per turn; default 4. What is left is read in the next turn, after the others.
     pub reads_per_turn_max: usize,
-    /// Bytes written to one connection at a time; default 1 MiB. What is left is written in the next turn, after the others.
+    /// Bytes written to one connection at a time; default 1 MiB. What is left is written in the next turn, after the others: so
+    /// less than [`ProviderConfig::legacy_reply_bytes_max`] would cut replies to programs of the origin, which read once.
     pub write_bytes_per_turn_max: usize,
     /// How long this thread looks again and again before it sleeps, and the caller of a blocking call before it does; default
     /// 0, not at all. 50 µs took an echo over the loopback from 78 to 13 µs, one of a blocking caller from 85 to 55 µs
