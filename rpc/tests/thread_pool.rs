@@ -53,13 +53,35 @@ struct Pool {
 }
 
 fn pool(waiting_max: usize) -> Pool {
+    pool_of(ThreadPoolConfig { threads: 1, waiting_max })
+}
+
+fn pool_of(config: ThreadPoolConfig) -> Pool {
     let ends = Ends::with(ProviderConfig::default(), TestService::default());
     let ((begun_sender, begun), (go_on, go_on_receiver)) = (mpsc::channel(), mpsc::channel());
     let (begun_sender, go_on_receiver) = (Mutex::new(begun_sender), Mutex::new(go_on_receiver));
     let service = Arc::new(Slow { begun: begun_sender, go_on: go_on_receiver, calls: AtomicUsize::new(0) });
-    let pool = ThreadPool::start("pool", ThreadPoolConfig { threads: 1, waiting_max }).unwrap();
+    let pool = ThreadPool::start("pool", config).unwrap();
     ends.provider.notify_service(pool.wrap(service.clone())).unwrap();
     Pool { ends, service, begun, go_on }
+}
+
+#[test]
+fn as_many_calls_run_as_there_are_threads_though_none_may_wait() {
+    let Pool { ends, begun, go_on, .. } = pool_of(ThreadPoolConfig { threads: 3, waiting_max: 0 });
+    let channel = ends.channel();
+    call(&channel, &ECHO, "connects").unwrap();
+    let controller = RpcController::new();
+    let calls =
+        rpc::corked(|| [(); 3].map(|()| channel.begin::<_, Text>(&BLOCK, &controller, &Text::new("runs"))));
+    // They wait for each other to say so, one after the other.
+    for _ in 0..3 {
+        begun.recv_timeout(LONG).unwrap();
+        go_on.send(()).unwrap();
+    }
+    for call in calls {
+        assert_eq!(call.wait(), Ok(Text::new("runs")));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::responder::Responder;
 use super::service::{Call, Service};
 use crate::error::RpcError;
+use crate::primitives::atomic::{AtomicUsize, Ordering};
 use crate::primitives::thread::{self, JoinHandle};
 use crate::primitives::{Condvar, Mutex};
 use crate::protocol::status::Status;
@@ -21,7 +22,7 @@ use crate::reactor::lock::lock;
 pub struct ThreadPoolConfig {
     /// Handlers that run at a time; default 8.
     pub threads: usize,
-    /// Calls that wait for a thread; default 1,024. A further one is answered `OVERLOADED`.
+    /// Calls that wait while all threads are busy; default 1,024. A further one is answered `OVERLOADED`.
     pub waiting_max: usize,
 }
 
@@ -39,7 +40,9 @@ pub struct ThreadPool {
 }
 
 struct Queue {
-    waiting_max: usize,
+    config: ThreadPoolConfig,
+    /// Calls that wait or run. A call that a thread has yet to wake up for does not wait for others.
+    unfinished: AtomicUsize,
     /// `None` once the pool has ended.
     waiting: Mutex<Option<VecDeque<Job>>>,
     has_work: Condvar,
@@ -60,9 +63,10 @@ impl ThreadPool {
     /// [`RpcError::Start`] when the system gives no thread.
     pub fn start(name: &str, config: ThreadPoolConfig) -> Result<Arc<ThreadPool>, RpcError> {
         let (waiting, has_work) = (Mutex::new(Some(VecDeque::new())), Condvar::new());
-        let queue = Arc::new(Queue { waiting_max: config.waiting_max, waiting, has_work });
+        let config = ThreadPoolConfig { threads: config.threads.max(1), ..config };
+        let queue = Arc::new(Queue { config, unfinished: AtomicUsize::new(0), waiting, has_work });
         let pool = Arc::new(ThreadPool { queue: queue.clone(), threads: Mutex::default() });
-        for number in 0..config.threads.max(1) {
+        for number in 0..config.threads {
             let queue = queue.clone();
             let thread = thread::Builder::new()
                 .name(format!("{name}-{number}"))
@@ -101,8 +105,15 @@ impl Drop for ThreadPool {
 impl Queue {
     /// Leaves a call for the threads; hands it back if there is no room.
     fn push(&self, job: Job) -> Option<Job> {
+        let ThreadPoolConfig { threads, waiting_max } = self.config;
         match lock(&self.waiting).as_mut() {
-            Some(waiting) if waiting.len() < self.waiting_max => waiting.push_back(job),
+            // Relaxed: a number only, and it grows under this lock.
+            Some(waiting)
+                if self.unfinished.load(Ordering::Relaxed) < threads.saturating_add(waiting_max) =>
+            {
+                self.unfinished.fetch_add(1, Ordering::Relaxed);
+                waiting.push_back(job);
+            }
             _ => return Some(job),
         }
         self.has_work.notify_one();
@@ -113,6 +124,7 @@ impl Queue {
     fn work(&self) {
         while let Some(job) = self.next() {
             job.run();
+            self.unfinished.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -164,7 +176,7 @@ impl Service for Pooled {
         let (service, method) = (self.service.clone(), call.method.into());
         let job = Job { service, method, args: call.args, responder };
         if let Some(job) = self.pool.queue.push(job) {
-            let text = format!("{} calls wait for a thread, waiting_max", self.pool.queue.waiting_max);
+            let text = format!("{} calls wait for a thread, waiting_max", self.pool.queue.config.waiting_max);
             job.responder.fail(Status::Overloaded, &text);
         }
     }
