@@ -117,10 +117,6 @@ impl ConsensusChecks {
             persist.snapshot.as_ref().is_none_or(|meta| log.term_at(meta.last.index) == Some(meta.last.term));
         self.members.stored(node, persist, goes_on)?;
         self.logs[node].store(persist);
-        // One log matches itself: a node alone may lose what it led a term with and nobody saw, and lead that term anew.
-        if self.members.is_alone(node) {
-            return Ok(());
-        }
         let Some(first) = persist.entries.first() else { return Ok(()) };
         let mut before = self.logs[node].term_at(first.index.previous());
         for entry in &persist.entries {
@@ -130,7 +126,9 @@ impl ConsensusChecks {
         Ok(())
     }
 
-    /// Log Matching: the same id means the same content and the same entry before it, hence the same log up to there.
+    /// Log Matching: the same id means the same content and the same entry before it, hence the same log up to there. A node
+    /// alone may lose what it led a term with and nobody saw, and lead that term anew: nothing is held against its entries,
+    /// but they are held against what others have seen.
     fn match_entry(&mut self, node: usize, entry: &Entry, before: Option<Term>) -> Result<(), Violation> {
         let place = entry.index.0 as usize;
         if self.seen.len() <= place {
@@ -149,7 +147,9 @@ impl ConsensusChecks {
                 Violation::of("log-matching", text)
             }
             None => {
-                self.seen[place].push(new);
+                if !self.members.is_alone(node) {
+                    self.seen[place].push(new);
+                }
                 Ok(())
             }
         }
