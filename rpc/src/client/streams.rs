@@ -116,9 +116,9 @@ impl RpcChannel {
         Begun { core: core.clone(), state, carrier }
     }
 
-    /// What a server may send of a stream at first, in bytes.
+    /// What a server may send of a stream at first, in bytes. Without any it could never send.
     fn window(&self) -> u64 {
-        self.core().config.stream_window_bytes as u64
+        self.core().config.stream_window_bytes.max(1) as u64
     }
 }
 

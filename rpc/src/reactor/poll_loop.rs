@@ -349,7 +349,7 @@ impl PollLoop {
 
     /// Takes the connections that wait at a listener.
     pub(super) fn accept(&mut self, token: Token) {
-        for _ in 0..self.shared.config.accepts_per_turn_max {
+        for _ in 0..self.shared.config.accepts_per_turn_max.max(1) {
             let nanos = self.turn.nanos;
             let Some(Entry::Listener(listener)) = self.entry(token) else { return };
             let provider = listener.provider.clone();

@@ -127,6 +127,27 @@ fn a_stream_with_a_deadline_ends_at_it_on_both_sides() {
 }
 
 #[test]
+fn limits_of_nothing_let_one_after_the_other_pass() {
+    let world = Arc::new(Simulation::new(7));
+    let reactor = world.reactor(ReactorConfig { accepts_per_turn_max: 0, ..ReactorConfig::default() });
+    let provider = RpcProvider::new(&reactor, ProviderConfig::default());
+    provider.notify_service(Arc::new(Flows::default())).unwrap();
+    provider.listen(SERVER).unwrap();
+    for _ in 0..2 {
+        let config = ChannelConfig { stream_window_bytes: 0, ..ChannelConfig::default() };
+        let channel = RpcChannel::new(&reactor, SERVER, config);
+        let controller = RpcController::new();
+        controller.set_timeout(ms(1_000));
+        let mut replies: StreamReader<Text> =
+            channel.call_server_stream(&COUNT, &controller, &Text::new("3"));
+        for number in 0..3 {
+            assert_eq!(number_of(&replies.next().unwrap().unwrap()), number);
+        }
+        assert_eq!(replies.next(), Ok(None));
+    }
+}
+
+#[test]
 fn what_ends_a_stream_is_said_though_its_connection_has_as_much_to_send_as_it_may() {
     let (pair, _flows) = flowing(5);
     let channel = pair.channel_with(ChannelConfig { unsent_bytes_max: 1_000, ..ChannelConfig::default() });
