@@ -4,6 +4,35 @@ use std::time::Duration;
 
 use crate::protocol::status::Status;
 
+/// What was going on with a connection when it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// Reading failed, or found the end that the peer has made, or what cannot be understood.
+    Read,
+    /// Writing failed.
+    Write,
+    /// The peer was asked for a sign of life and gave none in time.
+    KeepAlive,
+    /// Nothing failed: this side has ended it.
+    Here,
+}
+
+/// How a connection has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End<'a> {
+    pub(crate) step: Step,
+    pub(crate) cause: &'a str,
+}
+
+impl End<'_> {
+    /// The error of a call, or a stream, that was under way with the peer at `address`.
+    pub(crate) fn error(self, address: &str, may_have_run: bool) -> RpcError {
+        let (address, cause) = (address.to_owned(), self.cause.to_owned());
+        RpcError::Closed { address, step: self.step, cause, may_have_run }
+    }
+}
+
 /// Why a call, or the setting up of a server, failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -29,7 +58,9 @@ pub enum RpcError {
     Closed {
         /// The server's, as it was given.
         address: String,
-        /// Where it failed, reading or writing, in the words of the system; or who ended it, and why.
+        /// Where it failed.
+        step: Step,
+        /// In the words of the system; or who ended it, and why.
         cause: String,
         /// Whether the whole request had left.
         may_have_run: bool,

@@ -156,7 +156,7 @@ pub use client::retry::{RetryConfig, RetryPolicy};
 pub use client::state::ChannelState;
 pub use config::{ChannelConfig, ProviderConfig, ReactorConfig, Reserve};
 pub use controller::RpcController;
-pub use error::RpcError;
+pub use error::{RpcError, Step};
 pub use inherit::detached;
 pub use middleware::{
     AUTH_TOKEN_BYTES_MAX, AuthToken, CallInfo, CallLog, CallMetrics, CallSide, Ended, MetricsSnapshot,

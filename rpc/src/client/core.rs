@@ -358,10 +358,6 @@ impl Core {
         Ok((outbox, true))
     }
 
-    pub(super) fn closed(&self, cause: &str, may_have_run: bool) -> RpcError {
-        RpcError::Closed { address: self.address.clone(), cause: cause.to_owned(), may_have_run }
-    }
-
     /// An id that no call has had; it names the next free place in the table.
     pub(super) fn unused_call_id(&self, state: &mut State) -> u64 {
         state.sequence += 1;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::core::{Core, Link, State};
 use super::pending_call::{Answered, NOT_APPENDED, Pending};
 use super::silence::{Look, Retired};
-use crate::error::RpcError;
+use crate::error::{End, RpcError, Step};
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
 use crate::reactor::connector::backoff;
 use crate::reactor::lock::lock;
@@ -67,7 +67,9 @@ impl Core {
     /// Why nothing could be appended to a connection's outbox.
     pub(super) fn not_appended(&self, error: AppendError) -> RpcError {
         match error {
-            AppendError::Closed => self.closed("it is just ending", false),
+            AppendError::Closed => {
+                End { step: Step::Write, cause: "it is just ending" }.error(&self.address, false)
+            }
             AppendError::Full => {
                 RpcError::Busy { limit: "unsent_bytes_max", max: self.config.unsent_bytes_max as u64 }
             }
@@ -86,26 +88,26 @@ impl Core {
         self: &Arc<Core>,
         outbox: &Arc<Outbox>,
         written: u64,
-        cause: &str,
+        end: End<'_>,
         answered: &mut Vec<Answered>,
     ) {
         let mut state = lock(&self.state);
         let is_current = matches!(&state.link, Link::Ready(current) if Arc::ptr_eq(current, outbox));
-        let failed = |pending: &Pending, cause: &str| self.closed(cause, pending.frame.end <= written);
+        let failed = |pending: &Pending, end: End<'_>| end.error(&self.address, pending.frame.end <= written);
         if !is_current {
             // The channel has given this connection up: its state is another one's.
-            let cause = state.end_of_retired(outbox).unwrap_or(cause);
-            return self.drain_of(&mut state, outbox.epoch, answered, |pending| failed(pending, cause));
+            let end = state.end_of_retired(outbox).unwrap_or(end);
+            return self.drain_of(&mut state, outbox.epoch, answered, |pending| failed(pending, end));
         }
         if state.failures == 0 {
             state.link = Link::Idle;
         } else {
             // A server that takes connections and drops them must not be stormed.
-            self.pause(&mut state, self.closed(cause, false));
+            self.pause(&mut state, end.error(&self.address, false));
         }
         state.failures = state.failures.max(1);
-        let cause = state.silence.end().unwrap_or(cause);
-        self.drain_of(&mut state, outbox.epoch, answered, |pending| failed(pending, cause));
+        let end = state.silence.end().unwrap_or(end);
+        self.drain_of(&mut state, outbox.epoch, answered, |pending| failed(pending, end));
         drop(state);
         self.note_change();
     }

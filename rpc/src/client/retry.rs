@@ -257,6 +257,7 @@ fn may_be_repeated(error: &RpcError, is_idempotent: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{End, Step};
 
     #[test]
     fn a_budget_is_earned_by_calls_and_has_a_maximum() {
@@ -271,8 +272,7 @@ mod tests {
 
     #[test]
     fn only_what_cannot_have_run_or_may_run_twice_is_repeated() {
-        let closed =
-            |may_have_run| RpcError::Closed { address: String::new(), cause: String::new(), may_have_run };
+        let closed = |may_have_run| End { step: Step::Read, cause: "" }.error("", may_have_run);
         let status = |status| RpcError::Status { status, text: String::new() };
         assert!(may_be_repeated(&closed(false), false) && may_be_repeated(&closed(true), true));
         assert!(!may_be_repeated(&closed(true), false));

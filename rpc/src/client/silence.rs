@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::core::{Core, Link, State};
 use super::pending_call::Pending;
+use crate::error::{End, Step};
 use crate::protocol::encoder::put_ping;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
 use crate::reactor::outbox::Outbox;
@@ -48,9 +49,10 @@ impl Silence {
         *self = Silence { heard_at: now, probe: None };
     }
 
-    /// The connection has ended. Returns why, if that was its server's silence.
-    pub(super) fn end(&mut self) -> Option<&'static str> {
-        self.probe.take().map(|_| "the server gave no sign of life")
+    /// The connection has ended. Returns how, if that was its server's silence.
+    pub(super) fn end(&mut self) -> Option<End<'static>> {
+        let silent = End { step: Step::KeepAlive, cause: "the server gave no sign of life" };
+        self.probe.take().map(|_| silent)
     }
 }
 
@@ -74,8 +76,8 @@ impl State {
             && self.silence.heard_at.saturating_add(late.timeout / 2) <= now
     }
 
-    /// A connection that is not the one for the next calls has ended. Returns why, if that was its server's silence.
-    pub(super) fn end_of_retired(&mut self, outbox: &Arc<Outbox>) -> Option<&'static str> {
+    /// A connection that is not the one for the next calls has ended. Returns how, if that was its server's silence.
+    pub(super) fn end_of_retired(&mut self, outbox: &Arc<Outbox>) -> Option<End<'static>> {
         let place = self.retired.iter().position(|retired| Arc::ptr_eq(&retired.outbox, outbox))?;
         self.retired.remove(place).silence.end()
     }

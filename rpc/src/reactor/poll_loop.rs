@@ -28,6 +28,7 @@ use super::spin::Spin;
 use super::{EndOfTurn, Shared};
 use crate::client::core::Core;
 use crate::client::pending_call::Answered;
+use crate::error::{End, Step};
 use crate::protocol::reply_decoder::ReplyFrame;
 use crate::server::dispatcher::ServerSide;
 use crate::server::in_flight::Stages;
@@ -297,7 +298,7 @@ impl PollLoop {
                     self.lingering.push(token);
                 }
             }
-            After::Close(cause) => self.close(token, &cause),
+            After::Close(cause) => self.close(token, End { step: Step::Read, cause: &cause }),
         }
     }
 
@@ -315,7 +316,7 @@ impl PollLoop {
     }
 
     /// Takes a connection down and tells its side.
-    pub(super) fn close(&mut self, token: Token, cause: &str) {
+    pub(super) fn close(&mut self, token: Token, end: End<'_>) {
         if !matches!(self.entry(token), Some(Entry::Connection(_))) {
             return;
         }
@@ -331,19 +332,19 @@ impl PollLoop {
         let (written, write_error) =
             if matches!(side, Side::Opening(_)) { (0, None) } else { outbox.close() };
         let write_error = write_error.map(|error| format!("writing: {error}"));
-        let cause = write_error.as_deref().unwrap_or(cause);
+        let end = write_error.as_deref().map_or(end, |cause| End { step: Step::Write, cause });
         self.poller.close(stream);
         match side {
             Side::Server(mut side) => {
-                side.on_closed(&outbox, cause);
-                log::debug!("{}: {cause}", side.peer());
+                side.on_closed(&outbox, end);
+                log::debug!("{}: {}", side.peer(), end.cause);
                 self.accept_again();
             }
             Side::Client(side) => {
-                side.core.on_closed(&outbox, written, cause, &mut self.turn.answered);
+                side.core.on_closed(&outbox, written, end, &mut self.turn.answered);
                 self.run_answered(&side.core);
             }
-            Side::Opening(opening) => self.open(opening, Some(cause.to_owned())),
+            Side::Opening(opening) => self.open(opening, Some(end.cause.to_owned())),
         }
     }
 

@@ -12,6 +12,7 @@ use super::listener::Listener;
 use super::mailbox::Command;
 use super::poll_loop::{Entry, FLUSH_CHECK, LINGER_CHECK, PollLoop};
 use crate::client::core::Core;
+use crate::error::{End, Step};
 use crate::server::provider::ProviderCore;
 
 /// Whether a connection's peer has been told to leave: it may still have sent calls.
@@ -27,7 +28,7 @@ impl PollLoop {
         for token in std::mem::take(&mut self.lingering) {
             let Some(Entry::Connection(connection)) = self.entry(token) else { continue };
             if connection.is_done() || now >= connection.linger_until {
-                self.close(token, "closed by the peer");
+                self.close(token, End { step: Step::Read, cause: "closed by the peer" });
             } else {
                 self.lingering.push(token);
             }
@@ -44,7 +45,7 @@ impl PollLoop {
                 is_of_it(&it.side) && (it.is_done() && !is_peers_to_end(&it.side) || now >= until)
             });
             for token in ended {
-                self.close(token, "the provider has stopped");
+                self.close(token, End { step: Step::Here, cause: "the provider has stopped" });
             }
             if provider.connections() == 0 {
                 provider.mark_stopped();
@@ -132,7 +133,8 @@ impl PollLoop {
             if let Entry::Connection(mut connection) = slot.1.entry {
                 connection.outbox.close();
                 if let Side::Server(side) = &mut connection.side {
-                    side.on_closed(&connection.outbox, "the reactor has stopped");
+                    let end = End { step: Step::Here, cause: "the reactor has stopped" };
+                    side.on_closed(&connection.outbox, end);
                 }
             }
         }

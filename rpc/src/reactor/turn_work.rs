@@ -14,7 +14,7 @@ use super::mailbox::Command;
 use super::net;
 use super::poll_loop::{Entry, PollLoop};
 use crate::client::core::Core;
-use crate::error::RpcError;
+use crate::error::{End, RpcError, Step};
 
 /// Room for commands kept between turns.
 const COMMANDS_KEPT_MAX: usize = 1024;
@@ -133,7 +133,7 @@ impl PollLoop {
             if let Some(Entry::Connection(connection)) = self.entry(token)
                 && matches!(&connection.side, Side::Opening(opening) if Arc::ptr_eq(&opening.core, core))
             {
-                self.close(token, "the channel was closed");
+                self.close(token, End { step: Step::Here, cause: "the channel was closed" });
             }
         }
         if let Some(place) = core.take_place() {
@@ -187,7 +187,7 @@ impl PollLoop {
                     self.turn.timed.push(token);
                     next = next.min(due);
                 }
-                Err(cause) => self.close(token, cause),
+                Err(cause) => self.close(token, End { step: Step::Here, cause }),
             }
         }
         for token in std::mem::take(&mut self.opening) {
@@ -199,7 +199,7 @@ impl PollLoop {
                 _ => continue,
             };
             if due <= now {
-                self.close(token, "timed out");
+                self.close(token, End { step: Step::Here, cause: "timed out" });
             } else {
                 self.opening.push(token);
                 next = next.min(due);

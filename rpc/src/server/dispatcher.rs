@@ -17,7 +17,7 @@ use super::responder::{ReplyForm, Responder};
 use super::service::{Call, CallContext};
 use super::watch::{Received, Watch};
 use crate::config::ProviderConfig;
-use crate::error::RpcError;
+use crate::error::End;
 use crate::inherit::{self, Inherited};
 use crate::middleware::Refused;
 use crate::primitives::atomic::Ordering;
@@ -149,10 +149,9 @@ impl ServerSide {
     }
 
     /// The connection has ended.
-    pub(crate) fn on_closed(&mut self, outbox: &Outbox, cause: &str) {
+    pub(crate) fn on_closed(&mut self, outbox: &Outbox, end: End<'_>) {
         if let Some(ServerOwner { streams, .. }) = &outbox.server {
-            let (address, cause) = (self.peer.to_string(), cause.to_owned());
-            streams.close_all(&RpcError::Closed { address, cause, may_have_run: true });
+            streams.close_all(&end.error(&self.peer.to_string(), true));
         }
         self.provider.connection_closed(self.standing);
         self.provider.note_unfinished(std::mem::take(&mut self.held_bytes), 0);

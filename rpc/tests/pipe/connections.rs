@@ -3,9 +3,9 @@
 use super::common::raw::request;
 use super::common::*;
 use super::*;
-use rpc::ChannelState;
 use rpc::protocol::decoder::HEADER_BYTES_MAX;
 use rpc::protocol::encoder::put_legacy_call;
+use rpc::{ChannelState, Step};
 
 #[test]
 fn a_connection_is_made_by_the_first_call_and_serves_all() {
@@ -256,29 +256,29 @@ fn a_broken_connection_ends_its_calls_and_says_whether_they_may_have_run() {
     pair.world.reset(server_address());
     pair.world.settle();
     for (call, may_have_run) in [(has_left, true), (has_not, false)] {
-        let (address, cause) = (SERVER.to_owned(), "writing: broken pipe".to_owned());
-        assert_eq!(call.answer().1, Err(RpcError::Closed { address, cause, may_have_run }));
+        let (address, cause, step) = (SERVER.to_owned(), "writing: broken pipe".to_owned(), Step::Write);
+        assert_eq!(call.answer().1, Err(RpcError::Closed { address, step, cause, may_have_run }));
     }
     assert_eq!(channel.state(), ChannelState::Idle, "the connection had proven good");
 }
 
 #[test]
 fn a_broken_connection_says_whether_reading_or_writing_has_failed() {
-    for (is_written_to, cause, may_have_run) in
-        [(false, "reading: connection reset", true), (true, "writing: broken pipe", false)]
+    for (step, cause, may_have_run) in
+        [(Step::Read, "reading: connection reset", true), (Step::Write, "writing: broken pipe", false)]
     {
         let pair = Pair::new();
         let channel = pair.channel();
         let mut call = pair.begin(&channel, &KEEP, ms(1000));
         pair.world.settle();
         pair.world.reset(server_address());
-        if is_written_to {
+        if step == Step::Write {
             // The reactor has not heard of it yet.
             call = pair.begin(&channel, &KEEP, ms(1000));
         }
         pair.world.settle();
         let (address, cause) = (SERVER.to_owned(), cause.to_owned());
-        assert_eq!(call.answer().1, Err(RpcError::Closed { address, cause, may_have_run }));
+        assert_eq!(call.answer().1, Err(RpcError::Closed { address, step, cause, may_have_run }));
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::common::*;
 use super::*;
-use rpc::ChannelState;
 use rpc::protocol::encoder::{put_going_away, put_pong};
+use rpc::{ChannelState, Step};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -64,6 +64,7 @@ fn a_server_that_takes_a_long_call_slowly_is_kept_until_it_takes_nothing_more() 
     assert!(taken > ms(30_000));
     let error = call.wait().unwrap_err();
     assert!(error.to_string().contains("no sign of life") && error.may_have_run(), "{error}");
+    assert!(matches!(error, RpcError::Closed { step: Step::KeepAlive, .. }), "{error:?}");
     assert!(pair.world.now() - taken <= ms(2_000), "the ping was the last to leave");
 }
 
