@@ -313,9 +313,7 @@ impl Core {
         if self.config.legacy && frame != NOT_APPENDED {
             state.legacy.outstanding = Some(call_id);
         }
-        if state.pending.is_empty() {
-            state.silence.heard_at = state.silence.heard_at.max(now);
-        }
+        state.owes_from(now);
         let epoch = outbox.epoch;
         state.pending.insert(Pending { call_id, due, timeout, frame, epoch, caller });
         let look_at = due.min(now.saturating_add(self.keep_alive));

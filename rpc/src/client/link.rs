@@ -44,7 +44,7 @@ impl Core {
             let mut state = lock(&self.state);
             if let Link::Opening(outbox) = &state.link {
                 state.link = Link::Ready(outbox.clone());
-                state.silence.hear(now);
+                state.silence.connected(now);
             }
         }
         // Calls that were begun before have not been watched for silence yet.

@@ -69,7 +69,11 @@ impl Core {
             let fields = CallFields { timeout_ms: timeout_ms(due, as_of), ..fields };
             put_call_head(buffer, method.names(), &fields, body_bytes);
         });
+        let must_look = appended.is_ok() && state.tell(now);
         drop(state);
+        if must_look {
+            self.reactor.arm(now.saturating_add(self.keep_alive));
+        }
         if must_connect {
             self.note_change();
             let stopped = RpcError::Stopped { may_have_run: false };

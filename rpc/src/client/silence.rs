@@ -1,4 +1,5 @@
-//! What a server's silence means: one that owes replies is asked for a sign of life, and taken for vanished if it gives none;
+//! What a server's silence means: one that owes replies, or was sent a call that nobody answers, is asked for a sign of life,
+//! and taken for vanished if it gives none;
 //! a connection that nobody uses has been kept long enough.
 //!
 //! Each connection of a channel is listened to for itself: that which its server has retired, too.
@@ -19,6 +20,8 @@ pub(super) struct Silence {
     pub(super) heard_at: Nanos,
     /// A question for a sign of life that is open.
     probe: Option<Probe>,
+    /// It has been sent a call that nobody answers: that it got it shows only when it is asked.
+    is_told: bool,
 }
 
 /// A ping that awaits its answer.
@@ -44,9 +47,14 @@ pub(super) struct Look {
 }
 
 impl Silence {
-    /// Bytes have come from the server, or it has been connected to.
+    /// Bytes have come from the server.
     pub(super) fn hear(&mut self, now: Nanos) {
-        *self = Silence { heard_at: now, probe: None };
+        *self = Silence { heard_at: now, ..Silence::default() };
+    }
+
+    /// The server has been connected to.
+    pub(super) fn connected(&mut self, now: Nanos) {
+        *self = Silence { heard_at: now, probe: None, is_told: self.is_told };
     }
 
     /// The connection has ended. Returns how, if that was its server's silence.
@@ -57,6 +65,24 @@ impl Silence {
 }
 
 impl State {
+    /// A call is sent. If the server owed nothing until then, its silence begins here.
+    pub(super) fn owes_from(&mut self, now: Nanos) {
+        if !self.owes_a_word() {
+            self.silence.heard_at = self.silence.heard_at.max(now);
+        }
+    }
+
+    /// A call is sent that nobody answers. Returns whether the connection has to be looked after from here on.
+    pub(super) fn tell(&mut self, now: Nanos) -> bool {
+        self.owes_from(now);
+        !std::mem::replace(&mut self.silence.is_told, true)
+    }
+
+    /// Whether something is to be heard of the server.
+    fn owes_a_word(&self) -> bool {
+        !self.pending.is_empty() || self.silence.is_told
+    }
+
     /// Bytes have come on the connection of that number.
     pub(super) fn heard(&mut self, epoch: u64, now: Nanos) {
         match &self.link {
@@ -121,7 +147,7 @@ impl Core {
         next
     }
 
-    /// What silence means: a server that owes replies is to be asked for a sign of life, and a connection that nobody
+    /// What silence means: a server that owes replies, or was told something, is to be asked for a sign of life, and a connection that nobody
     /// uses has been kept long enough. Returns when to look again; `None` when the connection is given up.
     fn watch_silence(
         &self,
@@ -130,7 +156,7 @@ impl Core {
         now: Nanos,
         is_silent: &mut bool,
     ) -> Option<Nanos> {
-        if !state.pending.is_empty() {
+        if state.owes_a_word() {
             let limit = state.silence.heard_at.saturating_add(self.keep_alive);
             *is_silent |= limit <= now;
             return Some(if limit <= now { NEVER } else { limit });

@@ -122,9 +122,34 @@ fn who_owes_nothing_is_not_asked() {
     pair.world.settle();
     let peer = listener.accept().unwrap();
     assert!(!peer.receive().is_empty());
+    pair.world.advance(ms(10_000));
+    assert!(!peer.receive().is_empty(), "it was asked whether it is there for what it was told");
+    let mut pong = Vec::new();
+    put_pong(&mut pong, 7);
+    peer.send(&pong);
     pair.world.advance(HOUR);
-    assert_eq!(peer.receive(), [], "no ping");
+    assert_eq!(peer.receive(), [], "no further ping");
     assert_eq!(channel.state(), ChannelState::Ready);
+}
+
+#[test]
+fn a_server_that_vanishes_from_one_who_only_tells_it_things_is_found() {
+    let pair = Pair::new();
+    let channel = pair.channel();
+    assert!(channel.call::<_, Text>(&ECHO, &RpcController::new(), &Text::new("x")).is_ok());
+    pair.world.cut(server_address());
+    pair.world.advance(ms(60_000));
+    channel.send_one_way(&ECHO, &Text::new("x")).unwrap();
+    pair.world.advance(ms(5_000));
+    channel.send_one_way(&ECHO, &Text::new("x")).unwrap();
+    pair.world.advance(ms(6_000) - NANOSECOND);
+    assert_eq!(channel.state(), ChannelState::Ready);
+    pair.world.advance(NANOSECOND);
+    assert_eq!(
+        channel.state(),
+        ChannelState::Idle,
+        "10 s of silence since it was told, a second for an answer"
+    );
 }
 
 #[test]
