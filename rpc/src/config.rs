@@ -69,9 +69,11 @@ pub struct ProviderConfig {
     /// Largest reply to a program of the origin, in bytes; default 1,024, which is what its client reads at once. A
     /// larger one is the single byte `0x00`.
     pub legacy_reply_bytes_max: usize,
-    /// Connections at a time; default 10,000. Further ones wait in the system's backlog, unless there is a reserve.
+    /// Connections at a time; default 10,000. A further one is accepted on a place of the reserve, and its first call answered
+    /// `OVERLOADED`; if there is none, it waits in the system's backlog.
     pub connections_max: usize,
-    /// What some services have beyond the limits that all share; default nothing.
+    /// What there is beyond the limits that all share: places to tell a further connection that there is no place for it, and
+    /// for some services more; default 16 connections, and no such services.
     pub reserve: Reserve,
     /// Calls of one connection that are not answered yet; default 65,536. A further one is answered `OVERLOADED`.
     pub calls_in_flight_per_connection_max: usize,
@@ -131,19 +133,32 @@ impl Default for ProviderConfig {
 /// What a provider keeps for some of its services, so that their callers are never refused because others are many.
 ///
 /// A connection beyond [`ProviderConfig::connections_max`] is accepted on a place of the reserve. Its first call shows what it
-/// is for: if that is none of these services, it is answered `OVERLOADED` and the connection ends.
-#[derive(Debug, Clone, Default)]
+/// is for: if that is none of these services, and no ordinary place is free by then, it is answered `OVERLOADED` and the
+/// connection ends.
+#[derive(Debug, Clone)]
 pub struct Reserve {
-    /// Short names of the services.
+    /// Short names of the services; default none.
     pub services: Vec<String>,
-    /// Connections beyond [`ProviderConfig::connections_max`].
+    /// Connections beyond [`ProviderConfig::connections_max`]; default 16.
     pub connections: usize,
-    /// How long such a connection may take to make its first call; it is cut then.
+    /// How long such a connection may take to make its first call; it is cut then; default 1 s.
     pub first_call_timeout: Duration,
-    /// Calls in flight beyond [`ProviderConfig::calls_in_flight_max`].
+    /// Calls in flight beyond [`ProviderConfig::calls_in_flight_max`]; default 0.
     pub calls: usize,
-    /// Memory beyond [`ProviderConfig::unfinished_bytes_max`], in bytes.
+    /// Memory beyond [`ProviderConfig::unfinished_bytes_max`], in bytes; default 0.
     pub unfinished_bytes: usize,
+}
+
+impl Default for Reserve {
+    fn default() -> Self {
+        Reserve {
+            services: Vec::new(),
+            connections: 16,
+            first_call_timeout: Duration::from_secs(1),
+            calls: 0,
+            unfinished_bytes: 0,
+        }
+    }
 }
 
 impl ProviderConfig {

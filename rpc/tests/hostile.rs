@@ -7,7 +7,7 @@ use std::net::Shutdown;
 
 use common::raw::*;
 use common::*;
-use rpc::{ProviderConfig, RpcController, RpcError, Status};
+use rpc::{ProviderConfig, Reserve, RpcController, RpcError, Status};
 
 #[test]
 fn requests_glued_together_are_all_answered() {
@@ -182,8 +182,9 @@ fn calls_of_all_connections_are_limited_together() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_until_one_ends() {
-    let config = ProviderConfig { connections_max: 2, ..ProviderConfig::default() };
+fn connections_beyond_the_limit_and_without_a_reserve_wait_until_one_ends() {
+    let reserve = Reserve { connections: 0, ..Reserve::default() };
+    let config = ProviderConfig { connections_max: 2, reserve, ..ProviderConfig::default() };
     let ends = Ends::with(config, TestService::default());
     let (mut first, mut second, mut third) =
         (connect(ends.address), connect(ends.address), connect(ends.address));

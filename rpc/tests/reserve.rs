@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use common::raw::*;
@@ -75,6 +76,33 @@ fn a_connection_beyond_the_limit_is_for_a_reserved_service_or_refused() {
     waiting.set_nonblocking(false).unwrap();
     drop(ordinary);
     assert_eq!(text_of(&read_replies(&mut waiting, 1)[0]), Text::new("later"));
+}
+
+#[test]
+fn a_server_with_all_its_connections_says_so_at_once_unless_one_has_ended_meanwhile() {
+    let ends = Ends::with(
+        ProviderConfig { connections_max: 1, ..ProviderConfig::default() },
+        TestService::default(),
+    );
+    let mut ordinary = connect(ends.address);
+    ordinary.write_all(&request("Echo", 1, b"me")).unwrap();
+    read_replies(&mut ordinary, 1);
+    let mut refused = connect(ends.address);
+    refused.write_all(&request("Echo", 1, b"me, too")).unwrap();
+    assert_eq!(status_of(&read_replies(&mut refused, 1)[0]), Status::Overloaded);
+    assert_closed(&mut refused);
+
+    let mut next = connect(ends.address);
+    next.write_all(&[4, 0x20, 7, 0x30, 2]).unwrap();
+    assert_eq!(read_replies(&mut next, 1)[0].head.call_id, 7, "a ping, to know that it has been accepted");
+    drop(ordinary);
+    while ends.provider.gauges().connections > 1 {
+        thread::yield_now();
+    }
+    for call_id in 1..3 {
+        next.write_all(&request("Echo", call_id, b"me")).unwrap();
+        assert_eq!(text_of(&read_replies(&mut next, 1)[0]), Text::new("me"));
+    }
 }
 
 #[test]

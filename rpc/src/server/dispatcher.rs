@@ -248,14 +248,16 @@ impl ServerSide {
 
     /// Why a call may not even be looked at: what its provider has is given away.
     fn lack(&mut self, service: &[u8], beyond: u64) -> Option<String> {
-        let config = &self.provider.config;
         if self.standing == Standing::Unproven {
-            if !self.is_reserved(service) {
-                self.must_end = Some(MustEnd::NoPlace);
-                let max = config.connections_max;
-                return Some(format!("the server has {max} connections, connections_max"));
-            }
-            self.standing = Standing::Reserved;
+            self.standing = match self.provider.take_ordinary_place() {
+                true => Standing::Ordinary,
+                false if self.is_reserved(service) => Standing::Reserved,
+                false => {
+                    self.must_end = Some(MustEnd::NoPlace);
+                    let max = self.provider.config.connections_max;
+                    return Some(format!("the server has {max} connections, connections_max"));
+                }
+            };
             self.first_call_due = NEVER;
         }
         let config = &self.provider.config;

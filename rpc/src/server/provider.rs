@@ -273,6 +273,16 @@ impl ProviderCore {
         self.count_of(standing).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A connection of the reserve takes an ordinary place, if one has become free.
+    pub(crate) fn take_ordinary_place(&self) -> bool {
+        let is_free = self.free_standing() == Some(Standing::Ordinary);
+        if is_free {
+            self.connection_closed(Standing::Reserved);
+            self.connection_opened(Standing::Ordinary);
+        }
+        is_free
+    }
+
     pub(crate) fn connection_closed(&self, standing: Standing) {
         self.count_of(standing).fetch_sub(1, Ordering::Relaxed);
     }
