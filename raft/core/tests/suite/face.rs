@@ -313,3 +313,13 @@ fn a_lone_voter_says_nothing_in_its_term_before_its_own_vote_is_durable() {
     core.tick_heartbeat();
     assert_eq!(core.ready().messages.len(), 2, "then they leave at once");
 }
+
+#[cfg(feature = "planted_bugs")]
+#[test]
+fn a_lone_voter_that_speaks_too_soon_is_caught() {
+    raft_core::planted::plant("leads-before-its-own-vote-is-durable");
+    let case = a_lone_voter_says_nothing_in_its_term_before_its_own_vote_is_durable;
+    let caught = std::panic::catch_unwind(case).is_err();
+    raft_core::planted::plant("");
+    assert!(caught);
+}
