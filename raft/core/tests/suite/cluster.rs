@@ -215,7 +215,7 @@ impl Cluster {
         let mut done = Done::default();
         node.serve(self.now, disk_ms, &mut done);
         if let Some(core) = &node.core {
-            self.promises.check_leader(id, core);
+            self.promises.check_leader(id, core, node.disk.hard_state);
         }
         for machine in done.applied {
             self.promises.check_applied(id, machine, &self.nodes);
@@ -233,6 +233,7 @@ impl Cluster {
             }
         }
         for message in done.messages {
+            self.promises.check_speaker(&message);
             self.send(message);
         }
     }

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use raft_core::{EntryId, Index, NodeId, RawNode, ReadOutcome, ReadState, RoleKind, Term};
+use raft_core::{
+    Body, EntryId, HardState, Index, Message, NodeId, RawNode, ReadOutcome, ReadState, RoleKind, Term,
+};
 
 use crate::cluster::ReadWay;
 use crate::node::{Machine, Node};
@@ -32,10 +34,13 @@ impl Promises {
         self.leaders.len()
     }
 
-    /// To be called after every step of a node.
-    pub(crate) fn check_leader(&mut self, id: NodeId, core: &RawNode) {
+    /// To be called after every step of a node, with what is on its disk. A lone voter leads before its vote for itself
+    /// is there, and tells nobody until it is: a crash before that undoes it, and another may lead that term.
+    pub(crate) fn check_leader(&mut self, id: NodeId, core: &RawNode, durable: HardState) {
         let soft = core.soft_state();
-        if soft.role != RoleKind::Leader || self.leaders.get(&soft.term) == Some(&id) {
+        let is_safe = durable.term == soft.term && durable.vote == Some(id);
+        let counts = soft.role == RoleKind::Leader && is_safe;
+        if !counts || self.leaders.get(&soft.term) == Some(&id) {
             return;
         }
         let other = self.leaders.insert(soft.term, id);
@@ -47,6 +52,14 @@ impl Promises {
             let has = core.term_at(machine.last.index) == Some(machine.last.term);
             let compacted = machine.last.index <= snapshot_index;
             assert!(has || compacted, "the leader of {} has {}", soft.term, machine.last);
+        }
+    }
+
+    /// A message leaves. Who speaks as a leader is one, whatever it thinks by now.
+    pub(crate) fn check_speaker(&mut self, message: &Message) {
+        if matches!(message.body, Body::AppendEntries { .. } | Body::Heartbeat { .. }) {
+            let leader = *self.leaders.entry(message.term).or_insert(message.from);
+            assert_eq!(leader, message.from, "one leader a term: {}", message.term);
         }
     }
 
