@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, Output};
 
 use bytes::Bytes;
 use raft::core::{
@@ -22,27 +21,8 @@ const CLUSTER: &str = "example";
 const NODE: NodeId = NodeId(1);
 const ENTRIES: u64 = 60;
 
-/// Held while a process is being started: until it runs, it has a copy of every lock of this process.
-static STARTING: Mutex<()> = Mutex::new(());
-
-/// A data directory that is unlocked for good when this is dropped.
-struct Held(Option<DataDirectory>);
-
-impl Held {
-    fn open(path: &Path) -> Held {
-        Held(Some(DataDirectory::open(path, CLUSTER, NODE).unwrap()))
-    }
-
-    fn directory(&mut self) -> &mut DataDirectory {
-        self.0.as_mut().unwrap()
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _nobody_starts = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0 = None;
-    }
+fn open(path: &Path) -> DataDirectory {
+    DataDirectory::open(path, CLUSTER, NODE).unwrap()
 }
 
 fn config(seed: u64) -> WalConfig {
@@ -52,8 +32,7 @@ fn config(seed: u64) -> WalConfig {
 /// A data directory whose log of several segments ends with a seal, with the snapshots of entries 20 and 40.
 fn sound() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let mut held = Held::open(folder.path());
-    let directory = held.directory();
+    let mut directory = open(folder.path());
     directory.admit(&[(NodeId(0), 7), (NodeId(2), 8)]).unwrap();
     let mut disk = RealDisk::new(folder.path());
     let recovery = recover(&mut disk, config(directory.identity().incarnation), false).unwrap();
@@ -110,12 +89,7 @@ fn run(folder: &Path, flags: &[&str]) -> Output {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RAFT_KV_")) {
         command.env_remove(name);
     }
-    command.arg(folder).args(flags).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = {
-        let _nobody_unlocks = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        command.spawn().unwrap()
-    };
-    child.wait_with_output().unwrap()
+    command.arg(folder).args(flags).output().unwrap()
 }
 
 /// Its exit code and what it printed; on standard error there must be nothing.
@@ -288,11 +262,11 @@ fn a_missing_segment_and_a_lost_or_damaged_identity_are_damage() {
 #[test]
 fn no_log_is_damage_for_a_node_that_took_part_and_none_for_one_that_never_did() {
     let folder = tempfile::tempdir().unwrap();
-    drop(Held::open(folder.path()));
+    drop(open(folder.path()));
     let (code, text) = dump(folder.path(), &[]);
     assert_eq!(code, 0, "{text}");
     has(&text, &["does not take part yet", "no entries"]);
-    Held::open(folder.path()).directory().admit(&[]).unwrap();
+    open(folder.path()).admit(&[]).unwrap();
     let (code, text) = dump(folder.path(), &[]);
     assert_eq!(code, 1);
     has(&text, &["damaged: the log is missing"]);
@@ -341,7 +315,7 @@ fn what_is_no_data_directory_is_one_sentence_and_2() {
 #[test]
 fn a_directory_in_use_is_refused_with_what_to_do() {
     let folder = sound();
-    let held = Held::open(folder.path());
+    let held = open(folder.path());
     let (code, text) = refusal(folder.path());
     assert_eq!(code, 2);
     has(&text, &["is in use", "stop the node first", "copy"]);

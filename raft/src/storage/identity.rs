@@ -173,7 +173,15 @@ pub struct DataDirectory {
     path: PathBuf,
     identity: Identity,
     /// The open directory carries the lock; the system takes it back when the process ends in any way.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDirectory {
+    fn drop(&mut self) {
+        // Closing is not enough: until it runs, a process that is just being started has a copy, which keeps the lock. What
+        // cannot be unlocked here ends with that.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataDirectory {
@@ -204,7 +212,7 @@ impl DataDirectory {
             Some(identity) => identity,
             None => begin(path, cluster_id, node_id)?,
         };
-        Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
+        Ok(DataDirectory { path: path.to_path_buf(), identity, lock })
     }
 
     /// Whose it is.
