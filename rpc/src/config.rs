@@ -188,8 +188,8 @@ pub struct ChannelConfig {
     /// cut, unless the server goes on taking what waits for it. It is pinged when a call's deadline passes without a sign of
     /// life, and by [`ChannelConfig::keep_alive`].
     pub ping_timeout: Duration,
-    /// How long a server may be silent while it owes replies, or since it was sent a call without one, before it is sent a ping; default 10 s. Origin servers are
-    /// never pinged.
+    /// How long a server may be silent while it owes replies, or since it was sent a call without one, before it is sent a
+    /// ping; default 10 s. Origin servers are never pinged.
     pub keep_alive: Duration,
     /// How long a connection is kept that nobody uses; default 5 min. The next call makes another one. Connections to
     /// origin servers are kept.

@@ -57,7 +57,8 @@
 //! ```
 //!
 //! come the messages and, for each service, a trait `Greeter` to implement, a `GreeterDispatcher` that makes a [`Service`] of
-//! what implements it, and a `GreeterStub` whose methods `greet` and `greet_async` call it; `docs/greeter/greeting.txt` has it all:
+//! what implements it, and a `GreeterStub` whose methods `greet` and `greet_async` call it; `docs/greeter/greeting.txt` has
+//! it all:
 //!
 //! ```
 //! use std::sync::Arc;

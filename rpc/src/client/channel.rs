@@ -100,7 +100,7 @@ impl RpcChannel {
         let caller = BlockedCaller::of_this_thread();
         let completion = Completion::Blocked(caller.clone());
         core.start_repeatable(method, controller, args, completion, true);
-        note(controller, decode(caller.wait(&core.reactor.world, core.reactor.config.spin)))
+        note(controller, decode(core.wait_for(&caller)))
     }
 
     /// Calls; `done` runs exactly once: on the reactor's thread when the reply, a failure or the deadline comes; on this
@@ -207,10 +207,7 @@ impl<R: Message + Default> PendingReply<R> {
         assert!(!clock::is_reactor_thread(), "waiting on a reactor's thread would stop it");
         self.call_id = None;
         self.core.flush();
-        note(
-            &self.controller,
-            decode(self.caller.wait(&self.core.reactor.world, self.core.reactor.config.spin)),
-        )
+        note(&self.controller, decode(self.core.wait_for(&self.caller)))
     }
 }
 

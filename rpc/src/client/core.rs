@@ -10,7 +10,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::channel::Method;
-use super::pending_call::{Caller, Completion, NOT_APPENDED, Pending};
+use super::pending_call::{BlockedCaller, Caller, Completion, NOT_APPENDED, Outcome, Pending};
 use super::retry::Budget;
 use super::silence::{Retired, Silence};
 use super::state::Watch;
@@ -201,14 +201,15 @@ impl Core {
         self.place.store(place, Ordering::Relaxed);
     }
 
-    /// The reactor does not know the channel any more. Returns where it was kept: a channel may be closed twice, and its place
-    /// is another one's by then.
+    /// The reactor does not know the channel any more. Returns where it was kept: a channel may be closed twice, and its
+    /// place is another one's by then.
     pub(crate) fn take_place(&self) -> Option<usize> {
         Some(self.place.swap(NO_PLACE, Ordering::Relaxed)).filter(|place| *place != NO_PLACE)
     }
 
-    /// Begins a call; `completion` is run exactly once, here if the call is refused. With `must_flush` it leaves at
-    /// once even in a corked scope. It gets no more than it has `inherited`. Returns the call's id and where it went, unless it was refused.
+    /// Begins a call; `completion` is run exactly once, here if the call is refused. With `must_flush` it leaves at once
+    /// even in a corked scope. It gets no more than it has `inherited`. Returns the call's id and where it went, unless it
+    /// was refused.
     pub(crate) fn start(
         self: &Arc<Core>,
         method: &Method,
@@ -393,6 +394,11 @@ impl Core {
             outbox.finish();
         }
         pending.caller.answer(self, Err(RpcError::Cancelled { may_have_run }));
+    }
+
+    /// Waits for the answer to a call whose caller is blocked.
+    pub(super) fn wait_for(&self, caller: &BlockedCaller) -> Outcome {
+        caller.wait(&self.reactor.world, self.reactor.config.spin)
     }
 
     /// Sends what a corked scope holds back.

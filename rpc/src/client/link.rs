@@ -58,6 +58,7 @@ impl Core {
         let Link::Opening(outbox) = &state.link else { return };
         let outbox = outbox.clone();
         self.pause(&mut state, error.clone());
+        state.silence.end();
         self.drain_of(&mut state, outbox.epoch, answered, |_| error.clone());
         drop(state);
         outbox.cut();

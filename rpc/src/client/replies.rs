@@ -51,7 +51,8 @@ impl ClientSide {
         }
     }
 
-    /// Takes `count` bytes from the turn's scratch buffer, or what was received into the room, and answers the calls whose replies are whole.
+    /// Takes `count` bytes from the turn's scratch buffer, or what was received into the room, and answers the calls whose
+    /// replies are whole.
     ///
     /// # Errors
     /// When the stream is refused: the text says why.

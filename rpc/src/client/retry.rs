@@ -230,8 +230,8 @@ impl Repeated {
     }
 }
 
-/// The end, also of a call whose timer is cancelled, found no room, or is dropped by a stopping reactor: the caller learns what the latest
-/// attempt came to.
+/// The end, also of a call whose timer is cancelled, found no room, or is dropped by a stopping reactor: the caller learns
+/// what the latest attempt came to.
 impl Drop for Repeated {
     fn drop(&mut self) {
         if self.is_resting && self.controller.is_cancelled() {

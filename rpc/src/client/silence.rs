@@ -1,6 +1,5 @@
-//! What a server's silence means: one that owes replies, or was sent a call that nobody answers, is asked for a sign of life,
-//! and taken for vanished if it gives none;
-//! a connection that nobody uses has been kept long enough.
+//! What a server's silence means: one that owes replies, or was sent a call that nobody answers, is asked for a sign of
+//! life, and taken for vanished if it gives none; a connection that nobody uses has been kept long enough.
 //!
 //! Each connection of a channel is listened to for itself: that which its server has retired, too.
 
@@ -57,10 +56,10 @@ impl Silence {
         *self = Silence { heard_at: now, probe: None, is_told: self.is_told };
     }
 
-    /// The connection has ended. Returns how, if that was its server's silence.
+    /// The connection has ended, or could not be made. Returns how, if that was its server's silence.
     pub(super) fn end(&mut self) -> Option<End<'static>> {
         let silent = End { step: Step::KeepAlive, cause: "the server gave no sign of life" };
-        self.probe.take().map(|_| silent)
+        std::mem::take(self).probe.map(|_| silent)
     }
 }
 
@@ -147,8 +146,9 @@ impl Core {
         next
     }
 
-    /// What silence means: a server that owes replies, or was told something, is to be asked for a sign of life, and a connection that nobody
-    /// uses has been kept long enough. Returns when to look again; `None` when the connection is given up.
+    /// What silence means: a server that owes replies, or was told something, is to be asked for a sign of life, and a
+    /// connection that nobody uses has been kept long enough. Returns when to look again; `None` when the connection is
+    /// given up.
     fn watch_silence(
         &self,
         state: &mut State,
