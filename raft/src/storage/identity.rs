@@ -435,3 +435,18 @@ fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Iden
     let directory = path.to_path_buf();
     move |error| IdentityError::Io { directory, action, error }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_free_once_it_is_dropped_though_a_process_just_being_started_has_a_copy_of_its_lock() {
+        let path = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(path.path(), "example", NodeId(2)).unwrap();
+        let copy = directory.lock.try_clone().unwrap();
+        drop(directory);
+        DataDirectory::open(path.path(), "example", NodeId(2)).unwrap();
+        drop(copy);
+    }
+}
