@@ -4,7 +4,7 @@
 //! `sim --planted-bug NAME --seeds A..B` makes it and must find it.
 
 /// A mistake: its name, and what is done wrong.
-pub const PLANTED_BUGS: [(&str, &str); 63] = [
+pub const PLANTED_BUGS: [(&str, &str); 64] = [
     (
         "append-acknowledged-before-the-sync",
         "a follower acknowledges entries that its disk does not have yet",
@@ -89,6 +89,10 @@ pub const PLANTED_BUGS: [(&str, &str); 63] = [
     ("repeated-write-runs-again", "the session table does not stop a repeated write"),
     ("reply-sent-twice", "an append is answered twice"),
     ("room-not-asked-for", "entries are accepted whether or not the disk has room for them"),
+    (
+        "resumed-chunk-of-another-snapshot",
+        "a transfer that begins goes on behind what is there of another snapshot, and the whole is not checked",
+    ),
     ("second-vote-in-a-term", "a vote is given although it was given to another"),
     ("sessions-of-a-later-instant", "a snapshot holds the session table of the time it is written"),
     (

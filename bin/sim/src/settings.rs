@@ -100,8 +100,8 @@ impl Settings {
         let trailing_bytes_max = dice.one(&[1, 2_000 * scale, 50_000 * scale, shipped.trailing_bytes_max]);
         // In too small pieces a slow disk would never have all of a state of long values.
         let (read, send) = match workload.is_heavy() {
-            true => ([20_000, 60_000, 150_000], [200_000, 500_000, 1_000_000]),
-            false => ([500, 2_000, 20_000], [5_000, 20_000, 100_000]),
+            true => ([20_000, 60_000, 150_000], [60_000, 300_000, 1_000_000]),
+            false => ([500, 2_000, 20_000], [1_000, 10_000, 100_000]),
         };
         let chunks = match dice.place(4) {
             3 => shipped.chunks,
