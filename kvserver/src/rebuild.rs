@@ -41,7 +41,7 @@ pub struct Collected {
 }
 
 impl Remains {
-    /// Reads the directory `path`, in which nothing may move meanwhile (`raft::storage::lock_to_look`), and changes nothing.
+    /// Reads the directory `path`, in which nothing may move meanwhile (`raft::storage::DirectoryLock`), and changes nothing.
     ///
     /// # Errors
     /// When it is no node's, or damaged.

@@ -18,12 +18,9 @@
 //! an empty directory may have lost promises it did make, which is what the incarnations show its peers. The file is
 //! replaced as a whole (written aside, synced, renamed, directory synced) and never changed in place.
 //!
-//! The lock is on the directory itself and not on a file in it, which could be removed and made anew while the first
-//! process still holds its own.
-//!
 //! This works on `std::fs` and not on a `Disk`: it happens once, before there is a node.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -34,6 +31,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use thiserror::Error;
 
+use super::directory_lock::DirectoryLock;
 use super::disk::FileName;
 use super::wal::segment_sequence;
 
@@ -172,16 +170,7 @@ pub enum IdentityError {
 pub struct DataDirectory {
     path: PathBuf,
     identity: Identity,
-    /// The open directory carries the lock; the system takes it back when the process ends in any way.
-    lock: File,
-}
-
-impl Drop for DataDirectory {
-    fn drop(&mut self) {
-        // Closing is not enough: until it runs, a process that is just being started has a copy, which keeps the lock. What
-        // cannot be unlocked here ends with that.
-        let _ = self.lock.unlock();
-    }
+    _lock: DirectoryLock,
 }
 
 impl DataDirectory {
@@ -200,19 +189,19 @@ impl DataDirectory {
             .mode(PRIVATE_MODE)
             .create(path)
             .map_err(io_error(path, "create it"))?;
-        let lock = lock(path, File::try_lock)?;
+        let lock = DirectoryLock::exclusive(path)?;
         let found = Identity::read(path)?;
         match &found {
             Some(identity) => check(path, identity, cluster_id, node_id)?,
             None => refuse_files_of_ours(path)?,
         }
         // Somebody else's directory is left as it is, and nothing is written into one that others can look into.
-        make_private(path, &lock)?;
+        make_private(path, lock.directory())?;
         let identity = match found {
             Some(identity) => identity,
             None => begin(path, cluster_id, node_id)?,
         };
-        Ok(DataDirectory { path: path.to_path_buf(), identity, lock })
+        Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
     }
 
     /// Whose it is.
@@ -283,27 +272,6 @@ fn sync_names(path: &Path) -> io::Result<()> {
         parent.sync_all()?;
     }
     Ok(())
-}
-
-/// Keeps nodes off the directory `path` as long as the file that is returned is open, so that it can be looked at while
-/// nothing moves. Several may look at once.
-///
-/// # Errors
-/// When a node uses the directory, or it cannot be opened.
-pub fn lock_to_look(path: &Path) -> Result<File, IdentityError> {
-    lock(path, File::try_lock_shared)
-}
-
-fn lock(
-    path: &Path,
-    try_lock: impl FnOnce(&File) -> Result<(), TryLockError>,
-) -> Result<File, IdentityError> {
-    let directory = File::open(path).map_err(io_error(path, "open it"))?;
-    match try_lock(&directory) {
-        Ok(()) => Ok(directory),
-        Err(TryLockError::WouldBlock) => Err(IdentityError::InUse { directory: path.to_path_buf() }),
-        Err(TryLockError::Error(error)) => Err(io_error(path, "lock it")(error)),
-    }
 }
 
 /// Takes from everybody but the owner what an earlier hand gave them.
@@ -431,22 +399,7 @@ fn parse_lines<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Identity>
     None
 }
 
-fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> IdentityError {
+pub(super) fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> IdentityError {
     let directory = path.to_path_buf();
     move |error| IdentityError::Io { directory, action, error }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_is_free_once_it_is_dropped_though_a_process_just_being_started_has_a_copy_of_its_lock() {
-        let path = tempfile::tempdir().unwrap();
-        let directory = DataDirectory::open(path.path(), "example", NodeId(2)).unwrap();
-        let copy = directory.lock.try_clone().unwrap();
-        drop(directory);
-        DataDirectory::open(path.path(), "example", NodeId(2)).unwrap();
-        drop(copy);
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The records and pieces are read by the code that opens a log and loads a snapshot, and the verdict is that of the
 //! recovery itself (`super::recovery::examine`). A directory that a node uses moves under the reader's hands: whoever
-//! wants a verdict holds `super::identity::lock_to_look` meanwhile.
+//! wants a verdict holds a `DirectoryLock` meanwhile.
 
 use raft_core::{EntryId, SnapshotMeta};
 

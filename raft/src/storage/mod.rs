@@ -18,6 +18,7 @@
 //! is refused with the file's name and the place; a failed write or sync is never tried again.
 
 pub mod collection;
+pub mod directory_lock;
 pub mod disk;
 pub mod identity;
 pub mod inspect;
@@ -31,8 +32,9 @@ pub mod sync_times;
 pub mod wal;
 
 pub use collection::{Collection, Contradiction};
+pub use directory_lock::DirectoryLock;
 pub use disk::{Disk, DiskError, DiskOp, FileName};
-pub use identity::{DataDirectory, Identity, IdentityError, lock_to_look};
+pub use identity::{DataDirectory, Identity, IdentityError};
 pub use inspect::{Inspection, SnapshotReport, inspect};
 pub use memory::{MemoryDisk, MemoryFiles};
 pub use real_disk::RealDisk;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use conf::{Config, set_cluster_id};
 use kvserver::{Collected, Remains, rebuild};
 use raft::core::EntryId;
-use raft::storage::{Identity, lock_to_look};
+use raft::storage::{DirectoryLock, Identity};
 use rand::rngs::{ChaCha8Rng, SysRng};
 use rand::{Rng, SeedableRng};
 
@@ -29,7 +29,7 @@ struct Found {
     /// Whether the directory is this node's, whatever is left in it.
     is_its_own: bool,
     /// Keeps nodes off the directory.
-    _lock: Option<File>,
+    _lock: Option<DirectoryLock>,
 }
 
 /// What the new cluster is to be made of.
@@ -67,7 +67,9 @@ fn survey(config: &Config, base: &Path) -> Result<Vec<Found>, Failure> {
         let directory = base.join(format!("node{}", node.id));
         let lock = match directory.is_dir() {
             false => None,
-            true => Some(lock_to_look(&directory).map_err(|error| Failure::Runtime(error.to_string()))?),
+            true => Some(
+                DirectoryLock::to_look(&directory).map_err(|error| Failure::Runtime(error.to_string()))?,
+            ),
         };
         let own = match &lock {
             None => Err("its directory is not on this host".to_owned()),

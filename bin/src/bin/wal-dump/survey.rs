@@ -7,13 +7,13 @@ use std::path::Path;
 use raft::core::Payload;
 use raft::membership_bytes;
 use raft::storage::wal::{Record, RecordPlace};
-use raft::storage::{DiskError, Identity, IdentityError, Inspection, RealDisk, inspect, lock_to_look};
+use raft::storage::{DirectoryLock, DiskError, Identity, IdentityError, Inspection, RealDisk, inspect};
 
 use crate::report::{EntryRow, Report};
 
 /// Reads the directory, and of the log's entries those of `indexes`. What cannot be said is a sentence.
 pub(crate) fn survey(directory: &Path, indexes: Option<RangeInclusive<u64>>) -> Result<Report, String> {
-    let _lock = lock_to_look(directory).map_err(|error| refusal(directory, &error))?;
+    let _lock = DirectoryLock::to_look(directory).map_err(|error| refusal(directory, &error))?;
     let identity = Identity::read(directory);
     if let Err(error @ IdentityError::Io { .. }) = &identity {
         return Err(error.to_string());
