@@ -105,7 +105,8 @@
 //!   server is told and keeps, too; a handler can ask what is left and whether anybody still waits, and its own calls
 //!   inherit it ([`CallContext`]).
 //! - **One write per connection and turn.** Calls of one poll turn are dispatched together, then the services' and hooks'
-//!   `end_of_turn` run, then each connection is written once. Other threads get the same by [`corked`].
+//!   `end_of_turn` run, then each connection is written once. Other threads get the same by [`corked`]. A turn lasts a few
+//!   milliseconds at most, however many connections are busy: the others have their turns in the next one.
 //! - **Large `bytes` are copied neither in nor out.** What comes in is a slice of what was received. Out goes a field of
 //!   16 KiB and more as it stands: generated code takes it out of its message and sends it last ([`LargestLast`]). It does so
 //!   with messages of plain fields; bytes inside of other messages or of repeated fields are copied once.

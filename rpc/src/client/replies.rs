@@ -17,7 +17,7 @@ use crate::protocol::status::Status;
 use crate::reactor::clock::Nanos;
 use crate::reactor::lock::lock;
 use crate::reactor::outbox::Outbox;
-use crate::reactor::poll_loop::Turn;
+use crate::reactor::turn::Turn;
 
 /// The client's half of a connection.
 pub(crate) struct ClientSide {

@@ -106,15 +106,14 @@ impl Outbox {
             } else {
                 let start = queue.appended;
                 put(&mut queue);
-                if queue.unsent() > self.limits.high_water {
-                    self.is_congested.store(true, Ordering::Relaxed);
-                }
+                self.unsent_hint.store(queue.unsent(), Ordering::Relaxed);
                 Ok(start..queue.appended)
             };
-            let touched_first = cork != 0 && queue.corked_by != cork;
-            if touched_first {
-                queue.corked_by = cork;
-            }
+            let touched_first = match cork {
+                0 => false,
+                cork::TURN => queue.stand_in_line(),
+                scope => std::mem::replace(&mut queue.corked_by, scope) != scope,
+            };
             (result, touched_first)
         };
         if touched_first {

@@ -1,7 +1,7 @@
 //! One connection as its reactor sees it: a socket, its outbox, and a side that knows what the bytes mean.
 //!
-//! Readiness is a hint: a spurious event costs nothing. A connection reads until the socket is empty, but only so often
-//! per turn, so that a busy peer does not starve the others.
+//! Readiness is a hint, told once: a spurious event costs nothing, and one that was not used up is remembered. A connection
+//! reads until the socket is empty, but only so often per turn, so that a busy peer does not starve the others.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -10,9 +10,10 @@ use std::sync::Arc;
 use mio::Token;
 
 use super::clock::{Nanos, nanos_in};
+use super::cork;
 use super::net::{News, Stream};
 use super::outbox::Outbox;
-use super::poll_loop::Turn;
+use super::turn::Turn;
 use crate::client::core::Core;
 use crate::client::replies::ClientSide;
 use crate::server::dispatcher::ServerSide;
@@ -44,12 +45,12 @@ pub(crate) struct Connection {
     pub(crate) side: Side,
     /// The peer has closed its sending side: reads must go on until they say so.
     is_read_closed: bool,
+    /// There may be something to read in the socket.
+    is_readable: bool,
+    /// There may be whole frames that were read and not dispatched.
+    has_frames: bool,
     /// The latest read went into a large body.
     is_direct: bool,
-    /// The turn in which it was read last.
-    read_in_turn: u64,
-    /// It is among those that have more to read in the next turn.
-    pub(crate) is_in_line: bool,
     /// Until when a peer that sends nothing more is kept; 0 while it may send.
     pub(crate) linger_until: Nanos,
 }
@@ -79,75 +80,85 @@ impl Connection {
             outbox,
             side,
             is_read_closed: false,
+            is_readable: false,
+            has_frames: false,
             is_direct: false,
-            read_in_turn: 0,
-            is_in_line: false,
             linger_until: 0,
         }
     }
 
-    /// There is news of the socket.
-    pub(crate) fn on_news(&mut self, news: News, turn: &mut Turn) -> After {
-        if matches!(self.side, Side::Opening(_)) {
-            match self.check_opened(turn.nanos) {
-                Ok(true) => {}
-                Ok(false) => return After::Keep,
-                Err(cause) => return After::Close(cause),
-            }
-        }
+    /// There is news of the socket. Returns whether the connection is to be visited.
+    pub(crate) fn note(&mut self, news: News) -> bool {
         self.is_read_closed |= news.is_read_closed;
-        if news.is_writable {
-            self.outbox.on_writable();
-        }
-        if news.is_readable || self.is_read_closed { self.read(turn) } else { After::Keep }
+        self.is_readable |= news.is_readable || self.is_read_closed;
+        self.is_readable || !self.is_open()
+    }
+
+    /// Whether the connection has been made.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.side, Side::Opening(_))
     }
 
     /// Whether the attempt has succeeded; an error if it has failed.
     fn check_opened(&mut self, now: Nanos) -> Result<bool, String> {
+        let Side::Opening(opening) = &self.side else { return Ok(true) };
         if !self.stream.is_connected().map_err(|error| error.to_string())? {
             return Ok(false);
         }
-        let Side::Opening(opening) = &self.side else { return Ok(true) };
         self.stream.send_at_once();
         self.stream.ask_if_silent();
         let core = opening.core.clone();
         core.on_connected(now);
         self.outbox.attach(self.stream.clone());
         self.side = Side::Client(ClientSide::new(core));
-        self.outbox.flush();
+        if self.outbox.stand_in_line() {
+            cork::touch(&self.outbox);
+        }
         Ok(true)
     }
 
-    /// Reads and hands on what there is, within the turn's bound. News that comes when it has had its turn is for the next one.
-    pub(crate) fn read(&mut self, turn: &mut Turn) -> After {
-        if std::mem::replace(&mut self.read_in_turn, turn.number) == turn.number {
-            return After::Again;
+    /// Reads and hands on what there is, within its share of a turn and the turn's time.
+    pub(crate) fn go_on(&mut self, turn: &mut Turn) -> After {
+        match self.check_opened(turn.nanos) {
+            Ok(true) => {}
+            Ok(false) => return After::Keep,
+            Err(cause) => return After::Close(cause),
         }
-        let mut bytes_left = turn.scratch.len() * turn.reads_max;
-        while bytes_left > 0 {
+        if self.has_frames
+            && let Err(cause) = self.dispatch(turn)
+        {
+            return After::Close(cause);
+        }
+        let mut bytes_left = turn.share;
+        while self.has_frames || self.is_readable {
             if let Side::Server(side) = &self.side
                 && side.must_wait(&self.outbox)
             {
+                // The reactor is told when it need not.
                 return After::Keep;
+            }
+            if self.has_frames || bytes_left == 0 || bytes_left < turn.share && !turn.has_time() {
+                return After::Again;
             }
             let (room, received) = self.receive(turn);
             let count = match received {
                 Ok(0) => return self.on_end_of_stream(turn),
                 Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Keep,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_readable = false;
+                    continue;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return After::Close(format!("reading: {error}")),
             };
             bytes_left = bytes_left.saturating_sub(count.max(turn.scratch.len() / READS_PER_SCRATCH_MAX));
+            // A short read has emptied the socket: whatever comes next is an event of its own.
+            self.is_readable = count == room || self.is_read_closed;
             if let Err(cause) = self.take(count, turn) {
                 return After::Close(cause);
             }
-            // A short read has emptied the socket: whatever comes next is an event of its own.
-            if count < room && !self.is_read_closed {
-                return After::Keep;
-            }
         }
-        After::Again
+        After::Keep
     }
 
     /// Reads once: into a large body that has begun, else into the turn's scratch buffer, of which little is used when
@@ -172,27 +183,25 @@ impl Connection {
         match &mut self.side {
             Side::Server(side) => {
                 side.take(count, (!self.is_direct).then(|| &turn.scratch[..count]));
-                side.dispatch_buffered(&self.outbox, turn)
+                self.dispatch(turn)
             }
             Side::Client(side) => side.take((!self.is_direct).then_some(count), &self.outbox, turn),
             Side::Opening(_) => Ok(()),
         }
     }
 
+    /// Dispatches the calls that have come, as far as that is possible now.
+    fn dispatch(&mut self, turn: &mut Turn) -> Result<(), String> {
+        if let Side::Server(side) = &mut self.side {
+            self.has_frames = side.dispatch_buffered(&self.outbox, turn)?;
+        }
+        Ok(())
+    }
+
     /// The socket takes no more replies: from now on it is watched.
     pub(crate) fn watch_stall(&mut self, turn: &mut Turn) {
         if let Side::Server(side) = &mut self.side {
             side.watch_stall(&self.outbox, turn);
-        }
-    }
-
-    /// What is buffered or waits in the socket may go on: the origin client's call is answered, or the peer has taken its
-    /// replies.
-    pub(crate) fn resume(&mut self, turn: &mut Turn) -> After {
-        let Side::Server(side) = &mut self.side else { return After::Keep };
-        match side.dispatch_buffered(&self.outbox, turn) {
-            Ok(()) => self.read(turn),
-            Err(cause) => After::Close(cause),
         }
     }
 

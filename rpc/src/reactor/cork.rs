@@ -2,7 +2,8 @@
 //!
 //! Inside [`corked`] replies and calls are only buffered; when the outermost scope of the thread ends, each connection
 //! touched is flushed once. A few connections are written right here; many are handed to their reactor with one wake, so
-//! that a thread like the apply-loop is not kept from its work by system calls. A reactor's own turn is such a scope.
+//! that a thread like the apply-loop is not kept from its work by system calls. A reactor's own turn is such a scope, whose
+//! connections stand in the reactor's line to be written.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -21,12 +22,15 @@ const TOUCHED_KEPT_MAX: usize = 1024;
 /// The next scope's number; 0 means none.
 static NEXT_SCOPE: AtomicU64 = AtomicU64::new(1);
 
+/// In a scope's place: a reactor's turn.
+pub(super) const TURN: u64 = u64::MAX;
+
 thread_local! {
     static SCOPE: Cell<u64> = const { Cell::new(0) };
     static TOUCHED: RefCell<Vec<Arc<Outbox>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The thread's outermost scope, or 0 outside of any.
+/// The thread's outermost scope, [`TURN`], or 0 outside of any.
 pub(crate) fn current() -> u64 {
     SCOPE.with(Cell::get)
 }
@@ -49,40 +53,69 @@ pub fn corked<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// An open scope; its end flushes, also when the scope is left by a panic.
-pub(crate) struct Scope {
-    on_reactor: bool,
-}
+struct Scope;
 
 impl Scope {
     fn begin() -> Scope {
-        // Relaxed: a number only, nothing is published by it.
-        let number = NEXT_SCOPE.fetch_add(1, Ordering::Relaxed);
-        SCOPE.with(|scope| scope.set(number));
-        Scope { on_reactor: false }
-    }
-
-    /// The scope of a reactor's turn: everything is written right here.
-    pub(crate) fn of_turn() -> Scope {
-        let mut scope = Scope::begin();
-        scope.on_reactor = true;
-        scope
+        set_next_number();
+        Scope
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
         SCOPE.with(|scope| scope.set(0));
-        let mut touched = TOUCHED.with(RefCell::take);
-        if self.on_reactor || touched.len() <= DIRECT_FLUSH_CONNECTIONS_MAX {
-            for outbox in touched.drain(..) {
-                outbox.flush();
-            }
-        } else {
-            hand_over(&mut touched);
-        }
-        if touched.capacity() <= TOUCHED_KEPT_MAX {
-            TOUCHED.with(|kept| kept.replace(touched));
-        }
+        flush_touched();
+    }
+}
+
+fn set_next_number() {
+    // Relaxed: a number only, nothing is published by it.
+    let number = NEXT_SCOPE.fetch_add(1, Ordering::Relaxed);
+    SCOPE.with(|scope| scope.set(number));
+}
+
+/// Writes the connections that this thread has touched, or has their reactors do it.
+fn flush_touched() {
+    let mut touched = TOUCHED.with(RefCell::take);
+    if touched.len() <= DIRECT_FLUSH_CONNECTIONS_MAX {
+        touched.drain(..).for_each(|outbox| outbox.flush());
+    } else {
+        hand_over(&mut touched);
+    }
+    if touched.capacity() <= TOUCHED_KEPT_MAX {
+        TOUCHED.with(|kept| kept.replace(touched));
+    }
+}
+
+/// A reactor's turn, during which nothing that its thread sends leaves.
+pub(super) struct TurnScope {
+    /// A simulated reactor turns on the thread of who waits for it, maybe in a scope, whose connections are not its.
+    outer: u64,
+    touched_outside: Vec<Arc<Outbox>>,
+}
+
+impl TurnScope {
+    pub(super) fn begin() -> TurnScope {
+        let outer = SCOPE.with(|scope| scope.replace(TURN));
+        let touched_outside = if outer == 0 { Vec::new() } else { TOUCHED.with(RefCell::take) };
+        TurnScope { outer, touched_outside }
+    }
+
+    /// Ends it, and hands over the connections that were touched.
+    pub(super) fn end(self, touched: impl FnMut(Arc<Outbox>)) {
+        TOUCHED.with(|kept| {
+            let mut kept = kept.borrow_mut();
+            kept.drain(..).for_each(touched);
+            kept.shrink_to(TOUCHED_KEPT_MAX);
+        });
+    }
+}
+
+impl Drop for TurnScope {
+    fn drop(&mut self) {
+        SCOPE.with(|scope| scope.set(self.outer));
+        TOUCHED.with(|touched| touched.borrow_mut().append(&mut self.touched_outside));
     }
 }
 

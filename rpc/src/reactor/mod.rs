@@ -3,12 +3,14 @@
 //! [`Reactor`] is the handle. What happens on its thread is told in `poll_loop`; what other threads may touch is a small
 //! type of its own with its own lock: `outbox` (a connection's outgoing half), `mailbox` (commands), `deadlines`.
 
+mod accepting;
 pub(crate) mod appending;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod cork;
 pub(crate) mod deadlines;
+mod line;
 pub(crate) mod listener;
 pub(crate) mod lock;
 pub(crate) mod mailbox;
@@ -20,6 +22,7 @@ mod socket_side;
 mod spare;
 pub(crate) mod spin;
 mod stopping;
+pub(crate) mod turn;
 mod turn_work;
 pub(crate) mod world;
 

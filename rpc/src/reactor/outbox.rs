@@ -22,7 +22,7 @@ use super::mailbox::Command;
 use super::net::Stream;
 use super::queue::{LegacyTurn, Piece, Queue, bytes_at};
 use super::socket_side::{SocketSide, Written};
-use crate::primitives::atomic::{AtomicBool, Ordering};
+use crate::primitives::atomic::{AtomicU64, Ordering};
 use crate::primitives::{Mutex, MutexGuard};
 use crate::protocol::recall::recall;
 use crate::protocol::time_left::shorten_timeouts;
@@ -77,8 +77,8 @@ pub(crate) struct Outbox {
     /// Numbers the connections of a channel; 0 for a server's.
     pub(crate) epoch: u64,
     pub(super) limits: UnsentLimits,
-    /// The high-water mark has been passed. A hint: who sees it looks under the lock.
-    pub(super) is_congested: AtomicBool,
+    /// What had not left when the latest frame was appended, in bytes. A hint: it may have left since.
+    pub(super) unsent_hint: AtomicU64,
     pub(super) queue: Mutex<Queue>,
     socket: Mutex<SocketSide>,
 }
@@ -92,8 +92,8 @@ impl Outbox {
         epoch: u64,
     ) -> Outbox {
         let queue = Mutex::new(Queue { stalled: true, ..Queue::default() });
-        let (is_congested, socket) = (AtomicBool::new(false), Mutex::default());
-        Outbox { reactor, server, epoch, limits, is_congested, queue, socket }
+        let (unsent_hint, socket) = (AtomicU64::new(0), Mutex::default());
+        Outbox { reactor, server, epoch, limits, unsent_hint, queue, socket }
     }
 
     /// Gives the outbox its connected socket. What was queued leaves with the next flush.
@@ -120,6 +120,13 @@ impl Outbox {
     pub(crate) fn flush(self: &Arc<Self>) {
         let Some(side) = try_lock(&self.socket) else { return };
         self.write(side, self.part_bytes_max());
+    }
+
+    /// As [`Outbox::flush`], when its turn in a reactor's line has come.
+    pub(super) fn flush_in_turn(self: &Arc<Self>) {
+        // NB: first. What is appended from now on has it stand in the line again, or is seen here.
+        lock(&self.queue).leave_line();
+        self.flush();
     }
 
     /// Writes what is owed to a client whose connection ends. Beyond the high-water mark nothing is read from it, so it is
@@ -248,8 +255,7 @@ impl Outbox {
 
     /// Whether the peer must take replies before anything more is read from it; if so, the reactor will be told.
     pub(crate) fn must_drain(&self) -> bool {
-        // Relaxed: a hint, and what this thread has appended itself it sees.
-        if !self.is_congested.load(Ordering::Relaxed) {
+        if self.unsent_hint() <= self.limits.high_water {
             return false;
         }
         // NB: nothing is written here. Whoever has appended will, on this thread at the turn's end: else a connection whose
@@ -257,9 +263,15 @@ impl Outbox {
         let mut queue = lock(&self.queue);
         queue.awaits_drain = self.is_above_low_water(&queue);
         if !queue.awaits_drain {
-            self.is_congested.store(false, Ordering::Relaxed);
+            self.unsent_hint.store(queue.unsent(), Ordering::Relaxed);
         }
         queue.awaits_drain
+    }
+
+    /// What had not left when the latest frame was appended, in bytes; more may have left since.
+    pub(crate) fn unsent_hint(&self) -> u64 {
+        // Relaxed: a hint, and what this thread has appended itself it sees.
+        self.unsent_hint.load(Ordering::Relaxed)
     }
 
     /// How much the kernel has taken and how much it has not. A stall after which nothing is left is news again.
@@ -269,17 +281,17 @@ impl Outbox {
         (queue.written, queue.unsent())
     }
 
-    /// The reactor saw the socket become writable.
-    pub(crate) fn on_writable(self: &Arc<Self>) {
-        let has_work = {
-            let mut queue = lock(&self.queue);
-            queue.writable_events += 1;
-            queue.stalled = false;
-            queue.leftover || !queue.is_empty()
-        };
-        if has_work {
-            self.flush();
-        }
+    /// The reactor saw the socket become writable. Returns whether the outbox is to stand in the line to be written.
+    pub(crate) fn on_writable(&self) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.writable_events += 1;
+        queue.stalled = false;
+        (queue.leftover || !queue.is_empty()) && queue.stand_in_line()
+    }
+
+    /// Whether the caller, a reactor's thread, is to have it stand in its line to be written: it does not yet.
+    pub(crate) fn stand_in_line(&self) -> bool {
+        lock(&self.queue).stand_in_line()
     }
 
     /// Ends the connection from any thread: the reactor hears of it from the socket.

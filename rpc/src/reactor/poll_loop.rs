@@ -1,39 +1,36 @@
 //! What happens on a reactor's thread, turn by turn.
 //!
-//! A turn: wait for news; visit every ready socket; do what other threads asked for; expire what is due; let the services
-//! and hooks end the turn; then one write per connection touched. Nothing in a turn waits for anything.
+//! A turn: wait for news; do what other threads asked for; visit the sockets that have something, while there is time; expire
+//! what is due; let the services and hooks end the turn; then one write per connection touched, while there is time. Who has
+//! had no turn keeps its place in the [`Line`]. Nothing in a turn waits for anything.
 //!
 //! State of the loop is touched on its thread only. Sockets are named by slot and generation, so that a late event for a
 //! slot that has been given to another socket is ignored.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::Token;
 use slab::Slab;
 
 use super::clock::{self, NEVER, Nanos};
 use super::connection::{After, Connection, Side};
-use super::cork::Scope;
+use super::cork::TurnScope;
 use super::deadlines::Action;
-use super::listener::{Accepted, Listener};
+use super::line::Line;
+use super::listener::Listener;
 use super::lock::lock;
 use super::mailbox::Command;
-use super::net::{News, Poller, Stream};
-use super::outbox::{Outbox, ServerOwner};
+use super::net::{News, Poller};
+use super::outbox::Outbox;
 use super::spin::Spin;
+use super::turn::Turn;
 use super::{EndOfTurn, Shared};
 use crate::client::core::Core;
-use crate::client::pending_call::Answered;
 use crate::error::{End, Step};
-use crate::protocol::reply_decoder::ReplyFrame;
-use crate::server::dispatcher::ServerSide;
-use crate::server::in_flight::Stages;
-use crate::server::provider::{ProviderCore, ServiceEntry, Standing};
-use crate::server::streams::Streams;
+use crate::server::provider::ProviderCore;
 
 /// How often connections that are about to end are looked at.
 pub(super) const LINGER_CHECK: Duration = Duration::from_millis(5);
@@ -41,37 +38,31 @@ pub(super) const LINGER_CHECK: Duration = Duration::from_millis(5);
 /// How often a stopping reactor looks whether everything has been sent.
 pub(super) const FLUSH_CHECK: Duration = Duration::from_millis(2);
 
-/// Numbers connections, all reactors' together.
-static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
-
-/// What a visit of a socket may use, and what it leaves for the turn's end.
-pub(crate) struct Turn {
-    /// When the turn began.
-    pub(crate) now: Instant,
-    pub(crate) nanos: Nanos,
-    pub(crate) number: u64,
-    pub(crate) scratch: Box<[u8]>,
-    pub(crate) reads_max: usize,
-    /// Services called in this turn.
-    pub(crate) called: Vec<Arc<ServiceEntry>>,
-    /// Whether something was dispatched, so that the hooks run.
-    pub(crate) has_dispatched: bool,
-    /// Servers' connections with calls that have a deadline.
-    pub(crate) timed: Vec<Token>,
-    /// Room for a client connection's replies.
-    pub(crate) replies: Vec<ReplyFrame>,
-    /// Room for calls that are answered.
-    pub(crate) answered: Vec<Answered>,
-}
+/// Connections that have no more to send are written before others, in bytes.
+const LITTLE_BYTES: u64 = 16 * 1024;
 
 pub(super) struct Slot {
     generation: u32,
+    pub(super) stands_in_line: bool,
     pub(super) entry: Entry,
+}
+
+impl Slot {
+    /// Whether it is to join the line, in which it does not stand yet.
+    fn stand_in_line(&mut self) -> bool {
+        !std::mem::replace(&mut self.stands_in_line, true)
+    }
 }
 
 pub(super) enum Entry {
     Listener(Listener),
     Connection(Box<Connection>),
+}
+
+/// The slot of a socket's name, unless it is another's by now.
+pub(super) fn slot_of(slots: &mut Slab<Slot>, token: Token) -> Option<&mut Slot> {
+    let slot = slots.get_mut(token.0 & u32::MAX as usize)?;
+    (slot.generation as usize == token.0 >> 32).then_some(slot)
 }
 
 /// See the module's text.
@@ -85,8 +76,10 @@ pub(crate) struct PollLoop {
     next_generation: u32,
     pub(super) turn: Turn,
     pub(super) listeners: Vec<Token>,
-    /// Connections with more to read.
-    again: Vec<Token>,
+    /// Sockets to be visited.
+    line: Line<Token>,
+    /// Connections to be written.
+    pub(super) writes: Line<Arc<Outbox>>,
     /// Connections that end once they owe nothing.
     pub(super) lingering: Vec<Token>,
     /// When these are looked at next: not in every turn, since they may be many.
@@ -98,7 +91,10 @@ pub(crate) struct PollLoop {
     pub(super) hooks: Vec<Weak<dyn EndOfTurn>>,
     /// Providers that are stopping, and until when they may.
     pub(super) stopping: Vec<(Arc<ProviderCore>, Nanos)>,
-    pub(super) commands: Vec<Command>,
+    /// Not done yet.
+    pub(super) commands: VecDeque<Command>,
+    /// Room for those that come.
+    pub(super) commands_room: Vec<Command>,
     pub(super) actions: Vec<Action>,
     /// The reactor has been told to end: until when what is queued may be written.
     pub(super) flush_until: Option<Nanos>,
@@ -108,19 +104,7 @@ pub(crate) struct PollLoop {
 
 impl PollLoop {
     pub(crate) fn new(poller: Poller, shared: Arc<Shared>) -> PollLoop {
-        let now = shared.world.now();
-        let turn = Turn {
-            now,
-            nanos: clock::nanos_of(now),
-            number: 0,
-            scratch: vec![0; shared.config.read_bytes_max.max(1)].into(),
-            reads_max: shared.config.reads_per_turn_max.max(1),
-            called: Vec::new(),
-            has_dispatched: false,
-            timed: Vec::new(),
-            replies: Vec::new(),
-            answered: Vec::new(),
-        };
+        let turn = Turn::new(&shared.config, shared.world.clone());
         PollLoop {
             poller,
             news: Vec::new(),
@@ -130,7 +114,8 @@ impl PollLoop {
             next_generation: 0,
             turn,
             listeners: Vec::new(),
-            again: Vec::new(),
+            line: Line::new(),
+            writes: Line::new(),
             lingering: Vec::new(),
             linger_look: 0,
             opening: Vec::new(),
@@ -138,7 +123,8 @@ impl PollLoop {
             providers: Vec::new(),
             hooks: Vec::new(),
             stopping: Vec::new(),
-            commands: Vec::new(),
+            commands: VecDeque::new(),
+            commands_room: Vec::new(),
             actions: Vec::new(),
             flush_until: None,
             next_flush: 0,
@@ -170,24 +156,22 @@ impl PollLoop {
             return self.flush_before_stop(until);
         }
         self.wait();
-        let scope = Scope::of_turn();
-        for token in std::mem::take(&mut self.again) {
-            self.visit(token, |connection, turn| {
-                connection.is_in_line = false;
-                connection.read(turn)
-            });
-        }
+        let scope = TurnScope::begin();
         let mut news = std::mem::take(&mut self.news);
         for news in news.drain(..) {
             self.on_news(news);
         }
         self.news = news;
         self.take_commands();
+        let mut round = self.line.round();
+        while let Some(token) = self.line.next(&mut round, || self.turn.has_time()) {
+            self.visit(token);
+        }
         if self.turn.nanos >= self.shared.deadlines.armed() {
             self.expire();
         }
         self.end_turn();
-        drop(scope);
+        self.write(scope);
         if !self.lingering.is_empty() && self.turn.nanos >= self.linger_look {
             self.check_lingering();
         }
@@ -195,6 +179,20 @@ impl PollLoop {
             self.check_stopping();
         }
         true
+    }
+
+    /// Writes to the connections that have something to send.
+    fn write(&mut self, scope: TurnScope) {
+        scope.end(|outbox| {
+            // Much has little before it.
+            let is_little = outbox.unsent_hint() <= LITTLE_BYTES;
+            if is_little { self.writes.join(outbox) } else { self.writes.join_again(outbox) }
+        });
+        self.turn.begin_writing();
+        let mut round = self.writes.round();
+        while let Some(outbox) = self.writes.next(&mut round, || self.turn.has_time()) {
+            outbox.flush_in_turn();
+        }
     }
 
     /// Waits for news, commands or the next deadline.
@@ -237,11 +235,7 @@ impl PollLoop {
     pub(super) fn poll(&mut self, timeout: Option<Duration>) {
         self.take_news(timeout);
         self.shared.mailbox.announce_awake();
-        self.turn.now = self.shared.world.now();
-        self.turn.nanos = clock::nanos_of(self.turn.now);
-        clock::begin_turn(self.turn.nanos);
-        self.turn.number += 1;
-        self.turn.has_dispatched = false;
+        self.turn.begin();
     }
 
     /// Whether a turn is due now, though there may be no news.
@@ -252,11 +246,11 @@ impl PollLoop {
     /// When the next turn is due though nothing comes.
     pub(crate) fn next_look(&self) -> Nanos {
         let after = |pause| self.turn.nanos + clock::nanos_in(pause);
-        if !self.again.is_empty() {
-            return 0;
-        }
         if self.flush_until.is_some() {
             return self.next_flush;
+        }
+        if !self.line.is_empty() || !self.writes.is_empty() || !self.commands.is_empty() {
+            return 0;
         }
         let lingering = if self.lingering.is_empty() { NEVER } else { self.linger_look };
         let stopping = if self.stopping.is_empty() { NEVER } else { after(LINGER_CHECK) };
@@ -264,35 +258,44 @@ impl PollLoop {
     }
 
     fn on_news(&mut self, news: News) {
-        if let Some(Entry::Listener(listener)) = self.entry(news.token) {
-            listener.is_ready = true;
-            self.accept(news.token);
-        } else {
-            self.visit(news.token, |connection, turn| connection.on_news(news, turn));
+        let Some(slot) = slot_of(&mut self.slots, news.token) else { return };
+        let has_something = match &mut slot.entry {
+            Entry::Listener(listener) => {
+                listener.is_ready = true;
+                true
+            }
+            Entry::Connection(connection) => {
+                if news.is_writable && connection.is_open() && connection.outbox.on_writable() {
+                    self.writes.join_again(connection.outbox.clone());
+                }
+                connection.note(news)
+            }
+        };
+        if has_something && slot.stand_in_line() {
+            self.line.join(news.token);
+        }
+    }
+
+    /// A socket is to be visited again, after those that have news.
+    pub(super) fn line_up_again(&mut self, token: Token) {
+        if slot_of(&mut self.slots, token).is_some_and(Slot::stand_in_line) {
+            self.line.join_again(token);
         }
     }
 
     /// The socket of a name, unless its slot is another's by now.
     pub(super) fn entry(&mut self, token: Token) -> Option<&mut Entry> {
-        let slot = self.slots.get_mut(token.0 & u32::MAX as usize)?;
-        (slot.generation as usize == token.0 >> 32).then_some(&mut slot.entry)
+        slot_of(&mut self.slots, token).map(|slot| &mut slot.entry)
     }
 
-    /// Lets `visit` do something with a connection, and does what it asks for.
-    pub(super) fn visit(&mut self, token: Token, visit: impl FnOnce(&mut Connection, &mut Turn) -> After) {
-        let Some(slot) = self.slots.get_mut(token.0 & u32::MAX as usize) else { return };
-        if slot.generation as usize != token.0 >> 32 {
-            return;
-        }
-        let Entry::Connection(connection) = &mut slot.entry else { return };
-        match visit(connection, &mut self.turn) {
+    /// It is a socket's turn.
+    fn visit(&mut self, token: Token) {
+        let Some(slot) = slot_of(&mut self.slots, token) else { return };
+        slot.stands_in_line = false;
+        let Entry::Connection(connection) = &mut slot.entry else { return self.accept(token) };
+        match connection.go_on(&mut self.turn) {
             After::Keep => {}
-            After::Again => {
-                // NB: once. A connection that is named twice would have twice its share of each turn from then on.
-                if !std::mem::replace(&mut connection.is_in_line, true) {
-                    self.again.push(token);
-                }
-            }
+            After::Again => self.line_up_again(token),
             After::Linger => {
                 if !self.lingering.contains(&token) {
                     self.lingering.push(token);
@@ -311,7 +314,8 @@ impl PollLoop {
 
     /// Puts the socket named `token` into its slot.
     pub(super) fn insert(&mut self, token: Token, entry: Entry) {
-        let key = self.slots.insert(Slot { generation: (token.0 >> 32) as u32, entry });
+        let key =
+            self.slots.insert(Slot { generation: (token.0 >> 32) as u32, stands_in_line: false, entry });
         assert_eq!(key, token.0 & u32::MAX as usize, "a slot was given away between naming and inserting");
     }
 
@@ -346,58 +350,5 @@ impl PollLoop {
             }
             Side::Opening(opening) => self.open(opening, Some(end.cause.to_owned())),
         }
-    }
-
-    /// Takes the connections that wait at a listener.
-    pub(super) fn accept(&mut self, token: Token) {
-        for _ in 0..self.shared.config.accepts_per_turn_max.max(1) {
-            let nanos = self.turn.nanos;
-            let Some(Entry::Listener(listener)) = self.entry(token) else { return };
-            let provider = listener.provider.clone();
-            match listener.accept(nanos) {
-                Accepted::Connection(stream, peer, standing) => {
-                    self.serve((stream, peer), provider, standing)
-                }
-                Accepted::Nothing => return,
-                Accepted::RestUntil(moment) => return self.shared.arm(moment),
-            }
-        }
-        // More are waiting: after the others' turn.
-        self.shared.arm(self.turn.nanos + 1);
-    }
-
-    /// Visits the listeners: a place, a descriptor or the time has come.
-    pub(super) fn accept_again(&mut self) {
-        for position in 0..self.listeners.len() {
-            self.accept(self.listeners[position]);
-        }
-    }
-
-    /// Begins to serve an accepted connection.
-    fn serve(
-        &mut self,
-        (mut stream, peer): (Stream, SocketAddr),
-        provider: Arc<ProviderCore>,
-        standing: Standing,
-    ) {
-        stream.send_at_once();
-        stream.ask_if_silent();
-        let token = self.next_token();
-        if let Err(error) = self.poller.watch(&mut stream, token) {
-            return log::warn!("{peer}: cannot be polled: {error}");
-        }
-        let stream = Arc::new(stream);
-        let (stages, streams) = (Stages::default(), Streams::default());
-        let owner = ServerOwner { provider: provider.clone(), token, stages, streams };
-        let outbox = Outbox::new(self.shared.clone(), provider.config.unsent_limits(), Some(owner), 0);
-        outbox.attach(stream.clone());
-        provider.connection_opened(standing);
-        // Relaxed: a number only.
-        let connection_id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        let mut side = ServerSide::new(provider, connection_id, (peer, standing));
-        side.await_first_call(token, &mut self.turn);
-        let side = Side::Server(side);
-        let connection = Connection::new(token, stream, Arc::new(outbox), side);
-        self.insert(token, Entry::Connection(Box::new(connection)));
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Queue {
     pub(super) write_error: Option<String>,
     /// The corked scope that will flush this connection; 0 for none.
     pub(super) corked_by: u64,
+    /// It stands in a reactor's line to be written; no turn has it there twice.
+    pub(super) stands_in_line: bool,
     /// Calls answered; only a server's connections count.
     pub(super) answered: u64,
     /// Places of answered calls that the reactor's thread may give away again; never more than there are places.
@@ -100,6 +102,16 @@ pub(super) enum LegacyTurn {
 }
 
 impl Queue {
+    /// It is to stand in the line of the reactor whose thread this is. Returns whether it is news.
+    pub(super) fn stand_in_line(&mut self) -> bool {
+        !std::mem::replace(&mut self.stands_in_line, true)
+    }
+
+    /// Its turn to be written has come.
+    pub(super) fn leave_line(&mut self) {
+        self.stands_in_line = false;
+    }
+
     pub(super) fn count_answer(&mut self, ticket: Option<Ticket>) {
         self.answered += 1;
         self.released.extend(ticket.map(|ticket| ticket.place));

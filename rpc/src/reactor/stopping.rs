@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::Token;
-
-use super::clock::{self, Nanos, nanos_in};
+use super::clock::{Nanos, nanos_in};
 use super::connection::Side;
-use super::cork::Scope;
+use super::cork::TurnScope;
 use super::listener::Listener;
 use super::mailbox::Command;
 use super::poll_loop::{Entry, FLUSH_CHECK, LINGER_CHECK, PollLoop};
@@ -82,21 +80,10 @@ impl PollLoop {
         }
     }
 
-    /// The moment at which a resting listener wants to be visited, or one that has more than a turn may take.
-    pub(super) fn next_listener_visit(&self, now: Nanos) -> Nanos {
-        let visit = |token: &Token| match self.slots.get(token.0 & u32::MAX as usize).map(|slot| &slot.entry)
-        {
-            Some(Entry::Listener(listener)) if listener.is_ready && !listener.provider.is_full() => {
-                Some(listener.resting_until.max(now + 1))
-            }
-            _ => None,
-        };
-        self.listeners.iter().filter_map(visit).min().unwrap_or(clock::NEVER)
-    }
-
     /// A turn of a reactor that ends: writes what is queued. Returns whether something is left and may still leave.
     pub(super) fn flush_before_stop(&mut self, until: Nanos) -> bool {
         self.close_listeners(|_| true);
+        self.flush_line();
         let unsent = self.connections(|connection| {
             connection.outbox.begin_next_part();
             connection.outbox.flush();
@@ -111,6 +98,7 @@ impl PollLoop {
         self.poll(Some(pause));
         let mut news = std::mem::take(&mut self.news);
         for news in news.drain(..).filter(|news| news.is_writable || news.is_read_closed) {
+            // NB: all connections are written in each of these turns.
             if let Some(Entry::Connection(connection)) = self.entry(news.token) {
                 connection.outbox.on_writable();
             }
@@ -121,9 +109,9 @@ impl PollLoop {
 
     /// Closes everything, answers every call, wakes whoever waits.
     pub(super) fn shut_down(&mut self) {
-        let scope = Scope::of_turn();
+        let scope = TurnScope::begin();
         self.close_listeners(|_| true);
-        let left = self.shared.mailbox.close();
+        let left = self.commands.drain(..).chain(self.shared.mailbox.close()).collect::<Vec<_>>();
         for (_, channel) in std::mem::take(&mut self.channels) {
             if let Some(core) = channel.upgrade() {
                 self.stop_channel(&core);
@@ -154,8 +142,14 @@ impl PollLoop {
             }
         }
         self.shared.deadlines.close();
-        drop(scope);
+        scope.end(|outbox| self.writes.join(outbox));
+        self.flush_line();
         log::debug!("the reactor ended after {} turns", self.turn.number);
+    }
+
+    /// Writes what stands in line, which may be connections of other reactors.
+    fn flush_line(&mut self) {
+        self.writes.take_all().for_each(|outbox| outbox.flush_in_turn());
     }
 
     fn stop_channel(&mut self, core: &Core) {

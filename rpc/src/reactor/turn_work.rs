@@ -6,13 +6,12 @@ use std::sync::Arc;
 use mio::Token;
 
 use super::clock::{NEVER, nanos_in};
-use super::connection::{After, Connection, Opening, Side};
+use super::connection::{Connection, Opening, Side};
 use super::connector;
-use super::cork;
 use super::listener::Listener;
 use super::mailbox::Command;
 use super::net;
-use super::poll_loop::{Entry, PollLoop};
+use super::poll_loop::{Entry, PollLoop, Slot, slot_of};
 use crate::client::core::Core;
 use crate::error::{End, RpcError, Step};
 
@@ -20,31 +19,41 @@ use crate::error::{End, RpcError, Step};
 const COMMANDS_KEPT_MAX: usize = 1024;
 
 impl PollLoop {
-    /// Does what other threads asked for.
+    /// Does what other threads asked for, while there is time.
     pub(super) fn take_commands(&mut self) {
-        let empty = std::mem::take(&mut self.commands);
-        let mut commands = self.shared.mailbox.take(empty);
-        for command in commands.drain(..) {
-            self.obey(command);
-        }
+        let mut commands = self.shared.mailbox.take(std::mem::take(&mut self.commands_room));
+        self.commands.extend(commands.drain(..));
         if commands.capacity() <= COMMANDS_KEPT_MAX {
-            self.commands = commands;
+            self.commands_room = commands;
         }
+        while let Some(command) = self.commands.pop_front() {
+            self.obey(command);
+            if !self.commands.is_empty() && !self.turn.has_time() {
+                return;
+            }
+        }
+        self.commands.shrink_to(COMMANDS_KEPT_MAX);
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Flush(outboxes) => outboxes.iter().for_each(|outbox| outbox.flush()),
+            Command::Flush(outboxes) => {
+                let to_write = outboxes.into_iter().filter(|outbox| outbox.stand_in_line());
+                to_write.for_each(|outbox| self.writes.join(outbox));
+            }
             Command::WriteOn(outbox) => {
                 outbox.begin_next_part();
-                cork::touch(&outbox);
+                if outbox.stand_in_line() {
+                    self.writes.join_again(outbox);
+                }
             }
-            Command::Resume(token) => self.visit(token, |connection, turn| connection.resume(turn)),
+            Command::Resume(token) => self.line_up_again(token),
             Command::WatchStall(token) => {
-                self.visit(token, |connection, turn| {
-                    connection.watch_stall(turn);
-                    After::Keep
-                });
+                if let Some(Slot { entry: Entry::Connection(connection), .. }) =
+                    slot_of(&mut self.slots, token)
+                {
+                    connection.watch_stall(&mut self.turn);
+                }
             }
             Command::Connect(core) => self.connect(core),
             Command::Resolved(core, Ok(addresses)) => {
@@ -153,12 +162,12 @@ impl PollLoop {
         }
         self.insert(token, Entry::Listener(listener));
         self.listeners.push(token);
-        self.accept(token);
+        self.line_up_again(token);
     }
 
     /// Names of the connections that `wanted` wants.
     pub(super) fn connections(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Token> {
-        let token_of = |(_, slot): (usize, &super::poll_loop::Slot)| match &slot.entry {
+        let token_of = |(_, slot): (usize, &Slot)| match &slot.entry {
             Entry::Connection(connection) if wanted(connection) => Some(connection.token),
             _ => None,
         };

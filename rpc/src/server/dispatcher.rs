@@ -16,7 +16,6 @@ use super::provider::{ProviderCore, ServiceTable, Standing};
 use super::responder::{ReplyForm, Responder};
 use super::service::{Call, CallContext};
 use super::watch::{Received, Watch};
-use crate::config::ProviderConfig;
 use crate::error::End;
 use crate::inherit::{self, Inherited};
 use crate::middleware::Refused;
@@ -28,11 +27,14 @@ use crate::protocol::header::Kind;
 use crate::protocol::status::Status;
 use crate::reactor::clock::{NEVER, Nanos, nanos_in};
 use crate::reactor::outbox::{Outbox, ServerOwner};
-use crate::reactor::poll_loop::Turn;
+use crate::reactor::turn::Turn;
+
+/// Frames dispatched between two looks at the clock.
+const FRAMES_PER_LOOK: u64 = 16;
 
 /// Why a connection ends by a frame that could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MustEnd {
+pub(super) enum MustEnd {
     /// Its first call had no right to its place.
     NoPlace,
     /// It sent more on a stream than it may.
@@ -44,9 +46,9 @@ pub(crate) struct ServerSide {
     pub(crate) provider: Arc<ProviderCore>,
     connection_id: u64,
     peer: SocketAddr,
-    standing: Standing,
-    decoder: RequestDecoder,
-    services: ServiceTable,
+    pub(super) standing: Standing,
+    pub(super) decoder: RequestDecoder,
+    pub(super) services: ServiceTable,
     services_version: u64,
     /// The first frame has come, and the provider's middleware has been asked about its token.
     is_known: bool,
@@ -55,7 +57,7 @@ pub(crate) struct ServerSide {
     /// The peer knows that the provider is stopping and sends its calls elsewhere. Those that were on their way are served.
     is_told_to_leave: bool,
     /// Why the connection ends, whatever else it has sent.
-    must_end: Option<MustEnd>,
+    pub(super) must_end: Option<MustEnd>,
     /// Calls that end because a message of their streams was not kept, and its size in bytes.
     oversized: Vec<(u64, u64)>,
     /// Calls begun on this connection.
@@ -66,7 +68,7 @@ pub(crate) struct ServerSide {
     /// Memory that the provider knows to be held for a request that has come in part, in bytes.
     held_bytes: u64,
     /// On a place of the reserve: when the first call must have come.
-    first_call_due: Nanos,
+    pub(super) first_call_due: Nanos,
 }
 
 impl ServerSide {
@@ -171,11 +173,16 @@ impl ServerSide {
         self.watch.note_due(due, *token, turn, &outbox.reactor);
     }
 
-    /// Dispatches all whole frames that are buffered; of an origin client's only as many as may be outstanding.
+    /// Dispatches the whole frames that are buffered, while the turn has time and their answers are within a share of it; of an
+    /// origin client's only as many as may be outstanding. Returns whether there may be more.
     ///
     /// # Errors
     /// Why the connection must end.
-    pub(crate) fn dispatch_buffered(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), String> {
+    pub(crate) fn dispatch_buffered(
+        &mut self,
+        outbox: &Arc<Outbox>,
+        turn: &mut Turn,
+    ) -> Result<bool, String> {
         if let Some(services) = self.provider.services_since(&mut self.services_version) {
             self.services = services;
         }
@@ -185,18 +192,18 @@ impl ServerSide {
             self.in_flight
                 .end_cancelled(stages, |call_id| answer_cancelled(outbox, call_id, &oversized, config));
         }
-        if let Err(refusal) = outcome {
+        let may_have_more = outcome.map_err(|refusal| {
             let text = || format!("{}: {refusal}; connection closed", self.peer);
             self.provider.warnings.refused.warn(turn.nanos, text);
-            return Err(refusal.to_string());
-        }
+            refusal.to_string()
+        })?;
         if self.must_end == Some(MustEnd::NoPlace) {
             return Err("there is no place for it".to_owned());
         }
         if self.held_bytes > 0 || self.decoder.is_unfinished() {
             self.account(outbox, turn);
         }
-        Ok(())
+        Ok(may_have_more)
     }
 
     /// A frame has come in part, or its rest has: what is held of it is counted, or given up if all connections together
@@ -223,60 +230,27 @@ impl ServerSide {
         }
     }
 
-    fn dispatch_frames(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<(), Refusal> {
+    fn dispatch_frames(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) -> Result<bool, Refusal> {
+        let (mut frames, mut answered) = (0, 0);
         while self.decoder.has_buffered() {
-            if self.must_wait(outbox) {
-                return Ok(());
+            frames += 1;
+            let is_over = answered >= turn.share as u64 || frames % FRAMES_PER_LOOK == 0 && !turn.has_time();
+            if self.must_wait(outbox) || is_over {
+                return Ok(true);
             }
-            let Some(mut frame) = self.decoder.next_frame()? else { return Ok(()) };
+            let unsent = outbox.unsent_hint();
+            let Some(mut frame) = self.decoder.next_frame()? else { break };
             turn.has_dispatched = true;
             self.received.frames += 1;
             self.dispatch(&mut frame, outbox, turn);
+            answered += outbox.unsent_hint().saturating_sub(unsent);
             match self.must_end {
                 None => {}
                 Some(MustEnd::NoPlace) => break,
                 Some(MustEnd::BeyondCredit) => return Err(Refusal::BeyondCredit),
             }
         }
-        Ok(())
-    }
-
-    /// Whether a service may use the provider's reserve.
-    fn is_reserved(&self, service: &[u8]) -> bool {
-        find(&self.services, service).is_some_and(|entry| entry.is_reserved)
-    }
-
-    /// Why a call may not even be looked at: what its provider has is given away.
-    fn lack(&mut self, service: &[u8], beyond: u64) -> Option<String> {
-        if self.standing == Standing::Unproven {
-            self.standing = match self.provider.take_ordinary_place() {
-                true => Standing::Ordinary,
-                false if self.is_reserved(service) => Standing::Reserved,
-                false => {
-                    self.must_end = Some(MustEnd::NoPlace);
-                    let max = self.provider.config.connections_max;
-                    return Some(format!("the server has {max} connections, connections_max"));
-                }
-            };
-            self.first_call_due = NEVER;
-        }
-        let config = &self.provider.config;
-        let is_reserved = self.is_reserved(service);
-        if self.provider.is_unread() && !is_reserved {
-            let max = config.unsent_bytes_total_max;
-            return Some(format!("too many replies are not taken, unsent_bytes_total_max is {max}"));
-        }
-        let is_within = beyond == 0 || beyond <= config.reserve.calls as u64 && is_reserved;
-        let max = config.calls_in_flight_max;
-        (!is_within).then(|| format!("the server has too many calls in flight, calls_in_flight_max is {max}"))
-    }
-
-    /// What all connections together may hold when this one wants more.
-    fn unfinished_bytes_max(&self) -> u64 {
-        let ProviderConfig { unfinished_bytes_max, reserve, .. } = &self.provider.config;
-        let may_use_reserve =
-            self.decoder.unfinished_head().is_some_and(|head| self.is_reserved(head.service()));
-        (unfinished_bytes_max + if may_use_reserve { reserve.unfinished_bytes } else { 0 }) as u64
+        Ok(false)
     }
 
     /// Answers the calls whose deadline has passed. Returns when to look again.

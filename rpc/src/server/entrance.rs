@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::dispatcher::{MustEnd, ServerSide};
 use super::in_flight::InFlight;
-use super::provider::{ProviderCore, ServiceEntry, ServiceTable};
+use super::provider::{ProviderCore, ServiceEntry, ServiceTable, Standing};
 use super::responder::Responder;
 use super::watch::Watch;
 use crate::config::ProviderConfig;
@@ -14,9 +15,9 @@ use crate::middleware::Refused;
 use crate::protocol::decoder::RequestFrame;
 use crate::protocol::encoder::put_failure;
 use crate::protocol::status::Status;
-use crate::reactor::clock::Nanos;
+use crate::reactor::clock::{NEVER, Nanos};
 use crate::reactor::outbox::{Outbox, ServerOwner};
-use crate::reactor::poll_loop::Turn;
+use crate::reactor::turn::Turn;
 
 /// Why what came, `arguments` or a message of a stream, was not kept, for its size.
 pub(super) fn not_kept(what: &str, bytes: u64, config: &ProviderConfig) -> (Status, String) {
@@ -110,4 +111,44 @@ pub(super) fn answer_cancelled(
 
 pub(super) fn find<'a>(services: &'a ServiceTable, name: &[u8]) -> Option<&'a Arc<ServiceEntry>> {
     services.iter().find(|entry| entry.name == name)
+}
+
+impl ServerSide {
+    /// Whether a service may use the provider's reserve.
+    fn is_reserved(&self, service: &[u8]) -> bool {
+        find(&self.services, service).is_some_and(|entry| entry.is_reserved)
+    }
+
+    /// Why a call may not even be looked at: what its provider has is given away.
+    pub(super) fn lack(&mut self, service: &[u8], beyond: u64) -> Option<String> {
+        if self.standing == Standing::Unproven {
+            self.standing = match self.provider.take_ordinary_place() {
+                true => Standing::Ordinary,
+                false if self.is_reserved(service) => Standing::Reserved,
+                false => {
+                    self.must_end = Some(MustEnd::NoPlace);
+                    let max = self.provider.config.connections_max;
+                    return Some(format!("the server has {max} connections, connections_max"));
+                }
+            };
+            self.first_call_due = NEVER;
+        }
+        let config = &self.provider.config;
+        let is_reserved = self.is_reserved(service);
+        if self.provider.is_unread() && !is_reserved {
+            let max = config.unsent_bytes_total_max;
+            return Some(format!("too many replies are not taken, unsent_bytes_total_max is {max}"));
+        }
+        let is_within = beyond == 0 || beyond <= config.reserve.calls as u64 && is_reserved;
+        let max = config.calls_in_flight_max;
+        (!is_within).then(|| format!("the server has too many calls in flight, calls_in_flight_max is {max}"))
+    }
+
+    /// What all connections together may hold when this one wants more.
+    pub(super) fn unfinished_bytes_max(&self) -> u64 {
+        let ProviderConfig { unfinished_bytes_max, reserve, .. } = &self.provider.config;
+        let may_use_reserve =
+            self.decoder.unfinished_head().is_some_and(|head| self.is_reserved(head.service()));
+        (unfinished_bytes_max + if may_use_reserve { reserve.unfinished_bytes } else { 0 }) as u64
+    }
 }

@@ -6,7 +6,7 @@
 
 use crate::reactor::Shared;
 use crate::reactor::clock::{NEVER, Nanos};
-use crate::reactor::poll_loop::Turn;
+use crate::reactor::turn::Turn;
 
 /// Something that must have moved on by a moment.
 #[derive(Debug, Clone, Copy)]

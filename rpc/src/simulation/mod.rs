@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::config::ReactorConfig;
 use crate::reactor::Reactor;
+use crate::reactor::clock::nanos_in;
 use pipe::{Pipe, PipeListener};
 use world::SimulatedWorld;
 
@@ -73,6 +74,16 @@ impl Simulation {
     /// Lets time pass, from one moment at which something is due to the next, and has all happen that may happen then.
     pub fn advance(&self, by: Duration) {
         self.world.advance(by);
+    }
+
+    /// Time passes in which nothing else happens: for a handler that is to take so long.
+    pub fn work(&self, time: Duration) {
+        self.world.work(nanos_in(time));
+    }
+
+    /// Reading and writing takes a reactor so long for each KiB; no time at first.
+    pub fn set_copying(&self, per_kib: Duration) {
+        self.world.set_copying(nanos_in(per_kib));
     }
 
     /// What is sent arrives in pieces of at most so many bytes; 64 KiB at first.

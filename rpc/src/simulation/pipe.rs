@@ -47,18 +47,26 @@ impl Pipe {
     }
 
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.world.network.read(self.end, buffer.len(), |place, bytes| {
+        self.read_to(buffer.len(), |place, bytes| {
             buffer[place..place + bytes.len()].copy_from_slice(bytes);
         })
     }
 
     pub(crate) fn read_behind(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let room = buffer.capacity() - buffer.len();
-        self.world.network.read(self.end, room, |_, bytes| buffer.extend_from_slice(bytes))
+        self.read_to(room, |_, bytes| buffer.extend_from_slice(bytes))
+    }
+
+    fn read_to(&self, room: usize, put: impl FnMut(usize, &[u8])) -> io::Result<usize> {
+        let read = self.world.network.read(self.end, room, put);
+        self.world.copied(*read.as_ref().unwrap_or(&0));
+        read
     }
 
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.world.network.write(self.end, bytes)
+        let written = self.world.network.write(self.end, bytes);
+        self.world.copied(*written.as_ref().unwrap_or(&0));
+        written
     }
 
     pub(crate) fn shut_down(&self) {

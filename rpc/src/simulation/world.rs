@@ -18,6 +18,8 @@ pub(crate) struct SimulatedWorld {
     begun: Instant,
     /// Since then, in nanoseconds.
     passed: AtomicU64,
+    /// What it takes a reactor to read or write a KiB, in nanoseconds.
+    copying: AtomicU64,
     pub(crate) network: Network,
     /// By number. One that turns just now or has ended is not there.
     reactors: Mutex<Vec<Option<Box<PollLoop>>>>,
@@ -37,6 +39,7 @@ impl SimulatedWorld {
         SimulatedWorld {
             begun: Instant::now(),
             passed: AtomicU64::new(0),
+            copying: AtomicU64::new(0),
             network: Network::new(seed),
             reactors: Mutex::default(),
         }
@@ -57,6 +60,22 @@ impl SimulatedWorld {
 
     pub(crate) fn now(&self) -> Instant {
         self.begun + self.passed()
+    }
+
+    /// Time passes in which nothing else happens.
+    pub(super) fn work(&self, nanos: Nanos) {
+        self.passed.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_copying(&self, per_kib: Nanos) {
+        self.copying.store(per_kib, Ordering::Relaxed);
+    }
+
+    /// So many bytes have been read or written.
+    pub(super) fn copied(&self, bytes: usize) {
+        if clock::is_reactor_thread() {
+            self.work(bytes as u64 * self.copying.load(Ordering::Relaxed) / 1024);
+        }
     }
 
     /// Has one thing happen. Returns whether there was any.

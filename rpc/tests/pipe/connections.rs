@@ -256,7 +256,7 @@ fn a_broken_connection_ends_its_calls_and_says_whether_they_may_have_run() {
     pair.world.reset(server_address());
     pair.world.settle();
     for (call, may_have_run) in [(has_left, true), (has_not, false)] {
-        let (address, cause, step) = (SERVER.to_owned(), "writing: broken pipe".to_owned(), Step::Write);
+        let (address, cause, step) = (SERVER.to_owned(), "reading: connection reset".to_owned(), Step::Read);
         assert_eq!(call.answer().1, Err(RpcError::Closed { address, step, cause, may_have_run }));
     }
     assert_eq!(channel.state(), ChannelState::Idle, "the connection had proven good");

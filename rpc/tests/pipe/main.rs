@@ -20,6 +20,7 @@ mod pool;
 mod reconnecting;
 mod retries;
 mod silence;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
