@@ -41,7 +41,7 @@ pub(crate) fn touch(outbox: &Arc<Outbox>) {
 }
 
 /// Runs `f`. Replies and calls sent inside, on this thread, leave when the outermost scope ends: each connection is
-/// written once. A blocking call inside does not wait for that, its connection is flushed at once.
+/// written once. Whoever waits inside does not wait for that: before a blocking call or stream waits, everything leaves.
 pub fn corked<R>(f: impl FnOnce() -> R) -> R {
     if current() != 0 {
         return f();
@@ -73,6 +73,15 @@ fn set_next_number() {
     // Relaxed: a number only, nothing is published by it.
     let number = NEXT_SCOPE.fetch_add(1, Ordering::Relaxed);
     SCOPE.with(|scope| scope.set(number));
+}
+
+/// Has all leave that this thread's scope holds back: who begins to wait may wait for what follows from any of it.
+pub(crate) fn let_go() {
+    if !matches!(current(), 0 | TURN) {
+        // What is sent from now on is held back anew.
+        set_next_number();
+        flush_touched();
+    }
 }
 
 /// Writes the connections that this thread has touched, or has their reactors do it.

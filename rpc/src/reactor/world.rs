@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock::{self, Nanos, nanos_of};
+use super::cork;
 use super::net::{Listener, Stream};
 use crate::simulation::pipe::{Pipe, PipeListener};
 use crate::simulation::world::SimulatedWorld;
@@ -80,9 +81,10 @@ impl World {
         }
     }
 
-    /// Where waiting is no way to have other things go on: goes on with them until something is so. Returns whether that is
-    /// the case here.
+    /// To be called before waiting for something: all that the caller's corked scope holds back leaves. Where waiting is no way
+    /// to have other things go on, goes on with them until it is so. Returns whether that is the case here.
     pub(crate) fn runs_until(&self, is_so: impl Fn() -> bool) -> bool {
+        cork::let_go();
         match self {
             World::System => false,
             World::Simulated(world) => {

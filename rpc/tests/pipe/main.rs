@@ -8,6 +8,7 @@ mod common;
 
 mod cancellation;
 mod connections;
+mod corked;
 mod credits;
 mod deadlines;
 mod fairness;
