@@ -10,17 +10,23 @@
 //! and in a source file `include!(concat!(env!("OUT_DIR"), "/greeting.rs"));`, where `package greeting;` is the package that the
 //! file declares. What is done with that is shown by the documentation of `rpc`, which compiles it.
 //!
+//! A method whose name every stub or trait has (`New`, `Channel`, `AcceptsLegacy`, `EndOfTurn`) gets an underscore behind it: `new_`.
+//! Two methods that would have one name in Rust are a fault of their file.
+//!
 //! Neither `protoc` nor a C++ compiler is needed (protox parses the files). `bytes` fields become `bytes::Bytes`, so a
 //! large value is a slice of what was received, and leaves uncopied if it stands in a message of plain fields. Imports are looked up in the folder of each file named.
 //!
 //! Never does this crate become part of a running program: it is a build dependency only.
 
 mod large;
+mod names;
 mod service;
 
 use std::path::{Path, PathBuf};
 
 use large::LargeFields;
+use names::{Fault, Faults};
+use protox::prost_reflect::prost_types::FileDescriptorProto;
 use service::RpcServiceGenerator;
 
 /// What went wrong: the text names the file, the line and the fault, as far as they are known.
@@ -68,11 +74,19 @@ pub fn try_compile(files: &[impl AsRef<Path>]) -> Result<(), Error> {
     }
     let descriptors =
         protox::compile(files, &folders).map_err(|error| Error { text: format!("{error:?}") })?;
+    let (large, faults) = (LargeFields::of(&descriptors), Faults::default());
     prost_build::Config::new()
         .bytes(["."])
-        .service_generator(Box::new(RpcServiceGenerator::new(LargeFields::of(&descriptors))))
-        .compile_fds(descriptors)
-        .map_err(|error| Error { text: format!("the generated code cannot be written: {error}") })
+        .service_generator(Box::new(RpcServiceGenerator::new(large, faults.clone())))
+        .compile_fds(descriptors.clone())
+        .map_err(|error| Error { text: format!("the generated code cannot be written: {error}") })?;
+    let faults = faults.borrow();
+    let Some(Fault { package, service, text }) = faults.first() else { return Ok(()) };
+    let has_service = |file: &&FileDescriptorProto| {
+        file.package() == package && file.service.iter().any(|it| it.name() == service)
+    };
+    let file = descriptors.file.iter().find(has_service).map_or("a file", |file| file.name());
+    Err(Error { text: format!("{file}: service {service}: {text}") })
 }
 
 /// Tells cargo to run the build script again when `file` changes.

@@ -8,20 +8,25 @@ use std::fmt::Write;
 use prost_build::{Method, Service, ServiceGenerator};
 
 use crate::large::LargeFields;
+use crate::names::{Faults, plain, settle};
 
 /// Emits, for each service, what the crate's documentation promises.
 pub(crate) struct RpcServiceGenerator {
     large: LargeFields,
+    faults: Faults,
 }
 
 impl RpcServiceGenerator {
-    pub(crate) fn new(large: LargeFields) -> RpcServiceGenerator {
-        RpcServiceGenerator { large }
+    pub(crate) fn new(large: LargeFields, faults: Faults) -> RpcServiceGenerator {
+        RpcServiceGenerator { large, faults }
     }
 }
 
 impl ServiceGenerator for RpcServiceGenerator {
-    fn generate(&mut self, service: Service, buffer: &mut String) {
+    fn generate(&mut self, mut service: Service, buffer: &mut String) {
+        if !settle(&mut service, &self.faults) {
+            return;
+        }
         buffer.push_str(&service_trait(&service));
         buffer.push_str(&dispatcher(&service, &self.large));
         buffer.push_str(&stub(&service, &self.large));
@@ -54,7 +59,7 @@ fn service_trait(service: &Service) -> String {
         text,
         "///\n/// Methods run on the reactor thread and must not block; `reply` may be kept and answered from any thread."
     );
-    let _ = writeln!(text, "pub trait {name}: Send + Sync + 'static {{");
+    let _ = writeln!(text, "pub trait {name}: ::core::marker::Send + ::core::marker::Sync + 'static {{");
     for method in &service.methods {
         text.push_str(&documentation(&method.comments, 1, &format!("`{proto_name}.{}`.", method.proto_name)));
         let Method { name, input_type, output_type, .. } = method;
@@ -84,6 +89,7 @@ fn service_trait(service: &Service) -> String {
 /// The type that turns a call's bytes into a call of the trait.
 fn dispatcher(service: &Service, large: &LargeFields) -> String {
     let (name, proto_name) = (&service.name, &service.proto_name);
+    let service_name = name;
     let mut arms = String::new();
     let mut streams = Vec::new();
     for method in &service.methods {
@@ -103,7 +109,7 @@ fn dispatcher(service: &Service, large: &LargeFields) -> String {
         };
         let _ = writeln!(
             arms,
-            "            b\"{proto_name}\" => ::rpc::{dispatch}(call, responder, |request, reply{type_of_reply}| self.0.{name}(request, reply{largest_last})),"
+            "            b\"{proto_name}\" => ::rpc::{dispatch}(call, responder, |request, reply{type_of_reply}| <S_ as {service_name}>::{name}(&self.0, request, reply{largest_last})),"
         );
         if *client_streaming || *server_streaming {
             streams.push(format!("b\"{proto_name}\""));
@@ -121,19 +127,19 @@ fn dispatcher(service: &Service, large: &LargeFields) -> String {
     };
     format!(
         "/// Registers an implementation of [`{name}`] at a provider: `provider.notify_service(Arc::new({name}Dispatcher::new(service)))`.
-pub struct {name}Dispatcher<S: ?Sized>(::std::sync::Arc<S>);
-impl<S: {name} + ?Sized> {name}Dispatcher<S> {{
+pub struct {name}Dispatcher<S_: ?::core::marker::Sized>(::std::sync::Arc<S_>);
+impl<S_: {name} + ?::core::marker::Sized> {name}Dispatcher<S_> {{
     /// A dispatcher to `service`.
-    pub fn new(service: ::std::sync::Arc<S>) -> Self {{
+    pub fn new(service: ::std::sync::Arc<S_>) -> Self {{
         Self(service)
     }}
 }}
-impl<S: {name} + ?Sized> ::rpc::Service for {name}Dispatcher<S> {{
+impl<S_: {name} + ?::core::marker::Sized> ::rpc::Service for {name}Dispatcher<S_> {{
     fn name(&self) -> &str {{
         \"{proto_name}\"
     }}
     fn accepts_legacy(&self) -> bool {{
-        self.0.accepts_legacy()
+        <S_ as {name}>::accepts_legacy(&self.0)
     }}
     fn call(&self, call: ::rpc::Call<'_>, responder: ::rpc::Responder) {{
         match call.method {{
@@ -141,7 +147,7 @@ impl<S: {name} + ?Sized> ::rpc::Service for {name}Dispatcher<S> {{
         }}
     }}
 {is_stream}    fn end_of_turn(&self) {{
-        self.0.end_of_turn()
+        <S_ as {name}>::end_of_turn(&self.0)
     }}
 }}
 "
@@ -153,9 +159,9 @@ fn stub(service: &Service, large: &LargeFields) -> String {
     let (name, proto_name) = (&service.name, &service.proto_name);
     let mut methods = String::new();
     for method in &service.methods {
-        let constant = method.name.trim_start_matches("r#").to_uppercase();
+        let constant = plain(method).to_uppercase();
         let Method { name: function, proto_name: method_name, input_type, output_type, .. } = method;
-        let plain = function.trim_start_matches("r#");
+        let plain = plain(method);
         let header = header_literal(proto_name, method_name);
         let idempotent = idempotent_call(method);
         let _ = writeln!(
@@ -182,7 +188,7 @@ fn stub(service: &Service, large: &LargeFields) -> String {
         self.channel.call(&Self::{constant}, controller, {request})
     }}
     /// Calls `{proto_name}.{method_name}`; `done` runs exactly once, see [`rpc::RpcChannel::call_async`].
-    pub fn {plain}_async(&self, controller: &::rpc::RpcController, request: &{input_type}, done: impl FnOnce(::std::result::Result<{output_type}, ::rpc::RpcError>) + Send + 'static) {{
+    pub fn {plain}_async(&self, controller: &::rpc::RpcController, request: &{input_type}, done: impl ::core::ops::FnOnce(::std::result::Result<{output_type}, ::rpc::RpcError>) + ::core::marker::Send + 'static) {{
         self.channel.call_async(&Self::{constant}, controller, {request}, done)
     }}
 "
