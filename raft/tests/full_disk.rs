@@ -135,8 +135,14 @@ fn a_spare_that_finds_no_room_leaves_nothing_and_breaks_nothing() {
     let mut other = MemoryDisk::new(&files);
     assert!(plan.prepare(&mut other).unwrap().is_none());
     assert_eq!(used_bytes(&files), used);
-    wal.no_spare_comes();
+    wal.no_room_for_spare();
     other.run(DiskOp::SyncDirectory).expect("the disk was not given up");
+    assert!(wal.wants_spare().is_none(), "the disk is not filled again and again");
+    files.set_capacity(u64::MAX);
+    wal.append(&batch(2, 5000));
+    wal.submit(&mut disk).unwrap();
+    wal.finish(&mut disk).unwrap();
+    assert!(wal.wants_spare().is_some(), "the next segment asks again");
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl LogWriter {
                     self.wal.add_spare(spare);
                     has_more_room = true;
                 }
-                LogItem::Spare(None) => self.wal.no_spare_comes(),
+                LogItem::Spare(None) => self.wal.no_room_for_spare(),
             }
         }
         if planted::is("messages-sent-before-the-sync") {

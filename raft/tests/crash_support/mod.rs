@@ -349,7 +349,7 @@ impl Run {
         if let Some(plan) = self.wal.wants_spare() {
             match plan.prepare(&mut self.disk)? {
                 Some(spare) => self.wal.add_spare(spare),
-                None => self.wal.no_spare_comes(),
+                None => self.wal.no_room_for_spare(),
             }
         }
         Ok(())

@@ -36,13 +36,15 @@ pub(super) struct Spares {
     is_asking: bool,
     /// Whether the disk last said that it has no room for one more.
     is_full: bool,
+    /// The segment in which a spare to be written ahead found no room.
+    found_no_room_in: Option<u64>,
 }
 
 impl Spares {
     /// No spares yet; numbers from `next_number` on are free.
     pub(super) fn new(next_number: u64) -> Spares {
-        let (one_is_coming, is_asking, is_full) = Default::default();
-        Spares { files: Vec::new(), next_number, one_is_coming, is_asking, is_full }
+        let (one_is_coming, is_asking, is_full, found_no_room_in) = Default::default();
+        Spares { files: Vec::new(), next_number, one_is_coming, is_asking, is_full, found_no_room_in }
     }
 
     fn new_name(&mut self) -> FileName {
@@ -124,11 +126,15 @@ impl SparePlan {
 
 impl Wal {
     /// A spare to be written ahead: when there is no written one, none is coming, and the active segment is half full, so
-    /// that an idle node writes no zeros it may never need. The answer goes to `add_spare` or `no_spare_comes`.
+    /// that an idle node writes no zeros it may never need. The answer goes to `add_spare`, `no_room_for_spare` or
+    /// `no_spare_comes`. Where there was no room it is tried again in the next segment: it fills a disk to find that out.
     pub fn wants_spare(&mut self) -> Option<SparePlan> {
         let is_half_full = self.active.end >= self.active.file_bytes / 2;
         let has_written = self.spares.files.iter().any(|spare| spare.is_written);
         if !is_half_full || has_written || self.spares.one_is_coming || self.spares.is_full {
+            return None;
+        }
+        if self.spares.found_no_room_in == Some(self.active.sequence) {
             return None;
         }
         self.spares.one_is_coming = true;
@@ -138,6 +144,12 @@ impl Wal {
     /// A plan was given up: the next batch asks again.
     pub fn no_spare_comes(&mut self) {
         self.spares.one_is_coming = false;
+    }
+
+    /// A plan found no room on the disk.
+    pub fn no_room_for_spare(&mut self) {
+        self.no_spare_comes();
+        self.spares.found_no_room_in = Some(self.active.sequence);
     }
 
     /// Takes a spare that was made.
