@@ -4,15 +4,15 @@
 //! a process is noticed by whoever can reach its machine, sometimes so late that the next one runs already.
 
 use raft::core::NodeId;
-use raft::net::Inbox;
+use raft::net::{Inbox, PEER_TIMEOUT};
 
 use crate::event::{Event, Parcel};
 use crate::plan::MS;
 use crate::simulation::{Question, Simulation};
 use crate::violation::Violation;
 
-/// How long an answer of a peer is waited for, as the transport has it.
-const PATIENCE_US: u64 = 5_000 * MS;
+/// How long an answer of a peer is waited for.
+const PATIENCE_US: u64 = PEER_TIMEOUT.as_micros() as u64;
 
 /// How long it takes to see that a connection broke, and that nobody listens any more, at most.
 const BROKEN_US_MAX: u64 = 20 * MS;
@@ -28,11 +28,11 @@ pub(crate) enum News {
 }
 
 impl Simulation<'_> {
-    /// A parcel will not arrive. Who asks for entries to be appended learns it.
+    /// A parcel will not arrive. Whoever asked learns it, of requests of which a core is told that.
     pub(crate) fn lose(&mut self, from: usize, to: usize, parcel: &Parcel) {
         let (asker, life, peer) = match parcel {
-            Parcel::Question { letter, life } if letter.is_of_an_append() => (from, *life, to),
-            Parcel::Answer { letter, life } if letter.is_of_an_append() => (to, *life, from),
+            Parcel::Question { letter, life } if letter.is_told_when_lost() => (from, *life, to),
+            Parcel::Answer { letter, life } if letter.is_told_when_lost() => (to, *life, from),
             _ => return,
         };
         let breaks = self.news_dice.permille(300);

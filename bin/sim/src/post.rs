@@ -14,7 +14,7 @@ use raft::net::convert::{
     read_index_reply_from_wire, read_index_reply_to_wire, read_index_to_wire, timeout_now_from_wire,
     timeout_now_to_wire, vote_from_wire, vote_reply_from_wire, vote_reply_to_wire, vote_to_wire,
 };
-use raft::net::{AddressBook, Border};
+use raft::net::{AddressBook, Border, Method};
 
 use crate::node::{CLUSTER, address};
 use crate::violation::Violation;
@@ -150,15 +150,9 @@ impl Post {
 }
 
 impl Letter {
-    /// Whether an append or a heartbeat, or the answer to one, is in it: who asked learns that it is lost.
-    pub(crate) fn is_of_an_append(&self) -> bool {
-        matches!(
-            self.sent.body,
-            Body::AppendEntries { .. }
-                | Body::Heartbeat { .. }
-                | Body::AppendEntriesReply(_)
-                | Body::HeartbeatReply { .. }
-        )
+    /// Whether whoever asked is told that this, or the answer to it, is lost.
+    pub(crate) fn is_told_when_lost(&self) -> bool {
+        Method::of(&self.sent.body).tells_of_loss()
     }
 }
 

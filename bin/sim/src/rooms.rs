@@ -3,6 +3,7 @@
 
 use raft::core::{NodeId, RoleKind};
 use raft::driver::{ApplyMsg, LogItem};
+use raft::net::PEER_TIMEOUT;
 
 use crate::client::verdict;
 use crate::event::{Event, Parcel, Room};
@@ -29,8 +30,8 @@ const PIPELINED_OPERATIONS_MAX: usize = 6;
 /// How long after a process, or one of its threads, could go on it does, at most.
 const WAKE_UP_US_MAX: u64 = 20 * MS;
 
-/// How long an answer to a chunk is waited for, as the transport has it.
-const CHUNK_TIMEOUT_US: u64 = 5_000 * MS;
+/// How long an answer to a chunk is waited for.
+const CHUNK_TIMEOUT_US: u64 = PEER_TIMEOUT.as_micros() as u64;
 
 impl Simulation<'_> {
     /// A room of a node takes a step.

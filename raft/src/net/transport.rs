@@ -23,6 +23,7 @@ use super::convert::{
     read_index_reply_to_wire, read_index_to_wire, timeout_now_to_wire, vote_reply_from_wire,
     vote_reply_to_wire, vote_to_wire,
 };
+use super::method::Method;
 use crate::driver::Transport;
 use crate::sync::locked;
 
@@ -34,7 +35,7 @@ const ANSWERS_MAX: usize = 16 * 1024;
 const SLOT_BITS: u32 = 16;
 
 /// How long a peer may take to answer. Then the message counts as lost: heartbeats tell the core what is missing.
-const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+pub const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest pause between two attempts to reach a peer: short, since a restarted peer must be heard at once.
 const PEER_BACKOFF_MAX: Duration = Duration::from_millis(200);
@@ -281,43 +282,29 @@ impl PeerTransport {
         let controller = RpcController::new();
         controller.set_timeout(PEER_TIMEOUT);
         let (inbox, from) = (Weak::clone(&self.inbox), Arc::clone(peer));
-        match &message.body {
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::Heal { .. } => {
+        match Method::of(&message.body) {
+            Method::AppendEntries => {
                 let args = append_to_wire(&self.border, message);
                 peer.stub.append_entries_async(&controller, &args, move |result| {
-                    // A node that is gone hears nothing.
-                    let Some(inbox) = inbox.upgrade() else { return };
-                    match from.heard(result, append_reply_from_wire) {
-                        Some(reply) => inbox.receive(reply),
-                        None => inbox.lost(from.id),
-                    }
+                    from.hand_in(&inbox, Method::AppendEntries, result, append_reply_from_wire);
                 });
             }
-            Body::RequestVote { .. } => {
+            Method::RequestVote => {
                 let args = vote_to_wire(&self.border, &message);
                 peer.stub.request_vote_async(&controller, &args, move |result| {
-                    let Some(inbox) = inbox.upgrade() else { return };
-                    if let Some(reply) = from.heard(result, vote_reply_from_wire) {
-                        inbox.receive(reply);
-                    }
+                    from.hand_in(&inbox, Method::RequestVote, result, vote_reply_from_wire);
                 });
             }
-            Body::ReadIndex { .. } => {
+            Method::ReadIndex => {
                 let args = read_index_to_wire(&self.border, &message);
-                // The core asks again when no answer comes.
                 peer.stub.read_index_async(&controller, &args, move |result| {
-                    let Some(inbox) = inbox.upgrade() else { return };
-                    if let Some(reply) = from.heard(result, read_index_reply_from_wire) {
-                        inbox.receive(reply);
-                    }
+                    from.hand_in(&inbox, Method::ReadIndex, result, read_index_reply_from_wire);
                 });
             }
-            Body::TimeoutNow => {
+            Method::TimeoutNow => {
                 let args = timeout_now_to_wire(&self.border, &message);
-                // Its answer says only that it came, and losing it costs the transfer nothing but time.
                 peer.stub.timeout_now_async(&controller, &args, |_| ());
             }
-            body => unreachable!("{body:?} is not a request"),
         }
     }
 
@@ -339,6 +326,22 @@ impl PeerTransport {
 }
 
 impl Peer {
+    /// Hands the node the answer to a request of this method, or word that it is lost. A node that is gone hears nothing.
+    fn hand_in<R>(
+        &self,
+        inbox: &Weak<dyn Inbox>,
+        method: Method,
+        result: Result<R, RpcError>,
+        read: impl FnOnce(&Border, NodeId, R) -> Result<Message, String>,
+    ) {
+        let Some(inbox) = inbox.upgrade() else { return };
+        match self.heard(result, read) {
+            Some(reply) => inbox.receive(reply),
+            None if method.tells_of_loss() => inbox.lost(self.id),
+            None => {}
+        }
+    }
+
     /// The reply as `read` makes it of what came, or None for a lost message; one that the border refuses counts as
     /// lost. Says once when a peer goes and when it is back.
     fn heard<R, M>(
