@@ -164,7 +164,7 @@ impl Simulation<'_> {
         let machine = &self.machines[node];
         let clients = machine.node.as_ref().map_or(0, |alive| alive.mailroom.unanswered());
         let since = self.now.saturating_sub(self.patience_us());
-        let is_old = |question: &&Question| question.heard_in == machine.life && question.heard_at < since;
+        let is_old = |question: &&Question| question.heard_at < since;
         let peers = machine.questions.values().filter(is_old).count();
         if clients + peers == 0 {
             return Ok(());

@@ -40,11 +40,11 @@ impl Simulation<'_> {
         self.schedule_news(asker, life, peer, News::Lost, after);
     }
 
-    /// A life ended. If its connections broke, those who asked it learn that at once, and most that can reach its machine
+    /// A life ended, and with it every request that it had not answered. If its connections broke, those who asked it learn that at once, and most that can reach its machine
     /// find out that nobody listens there; else those who asked wait in vain.
     pub(crate) fn spread_end(&mut self, node: usize, connections_break: bool) {
-        let questions: Vec<Question> = self.machines[node].questions.values().copied().collect();
-        for Question { asker, asked_in, .. } in questions {
+        let questions = std::mem::take(&mut self.machines[node].questions);
+        for Question { asker, asked_in, .. } in questions.into_values() {
             let after =
                 if connections_break { self.news_dice.between(1, BROKEN_US_MAX) } else { PATIENCE_US };
             self.schedule_news(asker.0 as usize, asked_in, node, News::Lost, after);

@@ -89,8 +89,6 @@ pub(crate) struct Question {
     pub(crate) asker: NodeId,
     /// The asker's life.
     pub(crate) asked_in: u32,
-    /// The life of the node that is asked.
-    pub(crate) heard_in: u32,
     pub(crate) heard_at: u64,
 }
 

@@ -177,8 +177,7 @@ impl Simulation<'_> {
         let machine = &mut self.machines[to];
         machine.next_token += 1;
         message.token = ReplyToken(machine.next_token);
-        let question =
-            Question { asker: message.from, asked_in: life, heard_in: machine.life, heard_at: self.now };
+        let question = Question { asker: message.from, asked_in: life, heard_at: self.now };
         machine.questions.insert(machine.next_token, question);
         self.hand_over(to, message)
     }
