@@ -12,10 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use proto::{
-    Consistency,
-    kv::{self, KvStub},
-};
+use proto::{Consistency, kv::KvStub};
 use rand::{
     SeedableRng,
     rngs::{ChaCha8Rng, SysRng},
@@ -28,7 +25,7 @@ use crate::{
     error::ClerkError,
     machine::{Action, CallId, Machine},
     operation::{Answer, Operation, Request},
-    wire,
+    wire::{self, Asked},
 };
 
 /// How long a clerk's own reactor may take to write what is left when the clerk goes.
@@ -325,53 +322,22 @@ impl Core {
         });
         let controller = own_controller.as_ref().unwrap_or(&self.controller);
         let core = Arc::clone(self);
-        match request {
-            Request::OpenSession => {
-                let request = kv::OpenSessionRequest { follows_hints: self.follows_hints };
-                stub.open_session_async(controller, &request, move |reply| {
-                    core.replied(call, wire::session_verdict(reply));
-                });
-            }
-            Request::Read { key, consistency } => {
-                let request = wire::get_request(key, consistency, self.follows_hints);
-                stub.get_async(controller, &request, move |reply| {
-                    core.replied(call, wire::read_verdict(reply));
-                });
-            }
-            Request::Write { operation, stamp } => self.send_write(stub, controller, call, operation, stamp),
-        }
-    }
-
-    fn send_write(
-        self: &Arc<Core>,
-        stub: &KvStub,
-        controller: &RpcController,
-        call: CallId,
-        operation: Operation,
-        stamp: crate::Stamp,
-    ) {
-        let core = Arc::clone(self);
-        let (stamp, follows_hints) = (wire::stamp(stamp), self.follows_hints);
-        match operation {
-            Operation::Put { key, value } => {
-                let request = kv::PutRequest { stamp, key, value, follows_hints };
-                stub.put_async(controller, &request, move |reply| {
-                    core.replied(call, wire::put_verdict(reply));
-                });
-            }
-            Operation::Append { key, value } => {
-                let request = kv::AppendRequest { stamp, key, value, follows_hints };
-                stub.append_async(controller, &request, move |reply| {
-                    core.replied(call, wire::append_verdict(reply));
-                });
-            }
-            Operation::Delete { key } => {
-                let request = kv::DeleteRequest { stamp, key, follows_hints };
-                stub.delete_async(controller, &request, move |reply| {
-                    core.replied(call, wire::delete_verdict(reply));
-                });
-            }
-            Operation::Get { .. } => unreachable!("the machine sends a get as a read"),
+        match Asked::of(request, self.follows_hints) {
+            Asked::OpenSession(request) => stub.open_session_async(controller, &request, move |reply| {
+                core.replied(call, wire::session_verdict(reply));
+            }),
+            Asked::Get(request) => stub.get_async(controller, &request, move |reply| {
+                core.replied(call, wire::read_verdict(reply));
+            }),
+            Asked::Put(request) => stub.put_async(controller, &request, move |reply| {
+                core.replied(call, wire::put_verdict(reply));
+            }),
+            Asked::Append(request) => stub.append_async(controller, &request, move |reply| {
+                core.replied(call, wire::append_verdict(reply));
+            }),
+            Asked::Delete(request) => stub.delete_async(controller, &request, move |reply| {
+                core.replied(call, wire::delete_verdict(reply));
+            }),
         }
     }
 }

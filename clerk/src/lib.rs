@@ -27,7 +27,7 @@ pub mod machine;
 mod operation;
 pub mod retry;
 pub mod session;
-mod wire;
+pub mod wire;
 
 pub use self::{
     clerk::Clerk,

@@ -1,27 +1,62 @@
 //! Between the machine's words and the `kv` service's messages.
 //!
 //! The border: whatever a server says becomes a [`Verdict`] here, also nonsense. What this must never do is to call a
-//! write "not run" when the other side did not say so.
+//! write "not run" when the other side did not say so. Pure, so that whoever carries the messages some other way than by RPC
+//! says and hears the same.
 
 use bytes::Bytes;
 use proto::{Consistency, kv};
 use rpc::{RpcError, Status};
 
-use crate::operation::{Answer, Refusal, Stamp, Verdict};
+use crate::operation::{Answer, Operation, Refusal, Request, Stamp, Verdict};
 
-/// A stamp as a message.
-pub(crate) fn stamp(stamp: Stamp) -> Option<kv::Stamp> {
-    Some(kv::Stamp { client_id: stamp.client_id, seq: stamp.seq, acked_below: stamp.acked_below })
+/// A request as the message that asks for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// `OpenSession`.
+    OpenSession(kv::OpenSessionRequest),
+    /// `Get`.
+    Get(kv::GetRequest),
+    /// `Put`.
+    Put(kv::PutRequest),
+    /// `Append`.
+    Append(kv::AppendRequest),
+    /// `Delete`.
+    Delete(kv::DeleteRequest),
 }
 
-/// A get as a message.
-pub(crate) fn get_request(key: Bytes, consistency: Consistency, follows_hints: bool) -> kv::GetRequest {
+impl Asked {
+    /// The message of a request. `follows_hints`: see [`ClerkConfig::follows_hints`](crate::ClerkConfig::follows_hints).
+    pub fn of(request: Request, follows_hints: bool) -> Asked {
+        let (operation, stamp) = match request {
+            Request::OpenSession => return Asked::OpenSession(kv::OpenSessionRequest { follows_hints }),
+            Request::Read { key, consistency } => {
+                return Asked::Get(get_request(key, consistency, follows_hints));
+            }
+            Request::Write { operation, stamp } => (operation, Some(stamp_message(stamp))),
+        };
+        match operation {
+            Operation::Put { key, value } => Asked::Put(kv::PutRequest { stamp, key, value, follows_hints }),
+            Operation::Append { key, value } => {
+                Asked::Append(kv::AppendRequest { stamp, key, value, follows_hints })
+            }
+            Operation::Delete { key } => Asked::Delete(kv::DeleteRequest { stamp, key, follows_hints }),
+            Operation::Get { .. } => unreachable!("the machine sends a get as a read"),
+        }
+    }
+}
+
+fn stamp_message(stamp: Stamp) -> kv::Stamp {
+    kv::Stamp { client_id: stamp.client_id, seq: stamp.seq, acked_below: stamp.acked_below }
+}
+
+fn get_request(key: Bytes, consistency: Consistency, follows_hints: bool) -> kv::GetRequest {
     let (consistency, max_age_ms) = consistency.to_wire();
     kv::GetRequest { key, consistency: consistency.into(), max_age_ms, follows_hints }
 }
 
 /// What an attempt to open a session came to.
-pub(crate) fn session_verdict(reply: Result<kv::OpenSessionReply, RpcError>) -> Verdict {
+pub fn session_verdict(reply: Result<kv::OpenSessionReply, RpcError>) -> Verdict {
     match reply {
         Err(error) => error_verdict(error),
         Ok(reply) => match (code(reply.outcome.as_ref()), reply.client_id) {
@@ -33,7 +68,7 @@ pub(crate) fn session_verdict(reply: Result<kv::OpenSessionReply, RpcError>) -> 
 }
 
 /// What an attempt of a get came to.
-pub(crate) fn read_verdict(reply: Result<kv::GetReply, RpcError>) -> Verdict {
+pub fn read_verdict(reply: Result<kv::GetReply, RpcError>) -> Verdict {
     match reply {
         Err(error) => error_verdict(error),
         Ok(reply) => match code(reply.outcome.as_ref()) {
@@ -47,17 +82,17 @@ pub(crate) fn read_verdict(reply: Result<kv::GetReply, RpcError>) -> Verdict {
 }
 
 /// What an attempt of a put came to.
-pub(crate) fn put_verdict(reply: Result<kv::PutReply, RpcError>) -> Verdict {
+pub fn put_verdict(reply: Result<kv::PutReply, RpcError>) -> Verdict {
     reply.map_or_else(error_verdict, |reply| write_verdict(reply.outcome, reply.version))
 }
 
 /// What an attempt of an append came to.
-pub(crate) fn append_verdict(reply: Result<kv::AppendReply, RpcError>) -> Verdict {
+pub fn append_verdict(reply: Result<kv::AppendReply, RpcError>) -> Verdict {
     reply.map_or_else(error_verdict, |reply| write_verdict(reply.outcome, reply.version))
 }
 
 /// What an attempt of a delete came to; it alone of the writes may find nothing.
-pub(crate) fn delete_verdict(reply: Result<kv::DeleteReply, RpcError>) -> Verdict {
+pub fn delete_verdict(reply: Result<kv::DeleteReply, RpcError>) -> Verdict {
     match reply {
         Err(error) => error_verdict(error),
         Ok(reply) if code(reply.outcome.as_ref()) == Some(kv::Code::NotFound) => {
@@ -75,7 +110,7 @@ fn write_verdict(outcome: Option<kv::Outcome>, version: u64) -> Verdict {
 }
 
 /// A failed call as a verdict.
-pub(crate) fn error_verdict(error: RpcError) -> Verdict {
+pub fn error_verdict(error: RpcError) -> Verdict {
     let may_have_run = error.may_have_run();
     let text = error.to_string();
     let refused = |reason, text| Verdict::Refused { reason, text, may_have_run };

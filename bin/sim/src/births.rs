@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clerk::Verdict;
+use raft::storage::disk::FileName;
 use raft::storage::memory::Unsynced;
 use raft::storage::wal::segment_sequence;
 
@@ -12,6 +12,7 @@ use crate::faults::Fault;
 use crate::local_clock::Going;
 use crate::node::{Birth, Started, VirtualNode};
 use crate::plan::MS;
+use crate::service::connection_ended;
 use crate::simulation::{Phase, Planned, Simulation};
 use crate::violation::Violation;
 
@@ -213,8 +214,7 @@ impl Simulation<'_> {
         self.say_of_node(node, || if has_stopped { "ends".into() } else { "dies".into() });
         if connections_break {
             for attempt in left.dropped {
-                let text = "the connection broke".to_owned();
-                self.send_outcome(node, attempt, Verdict::Unreachable { may_have_run: true, text });
+                self.send_outcome(node, attempt, connection_ended(node));
             }
         }
         self.schedule_birth(node);

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clerk::ClerkConfig;
 use clerk::machine::{CallId, Machine};
-use clerk::{Answer, ClerkConfig, Refusal, Verdict};
-use kvserver::Outcome;
-use kvserver::state_machine::Reply;
 
 use crate::dice::{Dice, generator};
 use crate::node::address;
@@ -70,56 +68,4 @@ fn draw_machine(plan: &Plan, number: usize, first: u64, dice: &mut Dice) -> Mach
         config.attempt_timeout = Duration::from_millis(plan.election_max_ms);
     }
     Machine::new(&endpoints, config, generator(plan.seed, MACHINE_CONCERN + number as u64))
-}
-
-/// What the wire makes of an outcome between the `kv` service and the clerk.
-pub(crate) fn verdict(outcome: Outcome) -> Verdict {
-    match outcome {
-        Outcome::Found { value, version } => Verdict::Done(Answer::Value { value, version }),
-        Outcome::Missing => Verdict::Done(Answer::NotFound),
-        Outcome::Applied(reply) => applied(reply),
-        Outcome::Refused(refusal) => refused(refusal),
-    }
-}
-
-fn applied(reply: Reply) -> Verdict {
-    match reply {
-        Reply::SessionOpened { client_id } => Verdict::SessionOpened { client_id },
-        Reply::Written { version } | Reply::Deleted { version } => {
-            Verdict::Done(Answer::Written { version: version.0 })
-        }
-        Reply::NotFound => Verdict::Done(Answer::NotFound),
-        Reply::SessionExpired => Verdict::SessionExpired { may_have_run: false },
-        Reply::OutOfWindow => Verdict::Busy { may_have_run: false, text: reply.to_string() },
-        Reply::StaleSeq => {
-            Verdict::Refused { reason: Refusal::StaleSeq, text: reply.to_string(), may_have_run: true }
-        }
-        Reply::TooLarge { .. } => {
-            Verdict::Refused { reason: Refusal::TooLarge, text: reply.to_string(), may_have_run: false }
-        }
-        Reply::Invalid(_) | Reply::Legacy(_) => {
-            Verdict::Refused { reason: Refusal::Invalid, text: reply.to_string(), may_have_run: false }
-        }
-    }
-}
-
-fn refused(refusal: kvserver::Refusal) -> Verdict {
-    match refusal {
-        kvserver::Refusal::NotLeader { leader, may_have_run } => {
-            Verdict::NotLeader { hint: leader.as_deref().map(str::to_owned), may_have_run }
-        }
-        kvserver::Refusal::Busy => Verdict::Busy { may_have_run: false, text: "busy".into() },
-        // A client that would come back later: a full disk is a passing fault here.
-        kvserver::Refusal::NoSpace(text) => Verdict::Busy { may_have_run: false, text },
-        kvserver::Refusal::TooLarge(text) => {
-            Verdict::Refused { reason: Refusal::TooLarge, text, may_have_run: false }
-        }
-        kvserver::Refusal::TooStale { .. } => Verdict::TooStale { text: "too stale".into() },
-        kvserver::Refusal::Invalid(text) => {
-            Verdict::Refused { reason: Refusal::Invalid, text, may_have_run: false }
-        }
-        kvserver::Refusal::ShuttingDown { may_have_run } => {
-            Verdict::Unreachable { may_have_run, text: "the node is shutting down".into() }
-        }
-    }
 }

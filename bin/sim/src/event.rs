@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clerk::machine::CallId;
-use clerk::{Request, Verdict};
+use clerk::{Operation, Request, Verdict};
 
 use crate::faults::Fault;
 use crate::links::Way;
@@ -83,9 +84,11 @@ pub(crate) enum Event {
     /// A client hears what became of an attempt.
     Heard { attempt: Attempt, verdict: Verdict },
     /// A client stops waiting for an attempt.
-    CallTimeout { client: usize, call: CallId, number: u64 },
+    CallTimeout { client: usize, call: CallId, number: u64, timeout: Duration },
     /// A client's timer.
     ClientTimer { client: usize },
+    /// The probe asks once more for what was refused for want of room.
+    ProbeAgain { operation: Operation },
     /// A client has thought of something to do.
     Idea { client: usize },
     /// Something goes wrong: to this node, or to whom the dice choose, who also choose when the next does.

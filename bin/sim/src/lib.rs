@@ -1,8 +1,9 @@
 //! A whole cluster in one thread, on a virtual clock, a virtual network and disks in memory.
 //!
 //! What runs is what ships: the core, the gate, the log writer, the applier, the apply-loop, the snapshotter, the log and
-//! snapshot files, the state machine, the sessions, the clerk's machine, and the border at which messages between nodes
-//! are written and read: each goes over as the bytes that a connection would carry. Only threads, sockets, clocks and
+//! snapshot files, the state machine, the sessions, the clerk's machine, the border at which messages between nodes are
+//! written and read, and the words between clerk and service: each goes over as the bytes that a connection would carry.
+//! How long a room waits for work, and what it does then, is the room's own to say. Only threads, sockets, clocks and
 //! platters are made up, and they are made up out of a seed, so that a run can be repeated byte for byte and the schedule
 //! that broke a rule can be looked at as often as it takes.
 //!
@@ -83,6 +84,7 @@ mod planted;
 mod post;
 mod reads;
 mod rooms;
+mod service;
 mod settings;
 mod simulation;
 mod standstills;

@@ -5,9 +5,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use clerk::Request;
-use kvserver::state_machine::{Command, StateMachine};
+use kvserver::state_machine::StateMachine;
 use kvserver::{ApplyLoop, Parts, ServerConfig, SharedState, SnapshotDesk, Snapshotter, tick_times};
 use proto::raft_rpc::InstallSnapshotRequest;
 use raft::core::{Message, NodeId, RawNode, Restored};
@@ -21,7 +20,8 @@ use raft::sync::{PopTimeout, StopSignal};
 use crate::dice::generator;
 use crate::local_clock::Shown;
 use crate::plan::Plan;
-use crate::tap::{Attempt, ChunkTap, ClientSink, Mailroom, Tap};
+use crate::service::Service;
+use crate::tap::{Attempt, ChunkTap, Mailroom, Tap};
 
 /// The first port of the nodes' made-up addresses.
 const PORT_FIRST: u64 = 10_000;
@@ -76,6 +76,7 @@ pub(crate) struct VirtualNode {
     pub(crate) staged: Vec<LogItem>,
     /// How many of `staged` the checkers have seen.
     pub(crate) staged_seen: usize,
+    service: Service,
     apply_loop: ApplyLoop,
     writer: LogWriter,
     log_disk: SharedDisk,
@@ -158,6 +159,7 @@ impl VirtualNode {
             mailroom,
             staged,
             staged_seen,
+            service: Service::new(&config),
             apply_loop,
             writer,
             log_disk,
@@ -183,16 +185,7 @@ impl VirtualNode {
 
     /// A client's request comes in.
     pub(crate) fn receive_request(&self, attempt: Attempt, request: &Request) {
-        let sink = Box::new(ClientSink::new(attempt, &self.mailroom));
-        match request {
-            Request::Read { key, consistency } => {
-                self.parts.intake.read_with(key.clone(), *consistency, sink);
-            }
-            Request::OpenSession => self.parts.intake.write(Command::OpenSession.encode(), sink),
-            Request::Write { operation, stamp } => {
-                self.parts.intake.write(encode(operation, *stamp), sink);
-            }
-        }
+        self.service.receive(&self.parts.intake, &self.mailroom, attempt, request);
     }
 
     /// The end of a poll turn.
@@ -344,17 +337,4 @@ fn server_config(plan: &Plan, id: u64) -> ServerConfig {
     config.inflight_bytes_max = settings.inflight_bytes_max;
     config.snapshot_patience_ms = settings.snapshot_patience_ms;
     config
-}
-
-/// What the `kv` service makes of a stamped write.
-fn encode(operation: &clerk::Operation, stamp: clerk::Stamp) -> Bytes {
-    let clerk::Stamp { client_id, seq, acked_below } = stamp;
-    let stamp = kvserver::state_machine::Stamp { client_id, seq, acked_below };
-    match operation {
-        clerk::Operation::Put { key, value } => Command::Put { stamp, key, value },
-        clerk::Operation::Append { key, value } => Command::Append { stamp, key, value },
-        clerk::Operation::Delete { key } => Command::Delete { stamp, key },
-        clerk::Operation::Get { .. } => unreachable!("a get carries no stamp"),
-    }
-    .encode()
 }

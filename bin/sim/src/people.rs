@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use clerk::machine::{Action, CallId};
-use clerk::{Operation, Request, Verdict};
+use clerk::{ClerkError, Operation, Refusal, Request, Verdict};
 
 use crate::checks::store::check_acknowledged;
 use crate::event::{Event, Parcel};
 use crate::node::node_at;
+use crate::plan::MS;
+use crate::service::no_reply;
 use crate::simulation::Simulation;
 use crate::tap::Attempt;
 use crate::violation::Violation;
@@ -16,6 +18,9 @@ use crate::wires::brief;
 
 /// When a client has its first idea, at the latest.
 const FIRST_IDEA_US_MAX: u64 = 5_000;
+
+/// How long the probe waits when it was refused for want of room on a disk.
+const PROBE_AGAIN_US: u64 = 20 * MS;
 
 /// How long before a leader that stands still goes on the witness asks it, at most.
 const EARLY_US_MAX: u64 = 60_000;
@@ -85,12 +90,18 @@ impl Simulation<'_> {
     }
 
     /// A client stops waiting for an attempt.
-    pub(crate) fn time_out(&mut self, client: usize, call: CallId, number: u64) -> Result<(), Violation> {
+    pub(crate) fn time_out(
+        &mut self,
+        client: usize,
+        call: CallId,
+        number: u64,
+        timeout: Duration,
+    ) -> Result<(), Violation> {
         if self.clients[client].replied(number).is_none() {
             return Ok(());
         }
         let now = self.clock();
-        self.clients[client].machine.on_reply(call, Verdict::NoReply { may_have_run: true }, now);
+        self.clients[client].machine.on_reply(call, no_reply(timeout), now);
         self.act(client)
     }
 
@@ -109,7 +120,7 @@ impl Simulation<'_> {
                         );
                     };
                     let at = self.now + micros(timeout);
-                    self.events.schedule(at, Event::CallTimeout { client, call, number });
+                    self.events.schedule(at, Event::CallTimeout { client, call, number, timeout });
                     self.say_of_client(client, || format!("asks node {to}, attempt {number}"));
                     if let Request::Write { operation, stamp } = &request {
                         self.history.sent(client, operation, (stamp.client_id, stamp.seq));
@@ -153,6 +164,11 @@ impl Simulation<'_> {
                 }
             }
             Err(error) if operation.is_write() && error.may_have_run() => self.counters.unknown += 1,
+            Err(ClerkError::Refused { reason: Refusal::NoSpace, .. }) if client == self.plan.clients => {
+                // The disk has room again, and it takes the node a moment to find out.
+                let again = Event::ProbeAgain { operation: operation.clone() };
+                self.events.schedule(self.now + PROBE_AGAIN_US, again);
+            }
             Err(_) => self.counters.failed += 1,
         }
         self.clients[client].under_way -= 1;

@@ -5,11 +5,12 @@ use raft::core::{NodeId, RoleKind};
 use raft::driver::{ApplyMsg, LogItem};
 use raft::net::PEER_TIMEOUT;
 
-use crate::client::verdict;
+use crate::checks::store::StoreChecks;
 use crate::event::{Event, Parcel, Room};
 use crate::faults::Fault;
 use crate::node::VirtualNode;
 use crate::plan::MS;
+use crate::service::verdict;
 use crate::simulation::{PendingChunk, Planned, Simulation};
 use crate::tap::{Left, OutgoingChunk};
 use crate::violation::Violation;
@@ -256,7 +257,7 @@ impl Simulation<'_> {
         }
         for (attempt, outcome) in outcomes {
             self.staleness.answered(node, attempt, &outcome, self.consensus.applied(node).0);
-            self.send_outcome(node, attempt, verdict(outcome));
+            self.send_outcome(node, attempt, verdict(kind, outcome));
         }
         match dropped.first() {
             Some(attempt) if !is_stopped => Violation::of(

@@ -247,8 +247,11 @@ impl<'a> Simulation<'a> {
             Event::News { node, life, peer, news } => self.hear_news(node, life, peer, news),
             Event::ChunkTimeout { number } => self.lose_chunk(number),
             Event::Heard { attempt, verdict } => self.hear(attempt, verdict),
-            Event::CallTimeout { client, call, number } => self.time_out(client, call, number),
+            Event::CallTimeout { client, call, number, timeout } => {
+                self.time_out(client, call, number, timeout)
+            }
             Event::ClientTimer { client } => self.wake_client(client),
+            Event::ProbeAgain { operation } => self.begin_operation(self.plan.clients, operation),
             Event::Idea { client } => self.have_idea(client),
             Event::Strike { aimed_at } => self.strike(aimed_at),
             Event::Ambush { node, fault } => self.spring(node, fault),

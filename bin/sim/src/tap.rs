@@ -13,6 +13,8 @@ use raft::core::{Membership, Message, NodeId, ReadState, SoftState, Term};
 use raft::driver::{Application, Transport};
 use raft::net::{AddressBook, ChunkSender};
 
+use crate::service::Kind;
+
 /// Gets the answer to a chunk, or None when it is lost.
 pub(crate) type ChunkDone = Box<dyn FnOnce(Option<InstallSnapshotResponse>) + Send>;
 
@@ -37,7 +39,8 @@ pub(crate) struct Left {
     pub(crate) chunks: Vec<OutgoingChunk>,
     /// Answers to chunks, by the number of the chunk.
     pub(crate) chunk_answers: Vec<(u64, InstallSnapshotResponse)>,
-    pub(crate) outcomes: Vec<(Attempt, Outcome)>,
+    /// What became of requests, and what was asked.
+    pub(crate) outcomes: Vec<(Attempt, Kind, Outcome)>,
     /// Requests whose sink was dropped without an answer.
     pub(crate) dropped: Vec<Attempt>,
     pub(crate) soft_states: Vec<SoftState>,
@@ -132,21 +135,22 @@ impl ChunkSender for ChunkTap {
 /// Where the answer to a client's request goes.
 pub(crate) struct ClientSink {
     attempt: Attempt,
+    kind: Kind,
     mailroom: Mailroom,
     is_answered: bool,
 }
 
 impl ClientSink {
-    pub(crate) fn new(attempt: Attempt, mailroom: &Mailroom) -> ClientSink {
+    pub(crate) fn new(attempt: Attempt, kind: Kind, mailroom: &Mailroom) -> ClientSink {
         mailroom.unanswered.fetch_add(1, Ordering::Relaxed);
-        ClientSink { attempt, mailroom: mailroom.clone(), is_answered: false }
+        ClientSink { attempt, kind, mailroom: mailroom.clone(), is_answered: false }
     }
 }
 
 impl ReplySink for ClientSink {
     fn send(mut self: Box<Self>, outcome: Outcome) {
         self.is_answered = true;
-        self.mailroom.open().outcomes.push((self.attempt, outcome));
+        self.mailroom.open().outcomes.push((self.attempt, self.kind, outcome));
     }
 }
 

@@ -9,6 +9,7 @@ use raft::core::{Body, Message, ReplyToken};
 
 use crate::event::{Event, Parcel, Room};
 use crate::faults::Fault;
+use crate::service::nobody_listens;
 use crate::simulation::{Question, Simulation};
 use crate::tap::Attempt;
 use crate::violation::Violation;
@@ -205,8 +206,7 @@ impl Simulation<'_> {
         let after = self.network_dice.between(1, REFUSED_US_MAX);
         match parcel {
             Parcel::Request { attempt, .. } if self.links.is_open(to, from) => {
-                let text = "the connection is refused".to_owned();
-                let verdict = Verdict::Unreachable { may_have_run: false, text };
+                let verdict = nobody_listens(to);
                 self.events.schedule(self.now + after, Event::Heard { attempt, verdict });
             }
             Parcel::Chunk { number, .. } => {

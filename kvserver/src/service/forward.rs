@@ -11,7 +11,7 @@ use proto::raft_rpc::Envelope;
 use raft::net::{Border, Enveloped};
 use rpc::{Reply as RpcReply, Status};
 
-use super::kv::refused;
+use super::kv_wire::refused;
 use crate::intake::Intake;
 use crate::mvcc::Version;
 use crate::outcome::{Outcome, Refusal, ReplySink};

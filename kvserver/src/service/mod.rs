@@ -5,6 +5,7 @@ mod admin;
 mod forward;
 mod kv;
 mod kv_server_rpc;
+mod kv_wire;
 mod members;
 
 pub use admin::AdminService;
@@ -12,6 +13,7 @@ pub use forward::ForwardService;
 pub(crate) use forward::from_wire as forwarded_outcome;
 pub use kv::KvService;
 pub use kv_server_rpc::KvServerService;
+pub use kv_wire::{KvReply, KvWrite, read_of};
 pub use members::{MemberChange, MemberDesk};
 
 /// The largest key and value a service lets in. What is applied is bounded again, by the state machine itself.
