@@ -61,6 +61,7 @@ impl Simulation<'_> {
                 machine.stalled_until.fill(0);
                 machine.exit_is_scheduled = false;
                 machine.paused_until = 0;
+                (machine.writer_waits_since, machine.snapshotter_waits_since) = (self.now, self.now);
                 self.links.renew(node);
                 self.counters.lives += 1;
                 self.consensus.recovered(node, &restored, health)?;

@@ -23,14 +23,16 @@ pub(crate) enum Room {
     Writer,
     /// The log writer's disk is done with one operation.
     LogDisk,
-    /// The log writer was idle for long.
-    Seal,
+    /// No work came for as long as the log writer has patience.
+    IdleWriter,
     /// The applier finds room in the queue.
     Applier,
     /// The apply-loop takes what there is.
     ApplyLoop,
     /// The snapshotter does a task or goes on.
     Snapshotter,
+    /// No task came for as long as the snapshotter has patience.
+    IdleSnapshotter,
     /// A tick of the election timer.
     ElectionTick,
     /// A heartbeat interval is over.
@@ -38,7 +40,7 @@ pub(crate) enum Room {
 }
 
 /// How many rooms there are.
-pub(crate) const ROOMS: usize = 9;
+pub(crate) const ROOMS: usize = 10;
 
 /// What arrives at a node.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use kvserver::state_machine::StateMachine;
 use kvserver::{ApplyLoop, Parts, ServerConfig, SharedState, SnapshotDesk, Snapshotter, tick_times};
 use proto::raft_rpc::InstallSnapshotRequest;
 use raft::core::{Message, NodeId, RawNode, Restored};
-use raft::driver::{ApplyMsg, LogItem, LogWriter, Ticker};
+use raft::driver::{ApplyMsg, LogItem, LogWriter, Taken, Ticker};
 use raft::net::{Inbox, SnapshotReceiver};
 use raft::storage::disk::{Completion, Disk, DiskOp, OpId};
 use raft::storage::memory::{MemoryDisk, MemoryFiles};
@@ -212,7 +212,13 @@ impl VirtualNode {
 
     /// Whether the log writer has something to take.
     pub(crate) fn has_log_work(&self) -> bool {
-        self.writer.wants_turn() || !self.staged.is_empty() || !self.parts.node.log_work().is_empty()
+        !self.staged.is_empty() || !self.parts.node.log_work().is_empty()
+    }
+
+    /// How long the log writer waits for that, if it does: not before its disk is done with everything.
+    pub(crate) fn writer_patience(&self) -> Option<Duration> {
+        let waits = self.held_operations() == 0 && !self.has_log_work();
+        waits.then(|| self.writer.patience()).flatten()
     }
 
     /// Operations that the log writer's disk has yet to carry out.
@@ -220,12 +226,18 @@ impl VirtualNode {
         self.log_disk.open().held_operations()
     }
 
-    pub(crate) fn step_writer(&mut self) {
+    /// The log writer takes what there is.
+    pub(crate) fn step_writer(&mut self, now: Duration) {
         for item in self.staged.drain(..) {
             self.parts.node.log_work().append(item);
         }
         self.staged_seen = 0;
-        self.writer.turn(&self.parts.node);
+        self.writer.go_on(Taken::Work, &self.parts.node, now);
+    }
+
+    /// The log writer has waited in vain.
+    pub(crate) fn idle_writer(&mut self, now: Duration) {
+        self.writer.go_on(Taken::Idle, &self.parts.node, now);
     }
 
     /// Carries one operation of the log writer's disk out, and tells the writer.
@@ -236,20 +248,6 @@ impl VirtualNode {
         {
             self.parts.node.fail(&format!("its log: {error}"));
         }
-    }
-
-    /// Whether its disk is full, and is to be asked soon whether it has room.
-    pub(crate) fn lacks_room(&self) -> bool {
-        self.writer.lacks_room()
-    }
-
-    pub(crate) fn ask_for_room(&mut self) {
-        self.writer.ask_for_room();
-    }
-
-    /// The writer was idle for long.
-    pub(crate) fn seal(&mut self) {
-        self.writer.seal();
     }
 
     /// One message for the state machine, or None when there is none.
@@ -270,19 +268,15 @@ impl VirtualNode {
 
     /// Whether the snapshotter has something to do.
     pub(crate) fn has_snapshot_work(&self) -> bool {
-        !self.desk.is_empty() || !self.snapshotter.is_resting()
+        !self.desk.is_empty() || self.snapshotter.patience() == Some(Duration::ZERO)
     }
 
-    /// Whether a snapshot found no room and is put off.
-    pub(crate) fn has_put_off(&self) -> bool {
-        self.snapshotter.pause().is_some()
+    /// How long the snapshotter waits for that, if it does.
+    pub(crate) fn snapshotter_patience(&self) -> Option<Duration> {
+        (!self.has_snapshot_work()).then(|| self.snapshotter.patience()).flatten()
     }
 
-    /// The pause of a snapshot that was put off is over.
-    pub(crate) fn try_snapshot_again(&mut self) {
-        self.snapshotter.try_again();
-    }
-
+    /// The snapshotter does a task, or goes on without one.
     pub(crate) fn step_snapshotter(&mut self) {
         let task = match self.desk.is_empty() {
             true => None,
@@ -292,7 +286,7 @@ impl VirtualNode {
             },
         };
         if let Err(error) = self.snapshotter.turn(task) {
-            self.parts.node.fail(&format!("its snapshots: {error}"));
+            self.parts.node.fail(&error.to_string());
         }
     }
 
@@ -301,12 +295,12 @@ impl VirtualNode {
         self.log_disk.open().begin_held();
     }
 
-    /// The log as an idle writer leaves it: all of it durable, and said to be.
-    pub(crate) fn finish_log(&mut self) {
+    /// The log as a writer leaves it that was told to stop: all of it durable, and said to be.
+    pub(crate) fn finish_log(&mut self, now: Duration) {
         while self.held_operations() > 0 && !self.parts.node.is_stopped() {
             self.step_log_disk();
         }
-        self.writer.seal();
+        self.writer.go_on(Taken::Closed, &self.parts.node, now);
         while self.held_operations() > 0 && !self.parts.node.is_stopped() {
             self.step_log_disk();
         }

@@ -198,6 +198,6 @@ impl Simulation<'_> {
 }
 
 /// Whole microseconds, rounded up: a timer that came early would not come again.
-fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX / 2)
 }

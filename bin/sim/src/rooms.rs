@@ -1,6 +1,8 @@
 //! The steps of a node's rooms, and what follows from each: what left the node is taken, looked at by the checkers and
 //! sent, and whoever has something to do is scheduled.
 
+use std::time::Duration;
+
 use raft::core::{NodeId, RoleKind};
 use raft::driver::{ApplyMsg, LogItem};
 use raft::net::PEER_TIMEOUT;
@@ -8,7 +10,7 @@ use raft::net::PEER_TIMEOUT;
 use crate::checks::store::StoreChecks;
 use crate::event::{Event, Parcel, Room};
 use crate::faults::Fault;
-use crate::node::VirtualNode;
+use crate::people::micros;
 use crate::plan::MS;
 use crate::service::verdict;
 use crate::simulation::{PendingChunk, Planned, Simulation};
@@ -53,22 +55,25 @@ impl Simulation<'_> {
             return Ok(());
         }
         machine.due[room as usize] = None;
+        let now = Duration::from_micros(self.now);
         let Some(alive) = &mut machine.node else { return Ok(()) };
         match room {
             Room::Reactor => alive.end_of_turn(),
             Room::Writer => {
-                machine.log_touched = self.now;
-                alive.step_writer();
+                machine.writer_waits_since = self.now;
+                alive.step_writer(now);
             }
             Room::LogDisk => {
-                machine.log_touched = self.now;
+                machine.writer_waits_since = self.now;
                 alive.step_log_disk();
-                if alive.held_operations() == 0 {
-                    let after = idle_us(alive);
-                    self.schedule_step(node, Room::Seal, after);
+            }
+            Room::IdleWriter => {
+                let since = machine.writer_waits_since;
+                if is_over(alive.writer_patience(), since, self.now) {
+                    machine.writer_waits_since = self.now;
+                    alive.idle_writer(now);
                 }
             }
-            Room::Seal => self.idle(node),
             Room::Applier => {
                 // What it moved shows in the queue.
                 let _ = alive.parts.applier.turn();
@@ -78,10 +83,14 @@ impl Simulation<'_> {
                 self.schedule_step(node, Room::Applier, 1);
             }
             Room::Snapshotter => {
+                machine.snapshotter_waits_since = self.now;
                 alive.step_snapshotter();
-                if alive.has_put_off() {
-                    let after = idle_us(alive);
-                    self.schedule_step(node, Room::Seal, after);
+            }
+            Room::IdleSnapshotter => {
+                let since = machine.snapshotter_waits_since;
+                if is_over(alive.snapshotter_patience(), since, self.now) {
+                    machine.snapshotter_waits_since = self.now;
+                    alive.step_snapshotter();
                 }
             }
             Room::ElectionTick => {
@@ -99,22 +108,6 @@ impl Simulation<'_> {
             self.say_of_node(node, || format!("step {room:?}"));
         }
         self.look_at(node)
-    }
-
-    /// What a node does that has nothing to do: it seals its log, or waits for room on its disk.
-    fn idle(&mut self, node: usize) {
-        let machine = &mut self.machines[node];
-        let Some(alive) = &mut machine.node else { return };
-        alive.try_snapshot_again();
-        let (idle, after) = (self.now - machine.log_touched, idle_us(alive));
-        if alive.lacks_room() {
-            alive.ask_for_room();
-        }
-        if idle >= after {
-            alive.seal();
-        } else {
-            self.schedule_step(node, Room::Seal, after - idle);
-        }
     }
 
     /// One turn of the apply-loop over some of what is in its queue.
@@ -255,7 +248,7 @@ impl Simulation<'_> {
             let bytes = self.post.write_chunk_answer(NodeId(node as u64), NodeId(to as u64), answer);
             self.send(node, to, Parcel::ChunkAnswer { number, bytes });
         }
-        for (attempt, outcome) in outcomes {
+        for (attempt, kind, outcome) in outcomes {
             self.staleness.answered(node, attempt, &outcome, self.consensus.applied(node).0);
             self.send_outcome(node, attempt, verdict(kind, outcome));
         }
@@ -276,6 +269,7 @@ impl Simulation<'_> {
         let writer = alive.has_log_work() && held <= room;
         let apply_loop = !alive.parts.queue.is_empty();
         let snapshotter = alive.has_snapshot_work();
+        let (writer_patience, snapshotter_patience) = (alive.writer_patience(), alive.snapshotter_patience());
         let is_idle = |room: Room| self.machines[node].due[room as usize].is_none();
         let (writer, log_disk) = (writer && is_idle(Room::Writer), held > 0 && is_idle(Room::LogDisk));
         let (apply_loop, snapshotter) =
@@ -296,6 +290,24 @@ impl Simulation<'_> {
             let after = self.disk_us(node);
             self.schedule_step(node, Room::Snapshotter, after);
         }
+        self.schedule_wait(node, Room::IdleWriter, writer_patience);
+        self.schedule_wait(node, Room::IdleSnapshotter, snapshotter_patience);
+    }
+
+    /// Whoever has nothing to do waits for it, as long as there is patience. A step that is due before is one too many, which
+    /// does no harm.
+    fn schedule_wait(&mut self, node: usize, room: Room, patience: Option<Duration>) {
+        let Some(patience) = patience else { return };
+        let machine = &mut self.machines[node];
+        let since = match room {
+            Room::IdleWriter => machine.writer_waits_since,
+            _ => machine.snapshotter_waits_since,
+        };
+        let at = self.now.max(since + micros(patience));
+        if machine.due[room as usize].is_none_or(|due| due > at) {
+            machine.due[room as usize] = Some(at);
+            self.events.schedule(at, Event::Step { node, life: machine.life, room });
+        }
     }
 
     /// How long a disk operation takes.
@@ -305,9 +317,9 @@ impl Simulation<'_> {
     }
 }
 
-/// How long a log writer waits for work before it does what an idle one does.
-fn idle_us(node: &VirtualNode) -> u64 {
-    if node.lacks_room() { ROOM_PATIENCE_US } else { SEAL_AFTER_US }
+/// Whether somebody who waits since then has waited for as long as there is patience.
+fn is_over(patience: Option<Duration>, since: u64, now: u64) -> bool {
+    patience.is_some_and(|patience| since + micros(patience) <= now)
 }
 
 /// The planned fault of a machine's disk that has happened.

@@ -67,7 +67,9 @@ pub(crate) struct Machine {
     pub(crate) clock: LocalClock,
     /// How many times slower than usual its disk is.
     pub(crate) disk_slowness: u64,
-    pub(crate) log_touched: u64,
+    /// Since when its log writer and its snapshotter have nothing to do, if they have nothing.
+    pub(crate) writer_waits_since: u64,
+    pub(crate) snapshotter_waits_since: u64,
     pub(crate) planned: Option<Planned>,
     /// What happens to it as soon as it says something.
     pub(crate) ambush: Option<Fault>,
@@ -328,7 +330,8 @@ impl Machine {
             paused_until: 0,
             clock: LocalClock::new(),
             disk_slowness: 1,
-            log_touched: 0,
+            writer_waits_since: 0,
+            snapshotter_waits_since: 0,
             planned: None,
             ambush: None,
             exit_is_scheduled: false,

@@ -172,6 +172,7 @@ impl Simulation<'_> {
     fn flip(&mut self, node: usize) -> Result<(), Violation> {
         let is_left = |other: NodeId| other.0 as usize != node && !self.is_lost(other.0 as usize);
         let can_be_spared = self.consensus.members.survive(is_left) || self.is_lost(node);
+        let now = self.clock();
         let machine = &mut self.machines[node];
         if machine.is_out || machine.planned.is_some() || machine.exit_is_scheduled {
             return Ok(());
@@ -180,7 +181,7 @@ impl Simulation<'_> {
             return Ok(());
         }
         let Some(alive) = &mut machine.node else { return Ok(()) };
-        alive.finish_log();
+        alive.finish_log(now);
         self.look_at(node)?;
         self.kill(node);
         let machine = &mut self.machines[node];

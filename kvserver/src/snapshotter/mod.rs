@@ -121,19 +121,9 @@ impl Snapshotter {
     /// The `snapshotter` thread: turns until the desk is closed.
     pub fn run(&mut self) {
         loop {
-            let task = if self.writing.is_some() || self.received.is_some() {
-                self.desk.wait(Some(Duration::ZERO))
-            } else if self.compaction.is_some() {
-                self.desk.wait(Some(COMPACTION_PAUSE))
-            } else {
-                self.desk.wait(self.pause())
-            };
-            let task = match task {
+            let task = match self.desk.wait(self.patience()) {
                 PopTimeout::Item(task) => Some(task),
-                PopTimeout::TimedOut => {
-                    self.try_again();
-                    None
-                }
+                PopTimeout::TimedOut => None,
                 PopTimeout::Closed => return,
             };
             if let Err(error) = self.turn(task) {
@@ -142,13 +132,19 @@ impl Snapshotter {
         }
     }
 
-    /// Whether there is nothing to go on with unless a task comes.
-    pub fn is_resting(&self) -> bool {
-        let is_due = self.put_off.as_ref().is_some_and(PutOff::is_due);
-        self.writing.is_none() && self.received.is_none() && self.compaction.is_none() && !is_due
+    /// How long to wait for a task before the next turn; None: until one comes.
+    pub fn patience(&self) -> Option<Duration> {
+        if self.writing.is_some() || self.received.is_some() {
+            return Some(Duration::ZERO);
+        }
+        if self.compaction.is_some() {
+            return Some(COMPACTION_PAUSE);
+        }
+        self.put_off.as_ref().map(PutOff::pause)
     }
 
-    /// Does `task`, if there is one, and the next step of what is being written.
+    /// Does `task`, or what is done when none came for as long as there was patience, and the next step of what is being
+    /// written.
     ///
     /// # Errors
     /// When the disk breaks.

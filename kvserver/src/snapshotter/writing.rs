@@ -33,19 +33,12 @@ pub(super) struct PutOff {
     frozen: Frozen,
     last: EntryId,
     pause: Duration,
-    /// It is to be tried in the next turn.
-    is_due: bool,
 }
 
 impl PutOff {
     /// How long to wait before it is tried again.
     pub(super) fn pause(&self) -> Duration {
         self.pause
-    }
-
-    /// Whether it is to be tried in the next turn.
-    pub(super) fn is_due(&self) -> bool {
-        self.is_due
     }
 }
 
@@ -61,21 +54,10 @@ impl Snapshotter {
         self.begin(frozen, last, PAUSE_FIRST)
     }
 
-    /// How long to wait before [`Snapshotter::try_again`], if a snapshot was put off.
-    pub fn pause(&self) -> Option<Duration> {
-        self.put_off.as_ref().map(PutOff::pause)
-    }
-
-    /// The pause of a snapshot that was put off is over: it is begun anew in the next turn.
-    pub fn try_again(&mut self) {
-        if let Some(put_off) = &mut self.put_off {
-            put_off.is_due = true;
-        }
-    }
-
+    /// Begins a snapshot anew that was put off.
     pub(super) fn begin_again(&mut self) -> Result<(), Broken> {
-        match self.put_off.take_if(|put_off| put_off.is_due) {
-            Some(PutOff { frozen, last, pause, .. }) => self.begin(frozen, last, (2 * pause).min(PAUSE_MAX)),
+        match self.put_off.take() {
+            Some(PutOff { frozen, last, pause }) => self.begin(frozen, last, (2 * pause).min(PAUSE_MAX)),
             None => Ok(()),
         }
     }
@@ -109,7 +91,7 @@ impl Snapshotter {
             ),
             false => debug!("the snapshot up to index {index} is put off again, for {pause:?}"),
         }
-        self.put_off = Some(PutOff { frozen, last, pause, is_due: false });
+        self.put_off = Some(PutOff { frozen, last, pause });
     }
 
     /// Writes the next chunk, or makes the file durable after the last.

@@ -69,6 +69,8 @@ pub struct LogWriter {
     charged: u64,
     /// What the core was last told.
     told_room: Option<LogRoom>,
+    /// When a disk that was full was last asked for room.
+    asked_for_room: Option<Duration>,
     prepare_spare: Box<dyn Fn(SparePlan) -> bool + Send>,
 }
 
@@ -80,31 +82,28 @@ impl LogWriter {
         disk: Box<dyn Disk>,
         prepare_spare: impl Fn(SparePlan) -> bool + Send + 'static,
     ) -> LogWriter {
-        let (in_flight, taken, let_go_up_to, charged, told_room) = Default::default();
-        let prepare_spare = Box::new(prepare_spare);
-        LogWriter { wal, disk, in_flight, taken, let_go_up_to, charged, told_room, prepare_spare }
+        let (in_flight, taken, let_go_up_to, charged) = Default::default();
+        let (told_room, asked_for_room) = Default::default();
+        LogWriter {
+            wal,
+            disk,
+            in_flight,
+            taken,
+            let_go_up_to,
+            charged,
+            told_room,
+            asked_for_room,
+            prepare_spare: Box::new(prepare_spare),
+        }
     }
 
     /// The `log-writer` thread: turns until the work list is closed and done and the log sealed, or the disk breaks.
     pub fn run(&mut self, node: &RaftNode) {
         self.tell_room(node);
-        let mut asked = SystemClock.now();
         loop {
-            let patience = match (self.wants_turn(), self.lacks_room()) {
-                (true, _) => Some(LETTING_GO_PAUSE),
-                (false, true) => Some(ROOM_PATIENCE),
-                (false, false) => self.wal.wants_seal().then_some(SEAL_AFTER),
-            };
+            let patience = self.patience();
             let taken = node.log_work().wait_take(&mut self.taken, patience);
-            match taken {
-                Taken::Work => self.turn(node),
-                Taken::Idle if self.wants_turn() => self.turn(node),
-                Taken::Idle | Taken::Closed => self.seal(),
-            }
-            if self.lacks_room() && SystemClock.now() - asked >= ROOM_PATIENCE {
-                asked = SystemClock.now();
-                self.ask_for_room();
-            }
+            self.go_on(taken, node, SystemClock.now());
             while !self.wal.is_idle() {
                 let completion = self.disk.wait();
                 if let Err(error) = self.completed(completion, node) {
@@ -114,6 +113,30 @@ impl LogWriter {
             if taken == Taken::Closed {
                 return;
             }
+        }
+    }
+
+    /// How long to wait for work when the disk is done with everything; None: until some comes.
+    pub fn patience(&self) -> Option<Duration> {
+        match (self.wants_turn(), self.lacks_room()) {
+            (true, _) => Some(LETTING_GO_PAUSE),
+            (false, true) => Some(ROOM_PATIENCE),
+            (false, false) => self.wal.wants_seal().then_some(SEAL_AFTER),
+        }
+    }
+
+    /// Goes on after that wait: with the work that came, or with what is done when none did in time. `now` is the time
+    /// since any fixed moment. A disk that was full is asked for room by it, whatever there is to do besides.
+    pub fn go_on(&mut self, waited: Taken, node: &RaftNode, now: Duration) {
+        match waited {
+            Taken::Work => self.turn(node),
+            Taken::Idle if self.wants_turn() => self.turn(node),
+            Taken::Idle | Taken::Closed => self.seal(),
+        }
+        let is_due = self.asked_for_room.is_none_or(|asked| now.saturating_sub(asked) >= ROOM_PATIENCE);
+        if self.lacks_room() && is_due {
+            self.asked_for_room = Some(now);
+            self.wal.make_reserve(&mut *self.disk);
         }
     }
 
@@ -171,18 +194,13 @@ impl LogWriter {
     }
 
     /// Whether there is something to go on with although no work may have come.
-    pub fn wants_turn(&self) -> bool {
+    fn wants_turn(&self) -> bool {
         self.let_go_up_to.is_some() || self.wal.wants_reserve()
     }
 
     /// Whether the disk is full: it is to be asked again in a while.
-    pub fn lacks_room(&self) -> bool {
+    fn lacks_room(&self) -> bool {
         self.wal.is_short_of_room()
-    }
-
-    /// Asks a disk that was full whether it has room.
-    pub fn ask_for_room(&mut self) {
-        self.wal.make_reserve(&mut *self.disk);
     }
 
     /// Stages what a Ready persists. What would make the batch too large for a reserved file goes into batches of its own,
@@ -263,7 +281,7 @@ impl LogWriter {
     }
 
     /// What an idle writer does: says on disk that everything is durable, if that is not said yet.
-    pub fn seal(&mut self) {
+    fn seal(&mut self) {
         // A seal brings nothing about; its completion only has to succeed.
         let _ = self.wal.seal(&mut *self.disk);
     }
