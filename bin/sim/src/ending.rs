@@ -124,6 +124,7 @@ impl Simulation<'_> {
     /// At rest all nodes hold the same.
     fn judge_states(&mut self) -> Result<(), Violation> {
         let committed = self.consensus.committed.len() as u64;
+        self.store.rest();
         for node in 0..self.machines.len() {
             if !self.must_converge(node) {
                 continue;

@@ -37,7 +37,8 @@
 //! hold; applied never falls; votes and acknowledged entries survive restarts. Majorities are those of the members as of
 //! the place in the log, and of both sides while voters change; a node goes by the members that its log says, a snapshot
 //! holds those of its last entry, and no leader changes them before an entry of its term is committed. Further: equal
-//! states at equal index; every request is answered, once; what a message means survives the wire, and what is not for a
+//! states at equal index, namely those of a state machine that takes the log entry by entry, wherever a node stops while
+//! they are small, and else at every 64th or 512th index; every request is answered, once; what a message means survives the wire, and what is not for a
 //! node, or not of its cluster, is refused; who has lost what it had promised says so, counts for nothing, and takes part
 //! again with all of it. At the end: nobody waits for an answer any more; the store holds what the log's writes make of
 //! it; the clients' history is linearizable, versions rise, no append is seen twice; a write is in the log where its client

@@ -17,16 +17,6 @@ use crate::simulation::{PendingChunk, Planned, Simulation};
 use crate::tap::{Left, OutgoingChunk};
 use crate::violation::Violation;
 
-/// How long the log must be idle before it is sealed, as the log writer has it.
-const SEAL_AFTER_US: u64 = 500 * MS;
-
-/// How often a full disk is asked for room, as the log writer has it.
-const ROOM_PATIENCE_US: u64 = 100 * MS;
-
-/// Of all indexes, one in this many is one at which states are compared; with large states, fewer.
-const HASH_EVERY: u64 = 64;
-const HASH_EVERY_LARGE: u64 = 512;
-
 /// Disk operations that may be under way when the log writer begins another batch, in runs where it does not wait.
 const PIPELINED_OPERATIONS_MAX: usize = 6;
 
@@ -120,8 +110,8 @@ impl Simulation<'_> {
         {
             messages.push(message);
         }
-        // Of two nodes that pass an index at which states are compared, both have to stop there.
-        let every = if self.plan.workload.is_heavy() { HASH_EVERY_LARGE } else { HASH_EVERY };
+        // All nodes stop there.
+        let every = StoreChecks::stops_every(self.plan.workload);
         let mut turn = Vec::new();
         for message in messages {
             let ApplyMsg::Entries(mut left) = message else {
@@ -132,7 +122,6 @@ impl Simulation<'_> {
                 let behind = left.split_off(place + 1);
                 turn.push(ApplyMsg::Entries(std::mem::replace(&mut left, behind)));
                 self.turn_apply_loop(node, std::mem::take(&mut turn))?;
-                self.compare_state(node)?;
             }
             if !left.is_empty() {
                 turn.push(ApplyMsg::Entries(left));
@@ -155,6 +144,7 @@ impl Simulation<'_> {
             }
         }
         self.staleness.committed(self.consensus.committed.len(), self.now);
+        self.store.follow(&self.consensus);
         alive.step_apply_loop(messages);
         let applied = alive.state.applied_index();
         if applied < before {
@@ -167,14 +157,13 @@ impl Simulation<'_> {
             let text = format!("node {node} applied {applied} of {}", self.consensus.applied(node));
             return Violation::of("applied-in-order", text);
         }
-        Ok(())
+        self.compare_state(node)
     }
 
     /// The state of a node is that of all others at the same index.
-    pub(crate) fn compare_state(&mut self, node: usize) -> Result<(), Violation> {
+    pub(crate) fn compare_state(&self, node: usize) -> Result<(), Violation> {
         let Some(alive) = &self.machines[node].node else { return Ok(()) };
-        let hash = alive.state.read().state_hash();
-        self.store.state(node, alive.state.applied_index(), hash)
+        self.store.compare(node, alive.state.applied_index(), || alive.state.read().state_hash())
     }
 
     /// Takes what left a node, lets the checkers see it, sends it, and schedules who has something to do.

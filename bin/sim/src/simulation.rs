@@ -184,7 +184,7 @@ impl<'a> Simulation<'a> {
             operator: Operator::new(plan.seed),
             post: Post::new(plan.nodes),
             consensus: ConsensusChecks::new(nodes, plan.founders),
-            store: StoreChecks::default(),
+            store: StoreChecks::new(plan.workload),
             history: History::default(),
             staleness: StalenessChecks::default(),
             counters: Counters::default(),

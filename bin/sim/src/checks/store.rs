@@ -5,28 +5,82 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use clerk::{Answer, Operation};
-use kvserver::state_machine::Command;
+use kvserver::state_machine::{Command, StateMachine};
+use raft::core::Payload;
 
 use crate::checks::consensus::ConsensusChecks;
 use crate::checks::history::Places;
 use crate::violation::Violation;
+use crate::workload::Workload;
+
+/// Of all indexes, one in this many is one at which every node stops and states are compared, however large; of a log of
+/// large values fewer.
+const STOPS_EVERY: u64 = 64;
+const STOPS_EVERY_LARGE: u64 = 512;
+
+/// After so many entries at most, and with so many bytes of values that were written over, a state is small: it is compared
+/// wherever a node stops.
+const SMALL_ENTRIES: u64 = 256;
+const SMALL_BYTES: u64 = 8_000;
 
 /// The checker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StoreChecks {
-    /// The state's hash at an index, and which node had it first.
-    hashes: BTreeMap<u64, (u64, usize)>,
+    /// It takes the log one entry at a time from the first on: no batches, snapshots or restarts.
+    reference: StateMachine,
+    /// Its hash after each entry behind which states are compared.
+    hashes: BTreeMap<u64, u64>,
+    stops_every: u64,
 }
 
 impl StoreChecks {
-    /// A node's state at this index has this hash.
-    pub(crate) fn state(&mut self, node: usize, index: u64, hash: u64) -> Result<(), Violation> {
-        let (known, first) = *self.hashes.entry(index).or_insert((hash, node));
-        if known != hash {
-            let text = format!("after entry {index} the states of nodes {first} and {node} differ");
-            return Violation::of("same-state", text);
+    pub(crate) fn new(workload: Workload) -> StoreChecks {
+        let stops_every = StoreChecks::stops_every(workload);
+        StoreChecks { reference: StateMachine::new(), hashes: BTreeMap::new(), stops_every }
+    }
+
+    /// Every node stops at the multiples of this.
+    pub(crate) fn stops_every(workload: Workload) -> u64 {
+        if workload.is_heavy() { STOPS_EVERY_LARGE } else { STOPS_EVERY }
+    }
+
+    /// Takes what was committed since.
+    pub(crate) fn follow(&mut self, log: &ConsensusChecks) {
+        for entry in &log.committed[self.reference.applied() as usize..] {
+            let index = self.reference.applied() + 1;
+            match &entry.payload {
+                Payload::Command(command) => drop(self.reference.apply(index, command)),
+                Payload::Noop | Payload::Membership(_) => self.reference.apply_noop(index),
+            }
+            if index.is_multiple_of(self.stops_every) || self.is_small() {
+                self.hashes.insert(index, self.reference.state_hash());
+            }
         }
-        Ok(())
+    }
+
+    fn is_small(&self) -> bool {
+        self.reference.applied() <= SMALL_ENTRIES && self.reference.store().superseded_bytes() <= SMALL_BYTES
+    }
+
+    /// From here on the log is at rest: there all states are compared, however large.
+    pub(crate) fn rest(&mut self) {
+        self.hashes.insert(self.reference.applied(), self.reference.state_hash());
+    }
+
+    /// The state of a node that stops at this index has the reference's hash, if states are compared there.
+    pub(crate) fn compare(
+        &self,
+        node: usize,
+        index: u64,
+        hash: impl FnOnce() -> u64,
+    ) -> Result<(), Violation> {
+        match self.hashes.get(&index) {
+            Some(expected) if *expected != hash() => {
+                let text = format!("after entry {index} node {node} has another state than the log makes");
+                Violation::of("same-state", text)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
