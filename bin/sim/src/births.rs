@@ -135,6 +135,7 @@ impl Simulation<'_> {
         let reason = alive.parts.application.failure().unwrap_or_default();
         let fault = match machine.planned {
             Some(Planned::Failure) if machine.files.fault_has_happened() => Fault::FailedDisk,
+            Some(Planned::FailedSync) if machine.files.fault_has_happened() => Fault::FailedSync,
             // It was counted when the disk became full. Whose reserve takes all that
             // is accepted goes on.
             Some(Planned::Full) if !self.plan.settings[node].outlasts_full_disk() => {

@@ -55,6 +55,8 @@ pub enum Fault {
     SlowDisk,
     /// A disk operation fails, mostly a sync.
     FailedDisk,
+    /// A sync fails: what it should have made durable is lost with the power, and a later sync says nothing of it.
+    FailedSync,
     /// A disk has no room left.
     FullDisk,
     /// A bit of a stored file is another one now.
@@ -70,7 +72,7 @@ pub enum Fault {
 }
 
 /// All of them, in the order of the closing line.
-pub const FAULTS: [Fault; 30] = [
+pub const FAULTS: [Fault; 31] = [
     Fault::Loss,
     Fault::Duplication,
     Fault::Delay,
@@ -95,6 +97,7 @@ pub const FAULTS: [Fault; 30] = [
     Fault::ClockJump,
     Fault::SlowDisk,
     Fault::FailedDisk,
+    Fault::FailedSync,
     Fault::FullDisk,
     Fault::BitFlip,
     Fault::RollingRestart,
@@ -131,6 +134,7 @@ impl Fault {
             Fault::ClockJump => "clock-jumped",
             Fault::SlowDisk => "slow-disk",
             Fault::FailedDisk => "failed-disk",
+            Fault::FailedSync => "failed-sync",
             Fault::FullDisk => "full-disk",
             Fault::BitFlip => "flipped",
             Fault::RollingRestart => "rolled",

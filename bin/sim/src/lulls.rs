@@ -111,6 +111,7 @@ impl Simulation<'_> {
         if !machine.exit_is_scheduled && machine.planned.take().is_some() {
             machine.files.switch_off_at(u64::MAX);
             machine.files.fail_at(u64::MAX);
+            machine.files.fail_sync_from(u64::MAX);
             machine.files.set_capacity(u64::MAX);
         }
         machine.stalled_until.fill(0);

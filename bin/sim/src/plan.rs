@@ -18,8 +18,13 @@ const NODES_MAX: u64 = 7;
 const LEASE_HEARTBEATS: u64 = 3;
 const LEASE_MARGIN_MS: u64 = 20;
 
-/// The stream of dice that plans are drawn from.
+/// The stream of dice that plans are drawn from, and the one of failing syncs.
 const CONCERN: u64 = 1;
+const FAILED_SYNC_CONCERN: u64 = 7;
+
+/// How often there is a kind of fault, in a thousand, and where the workload is about it.
+const FAULT_PERMILLE: u64 = 450;
+const FAULT_PERMILLE_ABOUT: u64 = 900;
 
 /// A run, before it is run. The same plan gives the same run, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +103,10 @@ impl Plan {
         let workload = workload.unwrap_or(drawn);
         let founders = dice.one(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
         let mut faults = draw_faults(&mut dice, founders, workload);
+        // Whatever else a seed draws does not depend on it.
+        if Dice::new(seed, FAILED_SYNC_CONCERN).permille(FAULT_PERMILLE) {
+            faults.push(Fault::FailedSync);
+        }
         let strangers = dice.between(1, 4);
         let nodes = match faults.contains(&Fault::MemberChange) {
             true => (founders + strangers).min(NODES_MAX.max(founders)),
@@ -227,9 +236,9 @@ impl Plan {
 /// Each kind is there in half of the seeds: faults that never meet show what faults that always meet hide.
 fn draw_faults(dice: &mut Dice, founders: u64, workload: Workload) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for fault in FAULTS {
-        let wanted = dice.permille(if workload.is_about(fault) { 900 } else { 450 });
-        if wanted {
+    for fault in FAULTS.into_iter().filter(|fault| *fault != Fault::FailedSync) {
+        let permille = if workload.is_about(fault) { FAULT_PERMILLE_ABOUT } else { FAULT_PERMILLE };
+        if dice.permille(permille) {
             faults.push(fault);
         }
     }

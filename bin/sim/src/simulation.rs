@@ -46,6 +46,8 @@ pub(crate) enum Planned {
     PowerOff,
     /// An operation fails.
     Failure,
+    /// A sync fails.
+    FailedSync,
     /// There is no room for an operation.
     Full,
 }

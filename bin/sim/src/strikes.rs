@@ -103,6 +103,7 @@ impl Simulation<'_> {
             }
             Fault::PowerOffInOperation => self.plan_fault(node, Planned::PowerOff),
             Fault::FailedDisk => self.plan_fault(node, Planned::Failure),
+            Fault::FailedSync => self.plan_fault(node, Planned::FailedSync),
             Fault::FullDisk => self.plan_fault(node, Planned::Full),
             Fault::BitFlip => return self.flip(node),
             fault => unreachable!("{fault} does not strike"),
@@ -160,6 +161,7 @@ impl Simulation<'_> {
         match planned {
             Planned::PowerOff => machine.files.switch_off_at(machine.files.operations() + soon),
             Planned::Failure => machine.files.fail_at(machine.files.operations() + soon),
+            Planned::FailedSync => machine.files.fail_sync_from(machine.files.operations() + soon),
             Planned::Full => {
                 let used: usize = machine.files.contents().iter().map(|(_, bytes)| bytes.len()).sum();
                 machine.files.set_capacity(used as u64 + room);

@@ -6,7 +6,7 @@
 //! - switch the power off in the middle of the n-th operation, and decide what of the unsynced data and of the
 //!   unsynced names survives: nothing, all, a prefix in time, or any sectors and names by dice;
 //! - kill the process only, so that the page cache survives;
-//! - let the n-th operation fail; a failed sync drops what it should have written from the page cache's worries, as
+//! - let the n-th operation fail, or the first sync from there on; a failed sync drops what it should have written from the page cache's worries, as
 //!   the kernel does: it still reads back, and a later sync says yes without writing it;
 //! - bound the size of the disk, flip bits, hold operations back to be carried out later.
 //!
@@ -59,6 +59,12 @@ impl MemoryFiles {
     /// The operation of this number (the first is 0) fails.
     pub fn fail_at(&self, operation: u64) {
         self.lock().fail_at = Some(operation);
+    }
+
+    /// The first sync from the operation of this number (the first is 0) on fails: of a file, of the directory, or of what
+    /// is written with one.
+    pub fn fail_sync_from(&self, operation: u64) {
+        self.lock().fail_sync_from = Some(operation);
     }
 
     /// All files together may have this many bytes.

@@ -29,6 +29,7 @@ pub(super) struct State {
     pub(super) operations: u64,
     pub(super) off_at: Option<u64>,
     pub(super) fail_at: Option<u64>,
+    pub(super) fail_sync_from: Option<u64>,
     pub(super) capacity_bytes: Option<u64>,
     pub(super) is_off: bool,
     pub(super) has_failed: bool,
@@ -76,7 +77,8 @@ impl State {
             return Err(error);
         }
         let goes_off = self.off_at == Some(number);
-        if goes_off || self.fail_at == Some(number) {
+        let fails_as_sync = is_sync(&op) && self.fail_sync_from.take_if(|from| *from <= number).is_some();
+        if goes_off || fails_as_sync || self.fail_at == Some(number) {
             let text = if goes_off { "the power is off" } else { "injected failure" };
             let error = io_error(&op, text);
             self.is_off = goes_off;
@@ -266,7 +268,7 @@ impl State {
 
     pub(super) fn begin_new_life(&mut self) {
         self.life += 1;
-        (self.off_at, self.fail_at, self.capacity_bytes) = (None, None, None);
+        (self.off_at, self.fail_at, self.fail_sync_from, self.capacity_bytes) = (None, None, None, None);
         (self.is_off, self.has_failed, self.is_at_barrier) = (false, false, false);
     }
 
@@ -387,6 +389,10 @@ fn apply_names(names: &mut BTreeMap<FileName, u64>, changes: &[(FileName, Option
             None => names.remove(file),
         };
     }
+}
+
+fn is_sync(op: &DiskOp) -> bool {
+    matches!(op, DiskOp::Sync { .. } | DiskOp::SyncDirectory | DiskOp::Write { sync: true, .. })
 }
 
 fn io_error(op: &DiskOp, text: &str) -> DiskError {
