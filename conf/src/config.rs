@@ -16,6 +16,10 @@ use crate::settings::SETTINGS;
 /// The cluster id of a file that does not name one.
 pub(crate) const CLUSTER_ID_DEFAULT: &str = "raft-kv";
 
+/// With leases the shortest election timeout is no shorter than so many heartbeats and so many milliseconds.
+const LEASE_HEARTBEATS_MIN: u64 = 3;
+const LEASE_MARGIN_MS: u64 = 20;
+
 /// The largest file that is read, bytes; one with every setting and a page of comments has some thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -123,4 +127,10 @@ impl Config {
     pub fn addresses(&self) -> Vec<String> {
         self.nodes.iter().map(NodeAddress::address).collect()
     }
+}
+
+/// Whether leases are of use with this time between heartbeats and this shortest election timeout, both in milliseconds:
+/// one lasts until the next heartbeat is answered. `lease_reads=1` is refused where they are not.
+pub fn leases_fit(heartbeat_ms: u64, election_min_ms: u64) -> bool {
+    heartbeat_ms * LEASE_HEARTBEATS_MIN + LEASE_MARGIN_MS <= election_min_ms
 }

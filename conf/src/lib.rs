@@ -17,7 +17,7 @@ mod settings;
 mod writer;
 
 pub use address::{NODE_NUMBER_MAX, NODES_MAX, NodeAddress, parse_host_port};
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, leases_fit};
 pub use error::ConfError;
 pub use settings::{SETTINGS, Setting, Unit};
 pub use writer::{set_cluster_id, write_nodes};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::address::{self, NODE_NUMBER_MAX, NODES_MAX, NodeAddress};
-use crate::config::Config;
+use crate::config::{Config, leases_fit};
 use crate::error::ConfError;
 use crate::line::parse_line;
 use crate::settings::SETTINGS;
@@ -203,7 +203,7 @@ impl Parser<'_> {
                 ),
             ),
             (
-                config.lease_reads == 0 || config.heartbeat_ms * 3 + 20 <= config.election_min_ms,
+                config.lease_reads == 0 || leases_fit(config.heartbeat_ms, config.election_min_ms),
                 ["lease_reads", "election_min_ms"],
                 format!(
                     "lease_reads=1 needs an election_min_ms={} of at least three times heartbeat_ms={} and 20, or no \

@@ -14,10 +14,6 @@ pub(crate) const MS: u64 = 1_000;
 /// The most nodes of which there may be more than found the cluster.
 const NODES_MAX: u64 = 7;
 
-/// With leases the shortest election timeout is no shorter than so many heartbeats and so many milliseconds.
-const LEASE_HEARTBEATS: u64 = 3;
-const LEASE_MARGIN_MS: u64 = 20;
-
 /// The stream of dice that plans are drawn from, and the one of failing syncs.
 const CONCERN: u64 = 1;
 const FAILED_SYNC_CONCERN: u64 = 7;
@@ -115,8 +111,7 @@ impl Plan {
         let election_min_ms = dice.between(100, 400);
         let heartbeat_ms = dice.between(10, 40);
         // As the configuration asks for it. A clock that jumps is no clock to go by.
-        let has_leases =
-            dice.permille(500) && LEASE_HEARTBEATS * heartbeat_ms + LEASE_MARGIN_MS <= election_min_ms;
+        let has_leases = dice.permille(500) && conf::leases_fit(heartbeat_ms, election_min_ms);
         if has_leases {
             faults.retain(|fault| *fault != Fault::ClockJump);
         }

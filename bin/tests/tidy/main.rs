@@ -38,7 +38,7 @@ const ARROWS: [(&str, &str, &[&str]); 16] = [
     ("bin/bench", "rpc-bench", &["rpc", "rpc-codegen"]),
     ("bin/bench/peers", "rpc-bench-peers", &["rpc-bench"]),
     ("bin/cluster-bench", "cluster-bench", &["clerk", "rpc", "proto", "conf"]),
-    ("bin/sim", "sim", &["raft-core", "raft", "kvserver", "clerk", "rpc", "proto"]),
+    ("bin/sim", "sim", &["raft-core", "raft", "kvserver", "clerk", "rpc", "proto", "conf"]),
 ];
 
 /// What the pure core must not know: clocks (a length of time is none), threads, sockets, files, processes, and maps without an order.
