@@ -57,13 +57,7 @@ impl Simulation<'_> {
                 machine.writer_waits_since = self.now;
                 alive.step_log_disk();
             }
-            Room::IdleWriter => {
-                let since = machine.writer_waits_since;
-                if is_over(alive.writer_patience(), since, self.now) {
-                    machine.writer_waits_since = self.now;
-                    alive.idle_writer(now);
-                }
-            }
+            Room::IdleWriter | Room::IdleSnapshotter => self.idle(node, room),
             Room::Applier => {
                 // What it moved shows in the queue.
                 let _ = alive.parts.applier.turn();
@@ -75,13 +69,6 @@ impl Simulation<'_> {
             Room::Snapshotter => {
                 machine.snapshotter_waits_since = self.now;
                 alive.step_snapshotter();
-            }
-            Room::IdleSnapshotter => {
-                let since = machine.snapshotter_waits_since;
-                if is_over(alive.snapshotter_patience(), since, self.now) {
-                    machine.snapshotter_waits_since = self.now;
-                    alive.step_snapshotter();
-                }
             }
             Room::ElectionTick => {
                 let wait = alive.turn_election_ticker(machine.clock.at(self.now));
@@ -98,6 +85,24 @@ impl Simulation<'_> {
             self.say_of_node(node, || format!("step {room:?}"));
         }
         self.look_at(node)
+    }
+
+    /// The log writer or the snapshotter has waited, in vain if nothing came meanwhile.
+    fn idle(&mut self, node: usize, room: Room) {
+        let machine = &mut self.machines[node];
+        let Some(alive) = &mut machine.node else { return };
+        let (patience, since) = match room {
+            Room::IdleWriter => (alive.writer_patience(), &mut machine.writer_waits_since),
+            _ => (alive.snapshotter_patience(), &mut machine.snapshotter_waits_since),
+        };
+        if patience.is_none_or(|patience| *since + micros(patience) > self.now) {
+            return;
+        }
+        *since = self.now;
+        match room {
+            Room::IdleWriter => alive.idle_writer(Duration::from_micros(self.now)),
+            _ => alive.step_snapshotter(),
+        }
     }
 
     /// One turn of the apply-loop over some of what is in its queue.
@@ -304,11 +309,6 @@ impl Simulation<'_> {
         let (low, high) = self.plan.disk_us;
         self.turn_dice.between(low, high) * self.machines[node].disk_slowness
     }
-}
-
-/// Whether somebody who waits since then has waited for as long as there is patience.
-fn is_over(patience: Option<Duration>, since: u64, now: u64) -> bool {
-    patience.is_some_and(|patience| since + micros(patience) <= now)
 }
 
 /// The planned fault of a machine's disk that has happened.
