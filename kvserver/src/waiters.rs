@@ -67,6 +67,9 @@ impl Waiters {
 
     /// Answers the waiters that a loss of leadership detached: what became of their writes is unknown here.
     pub fn answer_lost(&self, leader: Option<Arc<str>>) {
+        if planted::is("lost-waiter-forgotten") {
+            return;
+        }
         let lost = std::mem::take(&mut locked(&self.state).lost);
         let may_have_run = !planted::is("lost-write-said-not-to-have-run");
         let refusal = Refusal::NotLeader { leader, may_have_run };

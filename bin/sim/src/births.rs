@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use raft::storage::disk::FileName;
 use raft::storage::memory::Unsynced;
+use raft::storage::snapshot_file::snapshot_id;
+use raft::storage::wal::PROMISES_FILE;
 use raft::storage::wal::segment_sequence;
 
 use crate::checks::node_log::Health;
@@ -94,15 +96,34 @@ impl Simulation<'_> {
         self.counters.refusals += 1;
         machine.is_out = true;
         let flipped = machine.flipped.clone();
+        let can_start = self.can_start_on(node);
         self.say_of_node(node, || format!("refuses to start: {text}"));
         match &flipped[..] {
             [] => Violation::of("starts-on-sound-files", format!("node {node} does not start: {text}")),
+            files if can_start => Violation::of(
+                "starts-on-what-others-repair",
+                format!("bits of {files:?} were flipped, which keeps no node down; node {node} says: {text}"),
+            ),
             files if files.iter().any(|file| text.contains(file.as_str())) => Ok(()),
             files => Violation::of(
                 "refusal-names-the-file",
                 format!("bits of {files:?} were flipped; node {node} says: {text}"),
             ),
         }
+    }
+
+    /// Whether what was damaged keeps no node from starting: a log that others repair, since term and vote stand once more
+    /// apart from it; a snapshot behind which there is a newer one; a file of no use.
+    fn can_start_on(&self, node: usize) -> bool {
+        let machine = &self.machines[node];
+        let is_damaged = |file: &FileName| machine.flipped.contains(file);
+        let contents = machine.files.contents();
+        let names = || contents.iter().map(|(file, _)| file);
+        let newest = names().filter(|file| snapshot_id(file).is_some()).max_by_key(|file| snapshot_id(file));
+        let log_is_damaged = machine.flipped.iter().any(|file| segment_sequence(file).is_some());
+        let promises_are = names().any(|file| file.as_str() == PROMISES_FILE && is_damaged(file));
+        newest.is_none_or(|newest| !is_damaged(newest))
+            && (!log_is_damaged || (self.plan.repairs && !promises_are))
     }
 
     fn draw_clock(&mut self, node: usize) {

@@ -44,7 +44,7 @@
 //! it; the clients' history is linearizable, versions rise, no append is seen twice; a write is in the log where its client
 //! was told, and nowhere if it was told that it did not run; a read saw what the log made of its key, and a stale one at a
 //! moment no older than was asked for. A panic counts as a violation; so does a node that stops, or refuses to start,
-//! without a disk fault.
+//! without a disk fault, or that refuses to start on what others repair.
 //!
 //! # Reading a failure
 //!

@@ -4,7 +4,7 @@
 //! `sim --planted-bug NAME --seeds A..B` makes it and must find it.
 
 /// A mistake: its name, and what is done wrong.
-pub const PLANTED_BUGS: [(&str, &str); 64] = [
+pub const PLANTED_BUGS: [(&str, &str); 66] = [
     (
         "append-acknowledged-before-the-sync",
         "a follower acknowledges entries that its disk does not have yet",
@@ -36,6 +36,7 @@ pub const PLANTED_BUGS: [(&str, &str); 64] = [
     ("leader-never-steps-down", "a leader that hears nobody goes on leading"),
     ("learner-counted", "what a learner has counts for a majority"),
     ("lease-kept-over-a-pause", "a lease is looked at by ticks, which stand still with the process"),
+    ("lost-waiter-forgotten", "the clients of writes that a lost leadership leaves behind are not answered"),
     ("lost-write-said-not-to-have-run", "a write of a lost leadership is said not to have run"),
     ("match-index-from-a-refusal", "a refusal's hint counts as an acknowledgement"),
     (
@@ -82,6 +83,7 @@ pub const PLANTED_BUGS: [(&str, &str); 64] = [
         "nobody asks before it campaigns, and who hears a leader heeds other candidates",
     ),
     ("repair-that-trusts-one-copy", "a damaged node takes part again with whatever it has"),
+    ("repairable-damage-refused", "a node does not start on a damaged log although others could repair it"),
     (
         "repeated-append-acknowledged-at-once",
         "an append that brings nothing new is answered although its first copy is unsynced",

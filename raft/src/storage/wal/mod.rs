@@ -43,7 +43,7 @@ pub use segment::{
     segment_sequence,
 };
 
-pub(super) use promises::PROMISES_FILE;
+pub use promises::PROMISES_FILE;
 pub(super) use segment::spare_number;
 pub(super) use set_aside::is_set_aside;
 

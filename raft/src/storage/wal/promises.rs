@@ -27,7 +27,7 @@ use raft_core::{HardState, NodeId, Term};
 use super::super::disk::{Disk, DiskError, DiskOp, FileName, list_files, read_file};
 
 /// The file's name.
-pub(in super::super) const PROMISES_FILE: &str = "promises";
+pub const PROMISES_FILE: &str = "promises";
 
 const MAGIC: &[u8; 8] = b"RKVPROM\n";
 const VERSION: u32 = 1;

@@ -111,7 +111,9 @@ fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
 
     // Also where nothing is repaired: what they say of an earlier start holds.
     let promised = promises::look(disk, config.seed)?;
-    let may_end_in_damage = config.repairs && matches!(promised, promises::Found::Sound { .. });
+    let is_trusted = matches!(promised, promises::Found::Sound { .. });
+    let may_end_in_damage =
+        config.repairs && is_trusted && !raft_core::planted::is("repairable-damage-refused");
     let mut scanned = scan(disk, config, &files, may_end_in_damage)?;
     if scanned.walked.is_empty() && config.must_exist && scanned.damage.is_none() {
         let error = match files.into_iter().next() {
