@@ -90,11 +90,11 @@ pub const PLANTED_BUGS: [(&str, &str); 66] = [
     ),
     ("repeated-write-runs-again", "the session table does not stop a repeated write"),
     ("reply-sent-twice", "an append is answered twice"),
-    ("room-not-asked-for", "entries are accepted whether or not the disk has room for them"),
     (
         "resumed-chunk-of-another-snapshot",
         "a transfer that begins goes on behind what is there of another snapshot, and the whole is not checked",
     ),
+    ("room-not-asked-for", "entries are accepted whether or not the disk has room for them"),
     ("second-vote-in-a-term", "a vote is given although it was given to another"),
     ("sessions-of-a-later-instant", "a snapshot holds the session table of the time it is written"),
     (

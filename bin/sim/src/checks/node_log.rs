@@ -181,6 +181,9 @@ impl NodeLog {
         let mut found = NodeLog { base, terms, term, promised, voted, ..NodeLog::default() };
         if health.is_convalescent {
             found.promised = self.promised.min(found.last_index());
+            if health.is_damaged {
+                found.promised = self.agrees_with(&found);
+            }
             // What it counts for is what it had promised before the first damage.
             found.lost = self.lost.clone().or_else(|| Some(Box::new(self.clone())));
         } else if self.lost.is_some() {
@@ -199,6 +202,15 @@ impl NodeLog {
         self.kept_vote(restored)?;
         *self = found;
         Ok(())
+    }
+
+    /// Up to here what is there of what was promised is what it was. A log that is cut where it is damaged may have again
+    /// what a later leader's entries had taken the place of.
+    fn agrees_with(&self, found: &NodeLog) -> Index {
+        let begin = self.base.index.max(found.base.index);
+        let differs = |index: &u64| found.term_at(Index(*index)) != self.term_at(Index(*index));
+        let first = (begin.0 + 1..=found.promised.0).find(differs);
+        first.map_or(found.promised, |first| Index(first - 1))
     }
 
     /// What is there of what was promised is what it was.
