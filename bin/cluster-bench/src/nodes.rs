@@ -1,7 +1,6 @@
 //! The nodes: processes of the shipped program, which are started, killed and asked how they are.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -34,6 +33,8 @@ pub(crate) struct Nodes {
     stubs: Vec<AdminStub>,
     reactor: Reactor,
     config: Config,
+    /// The cluster file's text as it was at the start.
+    founders: String,
     folder: TempDir,
 }
 
@@ -68,7 +69,7 @@ impl Nodes {
             chosen.push(NodeAddress { id, host: "127.0.0.1".to_owned(), port: free_port()?, listen: None });
         }
         conf::write_nodes(&file, &chosen, "cluster-bench")?;
-        let config = Config::load(&file)?;
+        let (config, founders) = (Config::load(&file)?, fs::read_to_string(&file)?);
         let reactor = Reactor::start("bench-reactor", ReactorConfig::default())?;
         let mut nodes = Nodes {
             program: setting.program.clone(),
@@ -76,6 +77,7 @@ impl Nodes {
             stubs: Vec::new(),
             reactor,
             config,
+            founders,
             folder,
         };
         for id in 0..count {
@@ -89,9 +91,14 @@ impl Nodes {
     fn know(&mut self, id: usize) {
         let backoff_max = Duration::from_millis(20);
         let config = ChannelConfig { backoff_max, ..ChannelConfig::default() };
-        let channel = RpcChannel::new(&self.reactor, &self.config.nodes[id].address(), config);
+        let channel = RpcChannel::new(&self.reactor, &self.address(id), config);
         self.stubs.push(AdminStub::new(channel));
         self.children.push(None);
+    }
+
+    fn address(&self, id: usize) -> String {
+        let node = self.config.nodes.iter().find(|node| node.id == id as u64);
+        node.expect("the cluster file names every node that runs").address()
     }
 
     pub(crate) fn addresses(&self) -> Vec<String> {
@@ -112,11 +119,10 @@ impl Nodes {
         Ok(())
     }
 
-    /// Names a further node in the file and starts it, to be added. Returns its number.
+    /// Names a further node in the file, beside those of the start, and starts it, to be added. Returns its number.
     pub(crate) fn join(&mut self) -> anyhow::Result<usize> {
         let (id, path) = (self.children.len(), self.folder.path().join("cluster.conf"));
-        let mut file = OpenOptions::new().append(true).open(&path)?;
-        writeln!(file, "node{id}ip=127.0.0.1\nnode{id}port={}", free_port()?)?;
+        fs::write(&path, format!("{}node{id}ip=127.0.0.1\nnode{id}port={}\n", self.founders, free_port()?))?;
         self.config = Config::load(&path)?;
         self.know(id);
         self.start_node(id, &["--join"])?;
@@ -126,7 +132,7 @@ impl Nodes {
 
     /// Gives the leader an order about a member, until it takes it.
     pub(crate) fn change(&self, node: usize, change: Change) -> anyhow::Result<()> {
-        let address = self.config.nodes[node].address();
+        let address = self.address(node);
         let request = ChangeMemberRequest { node: node as u64, change: change.into(), address };
         eventually("the leader takes the change", || {
             let leader = self.leader()?;
