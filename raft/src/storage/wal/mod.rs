@@ -68,7 +68,8 @@ pub struct WalConfig {
     /// How many there are at least if the disk has room, kept by `make_reserve`: what is accepted must fit them. 0: nothing is
     /// reserved, and nothing refused for want of room. 4.
     pub reserve_segments: usize,
-    /// A write buffer that has grown beyond this many bytes is given back to the allocator. 1 MiB.
+    /// A write buffer that has grown beyond this many bytes is given back to the allocator. 8 MiB: what a node
+    /// writes at once that has much to catch up on.
     pub buffer_bytes_kept_max: usize,
     /// How many bytes of a segment are read at once when the log is opened; a larger record is read whole. 1 MiB.
     pub read_window_bytes: usize,
@@ -88,7 +89,7 @@ impl WalConfig {
             segment_bytes: 16 * 1024 * 1024,
             spare_segments_max: 5,
             reserve_segments: 4,
-            buffer_bytes_kept_max: 1024 * 1024,
+            buffer_bytes_kept_max: 8 * 1024 * 1024,
             read_window_bytes: 1024 * 1024,
             seed,
             repairs: false,
