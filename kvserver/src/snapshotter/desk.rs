@@ -1,7 +1,7 @@
 //! The snapshotter's desk: where the other threads leave what concerns snapshots, without waiting for any of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
@@ -10,7 +10,7 @@ use raft::net::{ChunkAnswer, SnapshotReceiver};
 use raft::storage::disk::{Disk, list_files};
 use raft::storage::snapshot_file::{SnapshotError, SnapshotReader, snapshot_id, snapshot_name};
 use raft::storage::wal::SparePlan;
-use raft::sync::{LockQueue, PopTimeout};
+use raft::sync::{LockQueue, PopTimeout, locked};
 
 use crate::state_machine::{Frozen, Restore, RestoreError, StateMachine};
 
@@ -75,6 +75,8 @@ pub struct SnapshotDesk {
     tasks: Arc<LockQueue<Task>>,
     is_writing: AtomicBool,
     newest_bytes: AtomicU64,
+    /// The state of a received snapshot, until the apply-loop takes it.
+    received: Mutex<Option<(EntryId, StateMachine)>>,
     open_disk: Box<dyn Fn() -> Box<dyn Disk> + Send + Sync>,
 }
 
@@ -85,6 +87,7 @@ impl SnapshotDesk {
             tasks: Arc::new(LockQueue::new(TASKS_MAX)),
             is_writing: AtomicBool::new(false),
             newest_bytes: AtomicU64::new(0),
+            received: Mutex::default(),
             open_disk: Box::new(open_disk),
         }
     }
@@ -123,12 +126,17 @@ impl SnapshotDesk {
         self.leave(Task::Spare(plan))
     }
 
-    /// The state of the snapshot file of `meta`. Reads the whole file: the apply-loop's right, which waits for it.
+    /// The state of the snapshot file of `meta`. Unless it was received just now this reads the whole file: the apply-loop's
+    /// right, which waits for it.
     ///
     /// # Errors
     /// When the file is damaged or is no state.
     pub fn load(&self, meta: &SnapshotMeta) -> Result<StateMachine, LoadError> {
-        load(&mut *(self.open_disk)(), meta.last)
+        let received = locked(&self.received).take();
+        match received.filter(|(last, _)| *last == meta.last) {
+            Some((_, machine)) => Ok(machine),
+            None => load(&mut *(self.open_disk)(), meta.last),
+        }
     }
 
     /// The state of the snapshot that is the newest by its name, if it is sound, and its last entry. For a start, while another
@@ -160,6 +168,18 @@ impl SnapshotDesk {
 
     pub(super) fn leave(&self, task: Task) -> Result<(), DeskFull> {
         self.tasks.try_push(task).map_err(|_| DeskFull)
+    }
+
+    /// Keeps the state of a received snapshot for whoever loads it next.
+    pub(super) fn keep_received(&self, last: EntryId, machine: StateMachine) {
+        let before = locked(&self.received).replace((last, machine));
+        drop(before);
+    }
+
+    /// Nobody will load what is kept.
+    pub(super) fn forget_received(&self) {
+        let received = locked(&self.received).take();
+        drop(received);
     }
 
     pub(super) fn note_newest_bytes(&self, bytes: u64) {

@@ -22,6 +22,7 @@ use raft::sync::PopTimeout;
 pub use desk::{DeskFull, LoadError, SnapshotDesk, Task};
 
 use crate::shared_state::SharedState;
+use crate::state_machine::Restore;
 use receiving::Received;
 use sending::Sendings;
 use writing::{Compaction, PutOff, Writing};
@@ -60,6 +61,8 @@ pub struct Snapshotter {
     sendings: Sendings,
     /// A snapshot that has come whole and is to be installed in the next turn.
     received: Option<Received>,
+    /// The state of the snapshot that is being received, as far as that was read back; None when it is none, or not wanted.
+    restore: Option<Restore>,
     /// Received snapshots that the apply-loop has not loaded yet.
     restoring: Vec<PinnedSnapshot>,
 }
@@ -94,7 +97,7 @@ impl Snapshotter {
     ) -> Snapshotter {
         desk.note_newest_bytes(files.newest_bytes());
         let (sizes, writing, put_off, compaction, sendings) = Default::default();
-        let (received, restoring) = Default::default();
+        let (received, restore, restoring) = Default::default();
         Snapshotter {
             node,
             desk,
@@ -108,6 +111,7 @@ impl Snapshotter {
             compaction,
             sendings,
             received,
+            restore,
             restoring,
         }
     }

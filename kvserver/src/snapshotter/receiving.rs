@@ -1,6 +1,9 @@
 //! Receiving a snapshot from the leader, chunk by chunk, into a file; when the file is whole, checked and durable, the
 //! core begins its log behind it and the apply-loop takes its state.
 
+use std::mem;
+
+use bytes::Bytes;
 use log::{info, warn};
 use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
 use raft::core::{ChunkVerdict, EntryId, Index, InstallVerdict, NodeId, SnapshotMeta, Term};
@@ -10,12 +13,13 @@ use raft::storage::disk::DiskError;
 use raft::storage::snapshot_file::SnapshotError;
 
 use super::{Broken, Snapshotter};
+use crate::state_machine::Restore;
 
 impl Snapshotter {
     pub(super) fn receive(
         &mut self,
         from: NodeId,
-        request: InstallSnapshotRequest,
+        mut request: InstallSnapshotRequest,
         answer: ChunkAnswer,
     ) -> Result<(), Broken> {
         let numbers =
@@ -36,7 +40,7 @@ impl Snapshotter {
         match verdict {
             ChunkVerdict::StaleTerm(newer) => response.term = newer.0,
             ChunkVerdict::NotNeeded => (response.accepted, response.installed) = (true, true),
-            ChunkVerdict::Wanted => match self.store_chunk(from, last, &request) {
+            ChunkVerdict::Wanted => match self.store_chunk(from, last, &mut request) {
                 Ok(missing) if missing < request.file_bytes => {
                     (response.accepted, response.next_offset) = (true, missing);
                 }
@@ -56,8 +60,13 @@ impl Snapshotter {
     /// has heard since the last chunk came counts: it may not want the snapshot any more.
     pub(super) fn finish_receiving(&mut self) -> Result<(), Broken> {
         let Some(Received { from, mut response, answer }) = self.received.take() else { return Ok(()) };
-        match self.files.finish_receive(&mut *self.disk) {
+        let mut restore = self.restore.take();
+        match self.files.finish_receive(&mut *self.disk, |piece| feed(&mut restore, piece)) {
             Ok(meta) => {
+                // What is no state stops the apply-loop, which finds that out by itself and says why.
+                if let Some(Ok(machine)) = restore.map(Restore::finish) {
+                    self.desk.keep_received(meta.last, machine);
+                }
                 self.install(meta);
                 (response.accepted, response.installed) = (true, true);
             }
@@ -81,7 +90,15 @@ impl Snapshotter {
     /// Lets go of received snapshots whose state has been loaded, or passed by.
     pub(super) fn unpin_restored(&mut self) {
         let applied = self.state.applied_index();
-        self.restoring.retain(|snapshot| snapshot.meta().last.index.0 > applied);
+        if self.files.receiving().is_some_and(|(meta, _)| meta.last.index.0 <= applied) {
+            self.restore = None;
+        }
+        if !self.restoring.is_empty() {
+            self.restoring.retain(|snapshot| snapshot.meta().last.index.0 > applied);
+            if self.restoring.is_empty() {
+                self.desk.forget_received();
+            }
+        }
     }
 
     /// Returns where the first missing byte of the file is.
@@ -89,7 +106,7 @@ impl Snapshotter {
         &mut self,
         from: NodeId,
         last: EntryId,
-        request: &InstallSnapshotRequest,
+        request: &mut InstallSnapshotRequest,
     ) -> Result<u64, SnapshotError> {
         if crc32fast::hash(&request.data) != request.data_crc32 {
             return Err(SnapshotError::Rejected("a chunk's checksum is wrong"));
@@ -99,10 +116,21 @@ impl Snapshotter {
         };
         let meta = SnapshotMeta { last, membership };
         let missing = self.files.begin_receive(&mut *self.disk, &meta, request.file_bytes)?;
+        if missing == 0 {
+            self.restore = Some(Restore::new());
+        }
         if missing == 0 && request.offset == 0 {
             info!("node {from} sends a snapshot up to index {}, {} bytes", last.index, request.file_bytes);
         }
-        self.files.receive_chunk(&mut *self.disk, request.offset, request.data.clone())
+        let (data, restore) = (mem::take(&mut request.data), &mut self.restore);
+        self.files.receive_chunk(&mut *self.disk, request.offset, data, |piece| feed(restore, piece))
+    }
+}
+
+/// Gives `restore` the next piece, or it up if that is none of a state.
+fn feed(restore: &mut Option<Restore>, piece: &Bytes) {
+    if restore.as_mut().is_some_and(|restore| restore.feed(piece).is_err()) {
+        *restore = None;
     }
 }
 

@@ -91,6 +91,13 @@ pub enum DiskOp {
         /// The file.
         file: FileName,
     },
+    /// Lets go of what is kept in memory of a file's beginning, as far as it is durable: it is not needed soon. Changes nothing.
+    Forget {
+        /// The file.
+        file: FileName,
+        /// How much of it, in bytes.
+        bytes: u64,
+    },
     /// Cuts a file to a size.
     Truncate {
         /// The file.
@@ -125,6 +132,7 @@ impl DiskOp {
             DiskOp::Write { .. } => "write",
             DiskOp::Read { .. } => "read",
             DiskOp::Sync { .. } => "sync",
+            DiskOp::Forget { .. } => "forget",
             DiskOp::Truncate { .. } => "truncate",
             DiskOp::Rename { .. } => "rename",
             DiskOp::Remove { .. } => "remove",
@@ -141,6 +149,7 @@ impl DiskOp {
             | DiskOp::Write { file, .. }
             | DiskOp::Read { file, .. }
             | DiskOp::Sync { file }
+            | DiskOp::Forget { file, .. }
             | DiskOp::Truncate { file, .. }
             | DiskOp::Rename { from: file, .. }
             | DiskOp::Remove { file } => Some(file),
@@ -151,7 +160,7 @@ impl DiskOp {
     /// Whether the operation changes the disk. A failure of one that does poisons the disk, unless [`DiskOp::survives`] says
     /// otherwise.
     pub fn changes(&self) -> bool {
-        !matches!(self, DiskOp::Read { .. } | DiskOp::List)
+        !matches!(self, DiskOp::Read { .. } | DiskOp::Forget { .. } | DiskOp::List)
     }
 
     /// Whether the disk goes on when this operation finds it full: what was there before is as it was. A synced write is

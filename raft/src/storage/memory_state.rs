@@ -116,7 +116,11 @@ impl State {
                 }
             }
             DiskOp::Sync { file } if !goes_off => self.forget_pending(&file),
-            DiskOp::Sync { .. } | DiskOp::SyncDirectory | DiskOp::Read { .. } | DiskOp::List => {}
+            DiskOp::Sync { .. }
+            | DiskOp::SyncDirectory
+            | DiskOp::Read { .. }
+            | DiskOp::Forget { .. }
+            | DiskOp::List => {}
             op if goes_off => {
                 let _ = self.perform(op);
             }
@@ -147,6 +151,7 @@ impl State {
                 return Ok(Outcome::Read(Bytes::copy_from_slice(&live[start..end])));
             }
             DiskOp::Sync { file } => self.content("sync", &file)?.sync(),
+            DiskOp::Forget { file, .. } => drop(self.content("forget", &file)?),
             DiskOp::Truncate { file, bytes } => {
                 let when = self.tick();
                 let change = ContentChange::Truncate { bytes: bytes as usize };

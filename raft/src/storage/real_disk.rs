@@ -10,12 +10,13 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags, fadvise};
 use rustix::io::Errno;
 
 use super::disk::{Completion, Disk, DiskError, DiskOp, FileEntry, FileName, OpId, Outcome};
@@ -101,6 +102,10 @@ impl RealDisk {
             }
             DiskOp::Read { file, offset, bytes } => return self.read(&file, offset, bytes),
             DiskOp::Sync { file } => self.sync(&file)?,
+            DiskOp::Forget { file, bytes } => {
+                // Advice: a file system that does not take it keeps what it likes.
+                let _ = fadvise(self.open(&file)?, 0, NonZeroU64::new(bytes), Advice::DontNeed);
+            }
             DiskOp::Truncate { file, bytes } => self.open(&file)?.set_len(bytes)?,
             DiskOp::Rename { from, to } => {
                 std::fs::rename(self.path(&from), self.path(&to))?;

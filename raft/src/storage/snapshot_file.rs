@@ -83,6 +83,9 @@ pub enum SnapshotError {
     NotThere(EntryId),
 }
 
+/// The longest header a file can have.
+pub(super) const HEADER_BYTES_MAX: usize = HEADER_FIXED_BYTES + MEMBERSHIP_BYTES_MAX + CHECKSUM_BYTES;
+
 /// The final name of the snapshot whose last entry is `last`.
 pub fn snapshot_name(last: EntryId) -> FileName {
     FileName::new(&format!("snapshot-{:016x}-{:016x}.snap", last.index.0, last.term.0))
@@ -268,10 +271,36 @@ impl SnapshotReader {
         Ok(Some(piece.slice(PIECE_HEADER_BYTES..)))
     }
 
-    /// Reads on to the end, handing out nothing: whether the file is whole.
-    pub fn verify(mut self, disk: &mut dyn Disk) -> Result<SnapshotMeta, SnapshotError> {
-        while self.next_piece(disk)?.is_some() {}
+    /// The next piece of a file that grows and has `bytes` bytes by now, or `None` if there is no further whole piece yet.
+    pub(super) fn next_piece_before(
+        &mut self,
+        disk: &mut dyn Disk,
+        bytes: u64,
+    ) -> Result<Option<Bytes>, SnapshotError> {
+        if self.offset + PIECE_HEADER_BYTES as u64 > bytes {
+            return Ok(None);
+        }
+        let header = read_file(disk, &self.file, self.offset, PIECE_HEADER_BYTES)?;
+        let content_bytes = header.get(..4).map_or(0, LittleEndian::read_u32);
+        let end = self.offset + PIECE_HEADER_BYTES as u64 + u64::from(content_bytes);
+        if content_bytes > 0 && end <= bytes { self.next_piece(disk) } else { Ok(None) }
+    }
+
+    /// Reads on to the end and shows `visit` each piece: whether the file is whole.
+    pub(super) fn read_on(
+        mut self,
+        disk: &mut dyn Disk,
+        mut visit: impl FnMut(&Bytes),
+    ) -> Result<SnapshotMeta, SnapshotError> {
+        while let Some(piece) = self.next_piece(disk)? {
+            visit(&piece);
+        }
         Ok(self.meta)
+    }
+
+    /// Everything before this byte of the file has been handed out.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     fn check_footer(&self, disk: &mut dyn Disk) -> Result<(), SnapshotError> {

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use raft_core::{EntryId, Index, SnapshotMeta};
 
 use super::disk::{Disk, DiskError, DiskOp, FileName, list_files, read_file};
-use super::snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter, snapshot_id, snapshot_name};
+use super::snapshot_file::{
+    HEADER_BYTES_MAX, SnapshotError, SnapshotReader, SnapshotWriter, snapshot_id, snapshot_name,
+};
 
 /// How many snapshots are kept.
 pub const SNAPSHOTS_KEPT: usize = 2;
@@ -46,6 +48,8 @@ struct Receiving {
     file: FileName,
     total_bytes: u64,
     received_bytes: u64,
+    /// Behind what has been read back; None as long as the header may not be whole.
+    reader: Option<SnapshotReader>,
 }
 
 /// A snapshot that stays as long as this is held. Readable by any thread on any `Disk` of the directory.
@@ -194,7 +198,7 @@ impl SnapshotStore {
         let file = self.temporary_name();
         disk.run(DiskOp::Create { file: file.clone(), zero_filled_bytes: 0 })?;
         let meta = meta.clone();
-        self.receiving = Some(Receiving { meta, file, total_bytes, received_bytes: 0 });
+        self.receiving = Some(Receiving { meta, file, total_bytes, received_bytes: 0, reader: None });
         Ok(0)
     }
 
@@ -205,11 +209,18 @@ impl SnapshotStore {
 
     /// Takes raw bytes of the file being received. Returns the offset of the first byte that is missing: bytes that
     /// are there already or would leave a gap are not taken, and the sender goes on from the offset returned.
+    ///
+    /// What is durable is read back at once, and `visit` is shown each piece of content that is whole. It counts only when
+    /// [`SnapshotStore::finish_receive`] has succeeded.
+    ///
+    /// # Errors
+    /// `Rejected` or `Damaged` when it is not what was announced; nothing of it is kept then, and it may be sent again.
     pub fn receive_chunk(
         &mut self,
         disk: &mut dyn Disk,
         offset: u64,
         bytes: Bytes,
+        visit: impl FnMut(&Bytes),
     ) -> Result<u64, SnapshotError> {
         let Some(receiving) = &mut self.receiving else {
             return Err(SnapshotError::Rejected("no snapshot is being received"));
@@ -233,24 +244,37 @@ impl SnapshotStore {
         }
         // At once, as a piece of an own snapshot is.
         sync_received(disk, file)?;
-        Ok(end)
+        match receiving.read_back(disk, visit) {
+            Ok(()) => Ok(end),
+            Err(SnapshotError::Disk(error)) => Err(error.into()),
+            Err(refused) => {
+                self.abort_receive(disk)?;
+                Err(refused)
+            }
+        }
     }
 
-    /// Checks the received file as a whole, makes it durable under its name, and lets go of surplus ones.
+    /// Checks the rest of the received file, makes it durable under its name, and lets go of surplus ones. Shows `visit` what
+    /// [`SnapshotStore::receive_chunk`] has not.
     ///
     /// # Errors
     /// `Rejected` or `Damaged` when it is not what was announced; nothing of it is kept then, and it may be sent again.
-    pub fn finish_receive(&mut self, disk: &mut dyn Disk) -> Result<SnapshotMeta, SnapshotError> {
+    pub fn finish_receive(
+        &mut self,
+        disk: &mut dyn Disk,
+        visit: impl FnMut(&Bytes),
+    ) -> Result<SnapshotMeta, SnapshotError> {
         let Some(receiving) = self.receiving.take() else {
             return Err(SnapshotError::Rejected("no snapshot is being received"));
         };
-        let Receiving { meta, file, total_bytes, received_bytes } = receiving;
+        let Receiving { meta, file, total_bytes, received_bytes, reader } = receiving;
         let verdict = if received_bytes < total_bytes {
             Err(SnapshotError::Rejected("it is shorter than it was announced to be"))
         } else if raft_core::planted::is("resumed-chunk-of-another-snapshot") {
             Ok(meta.clone())
         } else {
-            SnapshotReader::open(disk, file.clone()).and_then(|reader| reader.verify(disk))
+            let reader = reader.map_or_else(|| SnapshotReader::open(disk, file.clone()), Ok);
+            reader.and_then(|reader| reader.read_on(disk, visit))
         };
         let refused = match verdict {
             Ok(found) if found == meta => {
@@ -322,6 +346,29 @@ impl SnapshotStore {
     }
 }
 
+impl Receiving {
+    /// Reads back what is there of whole pieces and has not been read, and has it forgotten then: all of it in memory would
+    /// displace what is needed there, and finding room for it is the dearest part of receiving it.
+    fn read_back(&mut self, disk: &mut dyn Disk, mut visit: impl FnMut(&Bytes)) -> Result<(), SnapshotError> {
+        let has_header = self.received_bytes >= HEADER_BYTES_MAX as u64;
+        if !has_header || raft_core::planted::is("resumed-chunk-of-another-snapshot") {
+            return Ok(());
+        }
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => none.insert(SnapshotReader::open(disk, self.file.clone())?),
+        };
+        let before = reader.offset();
+        while let Some(piece) = reader.next_piece_before(disk, self.received_bytes)? {
+            visit(&piece);
+        }
+        if reader.offset() > before {
+            disk.run(DiskOp::Forget { file: self.file.clone(), bytes: reader.offset() })?;
+        }
+        Ok(())
+    }
+}
+
 impl Stored {
     fn pinned(&self) -> PinnedSnapshot {
         let Stored { meta, file, bytes, pin } = self;
@@ -356,15 +403,12 @@ pub(super) fn verify(
     disk: &mut dyn Disk,
     file: &FileName,
     last: EntryId,
-    mut visit: impl FnMut(&Bytes),
+    visit: impl FnMut(&Bytes),
 ) -> Result<SnapshotMeta, SnapshotError> {
-    let mut reader = SnapshotReader::open(disk, file.clone())?;
-    while let Some(piece) = reader.next_piece(disk)? {
-        visit(&piece);
-    }
-    if reader.meta().last != last {
+    let meta = SnapshotReader::open(disk, file.clone())?.read_on(disk, visit)?;
+    if meta.last != last {
         let reason = "its name and its header name different entries";
         return Err(SnapshotError::Damaged { file: file.clone(), offset: 0, reason });
     }
-    Ok(reader.meta().clone())
+    Ok(meta)
 }

@@ -175,7 +175,7 @@ impl FlipDisk {
             DiskOp::Truncate { file, bytes } => {
                 self.files.get_mut(&file).ok_or_else(|| not_found(&file))?.truncate(bytes as usize);
             }
-            DiskOp::Sync { .. } | DiskOp::SyncDirectory => {}
+            DiskOp::Sync { .. } | DiskOp::Forget { .. } | DiskOp::SyncDirectory => {}
         }
         Ok(Outcome::Done)
     }
