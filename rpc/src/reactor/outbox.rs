@@ -326,23 +326,25 @@ impl Outbox {
     /// Takes back a call whose frame was appended as these bytes, if none of them has left: in its place its own
     /// cancellation will leave. Returns whether the peer can never see the call.
     pub(crate) fn take_back(&self, frame: &Range<u64>) -> bool {
-        let mut side = try_lock(&self.socket);
         let mut queue = lock(&self.queue);
         if queue.closed {
             return queue.may_have_left() < frame.end;
         }
         let Some(place) = frame.start.checked_sub(queue.written) else { return false };
         let held_by_side = queue.unsent() - queue.waiting_bytes();
-        let Queue { sealed, bytes, .. } = &mut *queue;
-        let found = match (place.checked_sub(held_by_side), side.as_deref_mut()) {
-            (Some(place), _) => bytes_at(sealed, bytes, place),
-            (None, Some(SocketSide { sealed, sending, sent, .. })) => {
-                bytes_at(sealed, sending, place + *sent as u64)
-            }
-            // It is being written.
-            (None, None) => None,
-        };
-        found.is_some_and(recall)
+        if let Some(place) = place.checked_sub(held_by_side) {
+            let Queue { sealed, bytes, .. } = &mut *queue;
+            return bytes_at(sealed, bytes, place).is_some_and(recall);
+        }
+        // NB: who finds the socket side taken leaves the writing to its holder, and nothing is written here. So it is taken
+        // only while nobody may write, and let go before the queue.
+        if !queue.stalled && !queue.paused {
+            return false;
+        }
+        let Some(mut side) = try_lock(&self.socket) else { return false };
+        let SocketSide { sealed, sending, sent, .. } = &mut *side;
+        let place = place + *sent as u64;
+        bytes_at(sealed, sending, place).is_some_and(recall)
     }
 
     /// What is about to leave may have waited: its calls say so much less of their time.

@@ -99,6 +99,7 @@ fn main() -> std::process::ExitCode {
         counters::no_more_calls_are_repeated_than_the_budget_has,
         outbox::replies_that_nobody_takes_count_until_their_connection_ends_and_no_longer,
         outbox::what_has_not_left_counts_until_its_connection_ends_and_no_longer,
+        outbox::what_is_sent_beside_a_call_that_is_taken_back_leaves,
         outbox::what_many_threads_send_leaves_whole_and_in_each_threads_order,
         parts::a_call_that_many_want_to_end_is_ended_by_one,
         parts::a_blocked_caller_is_woken_for_each_of_its_calls,

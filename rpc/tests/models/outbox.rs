@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::primitives::thread;
 use crate::protocol::decoder::RequestDecoder;
-use crate::world::{ADDRESS, TestService, World, call_frame};
-use crate::{ChannelConfig, Method, Peer, ReactorConfig, RpcChannel, RpcError, check};
+use crate::world::{ADDRESS, TestService, World, begin, call_frame};
+use crate::{ChannelConfig, Method, Peer, ReactorConfig, RpcChannel, RpcController, RpcError, check};
 
 const NAMES: [[&str; 2]; 2] = [["a0", "a1"], ["b0", "b1"]];
 
@@ -56,6 +56,36 @@ pub fn what_many_threads_send_leaves_whole_and_in_each_threads_order() {
             world.end();
         });
     }
+}
+
+pub fn what_is_sent_beside_a_call_that_is_taken_back_leaves() {
+    check(|| {
+        let world = World::new();
+        let listener = world.simulation.listen(ADDRESS.parse().unwrap());
+        let channel = RpcChannel::new(&world.reactor, ADDRESS, ChannelConfig::default());
+        let send =
+            |channel: &RpcChannel, name| channel.send_one_way(&Method::new("test", name), &()).unwrap();
+        send(&channel, "first");
+        let (mut peer, mut received) = (None, Vec::new());
+        let mut has_received = |name: &str| {
+            peer = peer.take().or_else(|| listener.accept());
+            received.extend(peer.as_ref().map(|peer| peer.receive()).unwrap_or_default());
+            methods_of(&received).iter().any(|method| method == name)
+        };
+        world.turn_until(|| has_received("first"));
+        let threads = crate::reactor::cork::corked(|| {
+            // They are held back until the end of the scope, and taken back before.
+            let begun = [(); 4].map(|()| begin(&channel, &Method::new("test", "held")).0);
+            let cancelling = thread::spawn(move || begun.iter().for_each(RpcController::cancel));
+            let channel = channel.clone();
+            let sending = thread::spawn(move || send(&channel, "beside"));
+            world.turn_until(|| has_received("beside"));
+            [cancelling, sending]
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        drop(channel);
+        world.end();
+    });
 }
 
 pub fn what_has_not_left_counts_until_its_connection_ends_and_no_longer() {
