@@ -157,12 +157,12 @@ impl Outbox {
                     self.time_stands_still(&mut queue);
                 }
                 let rest = is_to_pause.then(|| Command::WriteOn(self.clone()));
-                let news = self.news(&mut queue);
+                let (resume, stall) = (self.resume(&mut queue), self.stall(&mut queue));
                 self.note_unsent(&mut queue);
                 // NB: in this order. Who appends after the queue is free finds the socket side free, too.
                 drop(side);
                 drop(queue);
-                for command in rest.into_iter().chain(news) {
+                for command in [rest, resume, stall].into_iter().flatten() {
                     // A reactor that has stopped writes, reads and watches nothing more.
                     let _ = self.reactor.post(command);
                 }
@@ -235,18 +235,21 @@ impl Outbox {
         }
     }
 
-    /// What a flush has brought that the reactor must be told.
-    fn news(&self, queue: &mut Queue) -> Option<Command> {
+    /// What the reactor is told when a flush has left little enough.
+    fn resume(&self, queue: &mut Queue) -> Option<Command> {
         let ServerOwner { token, .. } = self.server.as_ref()?;
-        if queue.awaits_drain && !self.is_above_low_water(queue) {
-            queue.awaits_drain = false;
-            return Some(Command::Resume(*token));
-        }
-        if queue.stalled && !queue.stall_is_known && !queue.closed {
-            queue.stall_is_known = true;
-            return Some(Command::WatchStall(*token));
-        }
-        None
+        let is_over = queue.awaits_drain && !self.is_above_low_water(queue);
+        queue.awaits_drain &= !is_over;
+        is_over.then_some(Command::Resume(*token))
+    }
+
+    /// What the reactor is told when a flush has found that the kernel takes nothing. What is left then may be little, and
+    /// nothing else need ever happen.
+    fn stall(&self, queue: &mut Queue) -> Option<Command> {
+        let ServerOwner { token, .. } = self.server.as_ref()?;
+        let is_news = queue.stalled && !queue.stall_is_known && !queue.closed;
+        queue.stall_is_known |= is_news;
+        is_news.then_some(Command::WatchStall(*token))
     }
 
     fn is_above_low_water(&self, queue: &Queue) -> bool {

@@ -52,3 +52,26 @@ fn a_reactor_that_stops_writes_one_part_after_the_other_without_a_pause() {
     parts.world.settle();
     assert!(parts.peer.receive().len() > 50_000);
 }
+
+#[test]
+fn a_peer_that_takes_nothing_more_is_cut_though_the_last_it_took_has_left_little() {
+    let (world, stalled_timeout) = (Simulation::new(1), ms(300));
+    // The ninth part is the first of which the kernel does not take all, and leaves less than half of the high-water mark.
+    world.set_pipe_bytes_max(8_500);
+    let server = world.reactor(ReactorConfig { write_bytes_per_turn_max: 1_000, ..ReactorConfig::default() });
+    let config =
+        ProviderConfig { unsent_bytes_high_water: 4_000, stalled_timeout, ..ProviderConfig::default() };
+    let provider = RpcProvider::new(&server, config);
+    let service = Arc::new(TestService::default());
+    provider.notify_service(service.clone()).unwrap();
+    provider.listen(SERVER).unwrap();
+    let peer = world.connect(server_address());
+    // The second call waits until the reply to the first has been taken as far as that, and is not answered.
+    peer.send(&[request("Bytes", 1, b"10000"), request("Keep", 2, b"x")].concat());
+    while service.kept.lock().unwrap().is_empty() {
+        assert!(world.step());
+    }
+    assert!((1..2_000).contains(&provider.gauges().unsent_bytes), "{:?}", provider.gauges());
+    world.advance(2 * stalled_timeout);
+    assert_eq!(provider.gauges().connections, 0);
+}
