@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mio::Token;
 
-use super::clock::{self, Nanos};
 use super::connection::{Connection, Side};
 use super::listener::Accepted;
 use super::net::Stream;
 use super::outbox::{Outbox, ServerOwner};
-use super::poll_loop::{Entry, PollLoop, Slot};
+use super::poll_loop::{Entry, PollLoop};
 use crate::server::dispatcher::ServerSide;
 use crate::server::in_flight::Stages;
 use crate::server::provider::{ProviderCore, Standing};
@@ -21,19 +20,6 @@ use crate::server::streams::Streams;
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
 impl PollLoop {
-    /// The moment at which a resting listener wants to be visited.
-    pub(super) fn next_listener_visit(&self, now: Nanos) -> Nanos {
-        let visit = |token: &Token| match self.slots.get(token.0 & u32::MAX as usize) {
-            Some(Slot { stands_in_line: false, entry: Entry::Listener(listener), .. })
-                if listener.is_ready && !listener.provider.is_full() =>
-            {
-                Some(listener.resting_until.max(now + 1))
-            }
-            _ => None,
-        };
-        self.listeners.iter().filter_map(visit).min().unwrap_or(clock::NEVER)
-    }
-
     /// Takes some of the connections that wait at a listener.
     pub(super) fn accept(&mut self, token: Token) {
         for _ in 0..self.shared.config.accepts_per_turn_max.max(1) {

@@ -44,8 +44,12 @@ impl Listener {
 
     /// Takes one connection, if it may.
     pub(crate) fn accept(&mut self, now: Nanos) -> Accepted {
-        if !self.is_ready || now < self.resting_until {
+        if !self.is_ready {
             return Accepted::Nothing;
+        }
+        if now < self.resting_until {
+            // NB: said again. Whoever has it visited sooner may have looked past the moment that was armed.
+            return Accepted::RestUntil(self.resting_until);
         }
         let Some(standing) = self.provider.next_standing(now) else { return Accepted::Nothing };
         self.resting_until = 0;

@@ -214,8 +214,8 @@ impl PollLoop {
                 next = next.min(due);
             }
         }
+        // Those that go on resting say again until when.
         self.accept_again();
-        next = next.min(self.next_listener_visit(now));
         self.shared.arm(next);
         for action in std::mem::take(&mut self.actions) {
             self.turn.has_dispatched = true;

@@ -260,11 +260,6 @@ impl ProviderCore {
         standing
     }
 
-    /// Whether no further connection may be taken.
-    pub(crate) fn is_full(&self) -> bool {
-        self.free_standing().is_none()
-    }
-
     fn count_of(&self, standing: Standing) -> &AtomicUsize {
         if standing == Standing::Ordinary { &self.connections } else { &self.reserved }
     }

@@ -96,6 +96,11 @@ impl Simulation {
         self.world.network.set_pipe_bytes_max(bytes);
     }
 
+    /// While it is so, there are no descriptors for connections that come: they wait at their listeners.
+    pub fn set_exhausted(&self, is_exhausted: bool) {
+        self.world.network.set_exhausted(is_exhausted);
+    }
+
     /// Gives `HOST:PORT` its addresses; a name without any cannot be resolved.
     pub fn set_name(&self, name: &str, addresses: &[SocketAddr]) {
         self.world.network.set_name(name, addresses);

@@ -26,6 +26,7 @@ struct Inner {
     random: u64,
     piece_bytes_max: usize,
     pipe_bytes_max: usize,
+    is_exhausted: bool,
     names: BTreeMap<String, Vec<SocketAddr>>,
     cut: BTreeSet<SocketAddr>,
     attempts: BTreeMap<SocketAddr, u64>,
@@ -204,6 +205,7 @@ impl Network {
             random: seed,
             piece_bytes_max: 64 * 1024,
             pipe_bytes_max: 64 * 1024,
+            is_exhausted: false,
             names: BTreeMap::new(),
             cut: BTreeSet::new(),
             attempts: BTreeMap::new(),
@@ -249,6 +251,10 @@ impl Network {
 
     pub(super) fn set_pipe_bytes_max(&self, bytes: usize) {
         lock(&self.inner).pipe_bytes_max = bytes;
+    }
+
+    pub(super) fn set_exhausted(&self, is_exhausted: bool) {
+        lock(&self.inner).is_exhausted = is_exhausted;
     }
 
     pub(super) fn set_name(&self, name: &str, addresses: &[SocketAddr]) {
@@ -300,6 +306,9 @@ impl Network {
 
     pub(super) fn accept(&self, address: SocketAddr) -> io::Result<(End, SocketAddr)> {
         let mut inner = lock(&self.inner);
+        if inner.is_exhausted {
+            return Err(io::Error::other("no descriptor is free"));
+        }
         let waiting = inner.listeners.get_mut(&address).and_then(|listening| listening.waiting.pop_front());
         let pipe = waiting.ok_or(ErrorKind::WouldBlock)?;
         Ok((End { pipe, side: 1 }, inner.pipes[pipe].client))

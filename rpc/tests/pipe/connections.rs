@@ -22,6 +22,20 @@ fn a_connection_is_made_by_the_first_call_and_serves_all() {
 }
 
 #[test]
+fn a_server_without_descriptors_accepts_when_there_are_some_whatever_was_due_meanwhile() {
+    let pair = Pair::new();
+    pair.world.set_exhausted(true);
+    let _peer = pair.world.connect(server_address());
+    pair.world.settle();
+    pair.world.set_exhausted(false);
+    pair.server.run_after(ms(10), Box::new(|| {}));
+    pair.world.advance(ms(49));
+    assert_eq!(pair.provider.gauges().connections, 0);
+    pair.world.advance(ms(1));
+    assert_eq!(pair.provider.gauges().connections, 1);
+}
+
+#[test]
 fn names_that_fit_no_header_are_refused_and_the_longest_that_do_arrive() {
     let pair = Pair::new();
     let auth_token = rpc::AuthToken::new(vec![b't'; rpc::AUTH_TOKEN_BYTES_MAX]);
