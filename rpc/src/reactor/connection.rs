@@ -130,7 +130,7 @@ impl Connection {
             return After::Close(cause);
         }
         let mut bytes_left = turn.share;
-        while self.has_frames || self.is_readable {
+        while self.has_more() {
             if let Side::Server(side) = &self.side
                 && side.must_wait(&self.outbox)
             {
@@ -142,7 +142,10 @@ impl Connection {
             }
             let (room, received) = self.receive(turn);
             let count = match received {
-                Ok(0) => return self.on_end_of_stream(turn),
+                Ok(0) => {
+                    self.is_readable = false;
+                    return self.on_end_of_stream(turn);
+                }
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.is_readable = false;
@@ -216,11 +219,17 @@ impl Connection {
         After::Linger
     }
 
-    /// Whether a server's connection owes its peer nothing: all calls answered, all replies sent; or nothing can be sent any
-    /// more.
+    /// Whether there may be something that has come and has not been read or dispatched.
+    pub(crate) fn has_more(&self) -> bool {
+        self.is_readable || self.has_frames
+    }
+
+    /// Whether a server's connection owes its peer nothing: all that is known to have come read, all calls answered, all
+    /// replies sent; or nothing can be sent any more.
     pub(crate) fn is_done(&self) -> bool {
         match &self.side {
             Side::Server(_) if self.outbox.is_closed() => true,
+            Side::Server(_) if self.has_more() => false,
             Side::Server(side) => side.calls_in_flight(&self.outbox) == 0 && self.outbox.unsent() == 0,
             Side::Client(_) | Side::Opening(_) => true,
         }

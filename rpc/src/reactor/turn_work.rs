@@ -189,8 +189,9 @@ impl PollLoop {
         self.channels = channels;
         for token in std::mem::take(&mut self.turn.timed) {
             let Some(Entry::Connection(connection)) = self.entry(token) else { continue };
+            let has_more = connection.has_more();
             let Side::Server(side) = &mut connection.side else { continue };
-            match side.expire(now, &connection.outbox) {
+            match side.expire(now, &connection.outbox, has_more) {
                 Ok(NEVER) => {}
                 Ok(due) => {
                     self.turn.timed.push(token);

@@ -253,11 +253,17 @@ impl ServerSide {
         Ok(false)
     }
 
-    /// Answers the calls whose deadline has passed. Returns when to look again.
+    /// Answers the calls whose deadline has passed. `has_more`: something has come that has not been read or dispatched.
+    /// Returns when to look again.
     ///
     /// # Errors
     /// Why the connection must end.
-    pub(crate) fn expire(&mut self, now: Nanos, outbox: &Arc<Outbox>) -> Result<Nanos, &'static str> {
+    pub(crate) fn expire(
+        &mut self,
+        now: Nanos,
+        outbox: &Arc<Outbox>,
+        has_more: bool,
+    ) -> Result<Nanos, &'static str> {
         let Some(ServerOwner { stages, .. }) = &outbox.server else { return Ok(NEVER) };
         let mut next = self.in_flight.end_late(now, stages, |call_id| {
             answer_itself(outbox, call_id, Status::DeadlineExceeded, "the caller's time is over");
@@ -270,7 +276,7 @@ impl ServerSide {
         };
         next = next.min(due);
         let limits = (nanos_in(config.unfinished_timeout), config.unfinished_progress_bytes as u64);
-        let state = (self.decoder.is_unfinished(), self.must_wait(outbox));
+        let state = (self.decoder.is_unfinished(), has_more);
         let Some(due) = self.watch.check_unfinished(now, limits, self.received, state) else {
             warnings
                 .unfinished

@@ -57,7 +57,7 @@ struct Scene {
     silent: Option<RpcChannel>,
     /// By how much timers and deadlines were late.
     late: Arc<Mutex<Vec<Duration>>>,
-    _provider: RpcProvider,
+    provider: RpcProvider,
 }
 
 impl Scene {
@@ -81,7 +81,6 @@ impl Scene {
         let (little, peers) = (little.take().unwrap(), peers.iter_mut().filter_map(Option::take).collect());
         world.settle();
         let (little_sent, little_took, late) = Default::default();
-        let _provider = provider;
         Scene {
             world,
             worker,
@@ -92,7 +91,7 @@ impl Scene {
             little_took,
             silent: None,
             late,
-            _provider,
+            provider,
         }
     }
 
@@ -224,4 +223,23 @@ fn replies_of_other_threads_to_a_hundred_connections_have_nothing_else_wait() {
     answer(kept);
     scene.run_until(2 * BUSY, BUSY * 50_000);
     scene.assert_prompt(20);
+}
+
+#[test]
+fn a_provider_that_stops_serves_what_has_come_though_it_has_not_been_its_turn() {
+    let scene = Scene::new(MILLISECOND, 10);
+    let call = request_to("worker", "Any", 1, b"");
+    let (last, all_but_last) = call.split_last().unwrap();
+    let send = |bytes: &[u8]| scene.peers.iter().for_each(|peer| assert_eq!(peer.send(bytes), bytes.len()));
+    // Nobody has said so much that he can be told to leave; the last byte of each is one arrival.
+    send(all_but_last);
+    scene.world.settle();
+    send(&[*last]);
+    while scene.worker.served.lock().unwrap().len() < BUSY / 2 {
+        assert!(scene.world.step());
+    }
+    scene.provider.stop();
+    assert_eq!(scene.worker.served.lock().unwrap().len(), BUSY);
+    scene.world.settle();
+    assert!(scene.peers.iter().all(|peer| !peer.receive().is_empty()));
 }
