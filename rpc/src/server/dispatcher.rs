@@ -201,19 +201,20 @@ impl ServerSide {
             return Err("there is no place for it".to_owned());
         }
         if self.held_bytes > 0 || self.decoder.is_unfinished() {
-            self.account(outbox, turn);
+            self.account(may_have_more, outbox, turn);
         }
         Ok(may_have_more)
     }
 
     /// A frame has come in part, or its rest has: what is held of it is counted, or given up if all connections together
-    /// hold too much.
-    fn account(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) {
+    /// hold too much: not one that may be whole by now.
+    fn account(&mut self, may_be_whole: bool, outbox: &Arc<Outbox>, turn: &mut Turn) {
         let held_bytes = self.decoder.unfinished_bytes() as u64;
         let total = self.provider.note_unfinished(self.held_bytes, held_bytes);
         let has_grown = held_bytes > self.held_bytes;
         self.held_bytes = held_bytes;
         if has_grown
+            && !may_be_whole
             && total > self.unfinished_bytes_max()
             && let Some(mut frame) = self.decoder.give_up()
         {
