@@ -46,8 +46,11 @@ impl<T> Line<T> {
         Round { again_left: self.again.len(), has_begun: false, has_served_again: false }
     }
 
-    /// Who is served next in this turn, if anybody is. It takes no look at the clock for the first.
+    /// Who is served next in this turn, if anybody is. It takes no look at the clock for the first, nor where nobody is left.
     pub(super) fn next(&mut self, round: &mut Round, has_time: impl FnOnce() -> bool) -> Option<T> {
+        if self.fresh.is_empty() && round.again_left == 0 {
+            return None;
+        }
         let may_go_on = !std::mem::replace(&mut round.has_begun, true) || has_time();
         if may_go_on && let Some(who) = self.fresh.pop_front() {
             return Some(who);

@@ -188,6 +188,9 @@ impl PollLoop {
             let is_little = outbox.unsent_hint() <= LITTLE_BYTES;
             if is_little { self.writes.join(outbox) } else { self.writes.join_again(outbox) }
         });
+        if self.writes.is_empty() {
+            return;
+        }
         self.turn.begin_writing();
         let mut round = self.writes.round();
         while let Some(outbox) = self.writes.next(&mut round, || self.turn.has_time()) {
