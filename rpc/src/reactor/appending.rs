@@ -111,7 +111,7 @@ impl Outbox {
             };
             let touched_first = match cork {
                 0 => false,
-                cork::TURN => queue.stand_in_line(),
+                cork::TURN => self.join_line(&mut queue),
                 scope => std::mem::replace(&mut queue.corked_by, scope) != scope,
             };
             (result, touched_first)

@@ -289,12 +289,21 @@ impl Outbox {
         let mut queue = lock(&self.queue);
         queue.writable_events += 1;
         queue.stalled = false;
-        (queue.leftover || !queue.is_empty()) && queue.stand_in_line()
+        (queue.leftover || !queue.is_empty()) && self.join_line(&mut queue)
     }
 
     /// Whether the caller, a reactor's thread, is to have it stand in its line to be written: it does not yet.
     pub(crate) fn stand_in_line(&self) -> bool {
-        lock(&self.queue).stand_in_line()
+        self.join_line(&mut lock(&self.queue))
+    }
+
+    /// See [`Outbox::stand_in_line`].
+    pub(super) fn join_line(&self, queue: &mut Queue) -> bool {
+        let is_news = queue.stand_in_line();
+        if is_news {
+            self.time_stands_still(queue);
+        }
+        is_news
     }
 
     /// Ends the connection from any thread: the reactor hears of it from the socket.

@@ -227,3 +227,39 @@ fn a_call_that_waits_behind_a_server_that_takes_nothing_says_what_is_left_when_i
     assert_eq!(timeouts(&server.receive()), [1_000]);
     drop((first, next, last, none));
 }
+
+#[test]
+fn calls_whose_connections_wait_for_their_turn_to_be_written_say_what_is_left_when_they_leave() {
+    const CALLS: usize = 40;
+    let (pair, timeout) = (Pair::new(), ms(1_000));
+    pair.world.set_pipe_bytes_max(1 << 20);
+    let listener = pair.world.listen("10.0.0.9:80".parse().unwrap());
+    let channels: Vec<_> =
+        (0..CALLS).map(|_| RpcChannel::new(&pair.client, "10.0.0.9:80", ChannelConfig::default())).collect();
+    channels.iter().for_each(|channel| channel.send_one_way(&KEEP, &Text::new("x")).unwrap());
+    pair.world.settle();
+    let servers: Vec<_> = std::iter::from_fn(|| listener.accept()).collect();
+    servers.iter().for_each(|server| assert!(!server.receive().is_empty()));
+    // One is written in a turn, or two.
+    pair.world.set_copying(MILLISECOND / 100);
+    let callers = channels.clone();
+    let call_all = move || {
+        for channel in callers {
+            let (controller, text) = (RpcController::new(), Text::new(vec![7; 64 << 10]));
+            controller.set_timeout(timeout);
+            channel.call_async(&KEEP, &controller, &text, |_: Result<Text, _>| {});
+        }
+    };
+    pair.client.run_after(Duration::ZERO, Box::new(call_all));
+    pair.world.settle();
+    let took = pair.world.now();
+    assert!(took > ms(20), "{took:?}");
+    let said: Vec<u64> = servers.iter().flat_map(|server| timeouts(&server.receive())).collect();
+    assert_eq!(said.len(), CALLS);
+    let left = (timeout - took).as_millis() as u64;
+    let least = said.iter().min().copied();
+    assert!(
+        least.is_some_and(|least| (left..left + 4).contains(&least)),
+        "{left} ms were left, {least:?} were said"
+    );
+}
