@@ -129,6 +129,17 @@ mod tests {
     }
 
     #[test]
+    fn the_clock_is_looked_at_for_those_after_the_first_alone() {
+        let mut line = Line::new();
+        [7, 8].into_iter().for_each(|who| line.join_again(who));
+        let (mut round, looks) = (line.round(), std::cell::Cell::new(0));
+        for expected in [(Some(7), 0), (Some(8), 1), (None, 1)] {
+            let who = line.next(&mut round, || looks.replace(looks.get() + 1) < 9);
+            assert_eq!((who, looks.get()), expected);
+        }
+    }
+
+    #[test]
     fn a_turn_without_any_time_serves_one_of_either() {
         let mut line = Line::new();
         line.join(1);
