@@ -11,6 +11,7 @@
 mod support;
 
 mod bad_disk;
+mod cut_cable;
 mod damaged;
 mod demo;
 mod explained;

@@ -1,5 +1,6 @@
 //! A network of the system's own: each node lives in a network namespace with a cable to a bridge, where the test is. A way
-//! that is cut drops each packet at its receiver, and the two systems do what they do then: send again, ever more rarely.
+//! that is cut drops each packet at its receiver, and the two systems do what they do then: send again, ever more rarely. A
+//! cable that is cut carries nothing to anybody, the test included.
 //!
 //! No rights are needed for any of this, only a user namespace, in which a test runs itself once more.
 
@@ -104,6 +105,15 @@ impl Lab {
     /// Where a node is.
     pub fn host(node: usize) -> String {
         format!("10.77.0.{}", node + 1)
+    }
+
+    /// Nothing passes between a node and anybody else, either way.
+    pub fn cut_cable(&self, node: usize) {
+        ip(&format!("link set cable{node} down"));
+    }
+
+    pub fn mend_cable(&self, node: usize) {
+        ip(&format!("link set cable{node} up"));
     }
 
     fn enter(&self, node: usize) -> Command {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-/// A network of numbered nodes. What is cut passes nothing and tells nobody; clients reach all nodes all the time.
+/// A network of numbered nodes. What is cut passes nothing and tells nobody; clients reach all nodes whatever is cut here.
 pub trait Network {
     fn nodes(&self) -> usize;
 
