@@ -18,6 +18,7 @@ mod large;
 mod model;
 mod parts;
 mod pool;
+mod progress;
 mod reconnecting;
 mod retries;
 mod silence;
@@ -44,7 +45,7 @@ fn server_address() -> SocketAddr {
     SERVER.parse().unwrap()
 }
 
-fn ms(milliseconds: u64) -> Duration {
+const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
