@@ -56,7 +56,7 @@ impl PollLoop {
         standing: Standing,
     ) {
         stream.send_at_once();
-        stream.ask_if_silent();
+        stream.ask_if_silent(provider.config.stalled_timeout);
         let token = self.next_token();
         if let Err(error) = self.poller.watch(&mut stream, token) {
             return log::warn!("{peer}: cannot be polled: {error}");

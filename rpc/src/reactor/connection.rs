@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::Token;
 
@@ -106,7 +107,8 @@ impl Connection {
             return Ok(false);
         }
         self.stream.send_at_once();
-        self.stream.ask_if_silent();
+        // A server that takes nothing is found out by its silence, long before.
+        self.stream.ask_if_silent(Duration::ZERO);
         let core = opening.core.clone();
         core.on_connected(now);
         self.outbox.attach(self.stream.clone());

@@ -27,6 +27,11 @@ const QUESTION_INTERVAL: Duration = Duration::from_secs(10);
 /// Questions without an answer that are enough.
 const QUESTIONS: u32 = 6;
 
+/// Saturating, at what the system takes at most.
+fn milliseconds_in(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).min(i32::MAX.cast_unsigned())
+}
+
 /// One end of a connection. It never waits: what cannot be done now is `WouldBlock`.
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -64,13 +69,17 @@ impl Stream {
     }
 
     /// Has the system ask a peer that is silent whether it is still there: nobody else asks a program of the origin, nor one
-    /// that has not said a word yet. A peer whose system does not answer is an error of the connection.
-    pub(crate) fn ask_if_silent(&self) {
+    /// that has not said a word yet. A peer whose system does not answer is an error of the connection, and so is one that
+    /// acknowledges nothing of what it is sent: it is not asked meanwhile. One that has no room for more may be so for
+    /// `patience`.
+    pub(crate) fn ask_if_silent(&self, patience: Duration) {
+        let unacknowledged = patience.max(SILENCE + QUESTION_INTERVAL * QUESTIONS);
         let ask = |stream: &TcpStream| -> rustix::io::Result<()> {
             sockopt::set_tcp_keepidle(stream, SILENCE)?;
             sockopt::set_tcp_keepintvl(stream, QUESTION_INTERVAL)?;
             sockopt::set_tcp_keepcnt(stream, QUESTIONS)?;
-            sockopt::set_socket_keepalive(stream, true)
+            sockopt::set_socket_keepalive(stream, true)?;
+            sockopt::set_tcp_user_timeout(stream, milliseconds_in(unacknowledged))
         };
         match self {
             // Failing that, one that has vanished is kept for longer.
@@ -230,4 +239,24 @@ impl Poller {
 /// A reactor connects and listens in its own world only.
 fn of_another_world() -> io::Error {
     ErrorKind::Unsupported.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_does_not_acknowledge_waits_as_long_as_its_silence_or_as_it_is_given_patience() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = Stream::Tcp(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let bound_with = |patience| {
+            stream.ask_if_silent(patience);
+            let Stream::Tcp(stream) = &stream else { unreachable!() };
+            assert!(sockopt::socket_keepalive(stream).unwrap());
+            sockopt::tcp_user_timeout(stream).unwrap()
+        };
+        assert_eq!(bound_with(Duration::from_secs(30)), 120_000);
+        assert_eq!(bound_with(Duration::from_secs(600)), 600_000);
+        assert_eq!(bound_with(Duration::MAX), i32::MAX.cast_unsigned());
+    }
 }
