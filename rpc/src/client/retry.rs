@@ -181,7 +181,8 @@ impl Repeated {
         }
         self.is_resting = false;
         self.attempts += 1;
-        let left = Duration::from_nanos(self.due.saturating_sub(self.core.reactor.world.nanos()));
+        // NB: as of the moment from which the attempt counts. In a long turn that is not now.
+        let left = Duration::from_nanos(self.due.saturating_sub(self.core.reactor.world.turn_nanos()));
         let (core, method, controller) = (self.core.clone(), self.method, self.controller.clone());
         let inherited = self.inherited;
         let args = Serialized(self.args.0.clone());

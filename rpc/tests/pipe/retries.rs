@@ -146,3 +146,29 @@ fn a_call_that_may_have_run_is_repeated_only_if_its_method_is_idempotent() {
         assert_eq!(pair.service.calls.load(Ordering::SeqCst), 1 + usize::from(answered));
     }
 }
+
+#[test]
+fn a_call_that_may_be_repeated_is_not_given_up_early_by_what_the_turn_of_its_attempt_has_taken() {
+    let pair = Pair::new();
+    pair.world.cut(server_address());
+    let retry = RetryConfig { policy: RetryPolicy::attempts(4), ..RetryConfig::default() };
+    let channel =
+        pair.channel_with(ChannelConfig { retry, connect_timeout: ms(1_000), ..Default::default() });
+    let ended = Arc::new(Mutex::new(None));
+    let (world, noted) = (pair.world.clone(), ended.clone());
+    let begin = move || {
+        world.work(ms(5));
+        let controller = RpcController::new();
+        controller.set_timeout(ms(100));
+        channel.call_async(&common::ECHO, &controller, &Text::new("x"), move |reply: Result<Text, _>| {
+            assert!(matches!(reply, Err(RpcError::DeadlineExceeded { .. })));
+            *noted.lock().unwrap() = Some(world.now());
+        });
+        channel
+    };
+    let kept = Arc::new(Mutex::new(None));
+    let keep = kept.clone();
+    pair.client.run_after(Duration::ZERO, Box::new(move || *keep.lock().unwrap() = Some(begin())));
+    pair.world.advance(ms(200));
+    assert_eq!(*ended.lock().unwrap(), Some(ms(105)));
+}
