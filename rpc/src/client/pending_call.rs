@@ -145,9 +145,14 @@ impl BlockedCaller {
     /// passes or when it ends.
     pub(crate) fn wait(&self, world: &World, spin: Duration) -> Outcome {
         world.runs_until(|| lock(&self.outcome).is_some());
+        self.wait_by(|| world.nanos(), spin)
+    }
+
+    /// The same, by this clock.
+    fn wait_by(&self, now: impl Fn() -> Nanos, spin: Duration) -> Outcome {
         if !spin.is_zero() {
             let is_there = || try_lock(&self.outcome).is_some_and(|outcome| outcome.is_some());
-            SPIN.with(|state| state.borrow_mut().until(nanos_in(spin), || world.nanos(), is_there));
+            SPIN.with(|state| state.borrow_mut().until(nanos_in(spin), now, is_there));
         }
         let mut outcome = lock(&self.outcome);
         loop {
@@ -159,5 +164,38 @@ impl BlockedCaller {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_may_spin_looks_for_its_answer_again_and_again_before_it_sleeps() {
+        const LOOKS: usize = 100;
+        let caller = &BlockedCaller::default();
+        let (sender, looks) = mpsc::sync_channel(LOOKS);
+        let seen = thread::scope(|scope| {
+            let seen = scope.spawn(move || {
+                // One that does not look is given its answer all the same, later.
+                let look = || looks.recv_timeout(Duration::from_secs(20)).ok();
+                let seen = std::iter::from_fn(look).take(LOOKS).count();
+                caller.wake(Ok(Bytes::new()));
+                seen
+            });
+            // By this clock no spin is in vain.
+            let now = || {
+                // Looks beyond these are not counted.
+                let _ = sender.try_send(());
+                0
+            };
+            assert_eq!(caller.wait_by(now, Duration::from_micros(50)), Ok(Bytes::new()));
+            seen.join().unwrap()
+        });
+        assert_eq!(seen, LOOKS);
     }
 }
