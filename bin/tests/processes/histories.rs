@@ -25,6 +25,8 @@ const CLERKS: usize = 8;
 const KEYS: u64 = 40;
 /// Operations that succeed under each fault, and after it.
 const OPERATIONS: u64 = 150;
+/// After each fault of a history that is told how long to be: its clients are to be busy for most of the time.
+const OPERATIONS_BETWEEN: u64 = 6_000;
 /// Faults of a history that is not told how long to be.
 const FAULTS: u64 = 9;
 
@@ -40,7 +42,11 @@ struct Load {
 
 impl Load {
     fn wait_for_operations(&self, what: &str) {
-        let enough = self.done.load(Ordering::Acquire) + OPERATIONS;
+        self.wait_for(OPERATIONS, what);
+    }
+
+    fn wait_for(&self, operations: u64, what: &str) {
+        let enough = self.done.load(Ordering::Acquire) + operations;
         until(&format!("operations {what}"), LONG, || self.done.load(Ordering::Acquire) >= enough);
     }
 
@@ -124,6 +130,7 @@ fn history(seed: u64, lasts: Option<Duration>) -> usize {
         is_over: AtomicBool::new(false),
     };
     let clerks: Vec<Clerk> = (0..CLERKS).map(|_| cluster.clerk()).collect();
+    let between = if lasts.is_some() { OPERATIONS_BETWEEN } else { OPERATIONS };
     thread::scope(|scope| {
         for (number, clerk) in clerks.iter().enumerate() {
             let (load, rng) = (&load, ChaCha8Rng::seed_from_u64(seed ^ (number as u64 + 1) << 32));
@@ -136,7 +143,7 @@ fn history(seed: u64, lasts: Option<Duration>) -> usize {
                 break;
             }
             fault(&mut cluster, &load, &mut rng);
-            load.wait_for_operations("after a fault");
+            load.wait_for(between, "after a fault");
         }
     });
     assert_eq!(load.failed.into_inner(), 0, "a majority was always there, seed {seed}");
