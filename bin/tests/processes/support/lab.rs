@@ -162,13 +162,15 @@ impl Network for Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // A cable goes with its room, too, but only some time after that; and the next lab wants its name.
+            (0..self.rooms.len()).for_each(|node| ip(&format!("link del cable{node}")));
+            ip("link del bridge");
+        }
         for room in &mut self.rooms {
             // Both fail only for a process that has ended and been waited for.
             let _ = room.kill();
             let _ = room.wait();
-        }
-        if !std::thread::panicking() {
-            ip("link del bridge");
         }
     }
 }
