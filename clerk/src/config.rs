@@ -20,9 +20,11 @@ pub struct ClerkConfig {
     /// connections at once; this is for one that is paused or cut off, which the others replace within an election
     /// timeout: asking them sooner finds nobody, later loses time. Default 400 ms.
     pub attempt_timeout: Duration,
-    /// How long a node that did not reply in time is avoided, hints to it included. Default 250 ms.
+    /// How long a node that did not reply in time is avoided, hints to it included; gets that others may serve leave it out for
+    /// ten times `attempt_timeout`. Default 250 ms.
     pub silent_node_pause: Duration,
-    /// How long a node whose connection broke or was refused is avoided, hints to it included. Default 100 ms.
+    /// How long a node whose connection broke or was refused is avoided, hints to it included; and one that cannot say what a
+    /// get must see, for such gets. Default 100 ms.
     pub broken_node_pause: Duration,
     /// First back-off; each further one of the operation doubles. Default 1 ms.
     pub backoff_min: Duration,

@@ -26,6 +26,8 @@ struct Node {
     address: String,
     /// Until then the node is avoided.
     avoid_until: Duration,
+    /// Until then others come first for what any node does.
+    unfit_until: Duration,
 }
 
 /// The nodes and which of them is asked.
@@ -77,7 +79,8 @@ impl LeaderCache {
 
     /// `node` did what only a leader does.
     pub fn confirmed(&mut self, node: NodeIndex) {
-        self.nodes[node.0].avoid_until = Duration::ZERO;
+        let place = &mut self.nodes[node.0];
+        (place.avoid_until, place.unfit_until) = Default::default();
         (self.current, self.round) = (node, node);
     }
 
@@ -110,12 +113,21 @@ impl LeaderCache {
         if self.is_avoided(self.current, now) { Next::AfterBackoff } else { Next::AtOnce }
     }
 
-    /// A node for what any node does: each in its turn, those that are avoided left out if there are others.
+    /// `node` cannot do what any node does: others come first for `pause`. It may lead all the same, the next moment.
+    pub fn unfit(&mut self, node: NodeIndex, pause: Duration, now: Duration) {
+        self.nodes[node.0].unfit_until = now + pause;
+    }
+
+    /// A node for what any node does: each in its turn, those that are avoided or unfit left out if there are others.
     pub fn any(&self, turn: usize, now: Duration) -> NodeIndex {
         let count = self.nodes.len();
+        let left_out_until = |node: &NodeIndex| {
+            let Node { avoid_until, unfit_until, .. } = self.nodes[node.0];
+            avoid_until.max(unfit_until)
+        };
+        // The first of those whose pause is over, or of those whose pause ends first.
         let round = (0..count).map(|step| NodeIndex((turn + step) % count));
-        let next = round.clone().find(|node| !self.is_avoided(*node, now));
-        next.or_else(|| round.min_by_key(|node| self.nodes[node.0].avoid_until)).expect("there is a node")
+        round.min_by_key(|node| left_out_until(node).max(now)).expect("there is a node")
     }
 
     fn is_avoided(&self, node: NodeIndex, now: Duration) -> bool {
@@ -139,7 +151,11 @@ impl LeaderCache {
         if self.nodes.len() >= NODES_MAX {
             return None;
         }
-        self.nodes.push(Node { address: address.to_string(), avoid_until: Duration::ZERO });
+        self.nodes.push(Node {
+            address: address.to_string(),
+            avoid_until: Duration::ZERO,
+            unfit_until: Duration::ZERO,
+        });
         Some(NodeIndex(self.nodes.len() - 1))
     }
 }
@@ -214,6 +230,25 @@ mod tests {
         assert_eq!(cache.refused(NodeIndex(0), Some("b:2"), ms(0)), Next::AtOnce);
         assert_eq!(cache.failed(NodeIndex(1), PAUSE, ms(0)), Next::AtOnce);
         assert_eq!(cache.current(), NodeIndex(2));
+    }
+
+    #[test]
+    fn an_unfit_node_is_left_out_where_any_will_do_and_is_still_asked_where_it_is_named() {
+        let mut cache = three();
+        cache.unfit(NodeIndex(1), PAUSE, ms(0));
+        let asked = |cache: &LeaderCache, now| (0..3).map(|turn| cache.any(turn, now).0).collect::<Vec<_>>();
+        assert_eq!(asked(&cache, ms(99)), [0, 2, 2]);
+        assert_eq!(asked(&cache, ms(100)), [0, 1, 2]);
+        cache.unfit(NodeIndex(1), PAUSE, ms(100));
+        assert_eq!(cache.refused(NodeIndex(0), Some("b:2"), ms(101)), Next::AtOnce);
+        assert_eq!(cache.current(), NodeIndex(1));
+        cache.failed(NodeIndex(0), PAUSE, ms(101));
+        cache.unfit(NodeIndex(2), PAUSE, ms(102));
+        assert_eq!(
+            asked(&cache, ms(103)),
+            [1, 1, 1],
+            "of none that would do, the one whose pause ends first"
+        );
     }
 
     #[test]

@@ -259,6 +259,46 @@ fn gets_that_any_node_may_serve_go_to_all_in_turn_and_say_nothing_about_who_lead
 }
 
 #[test]
+fn a_node_that_cannot_say_what_a_get_must_see_is_left_out_for_a_while() {
+    // b:2 hears its leader and is not heard until 350 ms.
+    let mut world = World::new(|sent| {
+        let is_mute = sent.node == "b:2" && sent.at < ms(350);
+        Some((HOP, if is_mute { not_leader(Some("a:1")) } else { lead(&sent.request, 5) }))
+    });
+    for operation in 0..500_u32 {
+        world.start_at(ms(operation.into()), operation, get_with(Consistency::Follower));
+    }
+    world.run();
+    for operation in 0..500_u32 {
+        let end = world.end_of(operation);
+        assert!(end.result.is_ok() && end.at <= ms(operation.into()) + 2 * HOP, "{end:?}");
+    }
+    let asked = |from, to| {
+        let of_mute = world.sent.iter().filter(|sent| sent.node == "b:2");
+        of_mute.filter(|sent| (ms(from)..ms(to)).contains(&sent.at)).count()
+    };
+    assert_eq!((asked(0, 3), asked(3, 100)), (1, 0), "one try");
+    assert!((3..=4).contains(&asked(0, 350)), "one in 100 ms: {}", asked(0, 350));
+    assert!(asked(450, 500) >= 15, "in its turn again: {}", asked(450, 500));
+}
+
+#[test]
+fn a_silent_node_costs_gets_that_others_may_serve_a_tenth_of_their_time() {
+    let mut world = World::new(|sent| (sent.node != "b:2").then(|| (ms(10), lead(&sent.request, 5))));
+    for operation in 0.. {
+        world.start(operation, get_with(Consistency::Follower));
+        world.run();
+        let end = world.end_of(operation);
+        assert!(end.result.is_ok(), "{end:?}");
+        if end.at > ms(20_000) {
+            break;
+        }
+    }
+    let silent = world.sent.iter().filter(|sent| sent.node == "b:2").count();
+    assert!((4..=5).contains(&silent), "{silent} attempts of 400 ms in 20 s");
+}
+
+#[test]
 fn a_get_that_all_nodes_are_too_old_for_ends_at_once_with_what_the_last_one_said() {
     let text = "what this node has may be 900 ms old, 100 ms are allowed";
     let mut world = World::new(move |_| Some((HOP, Verdict::TooStale { text: text.to_owned() })));

@@ -13,6 +13,10 @@ use crate::{
 /// each other must not be asked in a circle. With more nodes than this, each may be tried once.
 const HOPS_MAX: u32 = 3;
 
+/// For what any node does, one that kept silent is left out so many times as long as it was waited for at least: of the time
+/// of those who ask in turn, no more is lost to it.
+const SILENCE_WEIGHS: u32 = 10;
+
 impl<D> Machine<D> {
     /// What an attempt came to. A reply to an attempt that is no longer under way is ignored.
     pub fn on_reply(&mut self, call: CallId, verdict: Verdict, now: Duration) {
@@ -132,6 +136,7 @@ impl<D> Machine<D> {
                 (self.leaders.failed(node, self.config.broken_node_pause, now), self.config.backoff_max)
             }
             Verdict::NoReply { .. } => {
+                self.leaders.unfit(node, self.config.attempt_timeout * SILENCE_WEIGHS, now);
                 (self.leaders.failed(node, self.config.silent_node_pause, now), self.config.backoff_max)
             }
             _ => {
@@ -163,8 +168,9 @@ impl<D> Machine<D> {
         self.finish(id, Err(error), now);
     }
 
-    /// A node that knows no leader cannot say what a read must see; the next may, and in a moment all.
+    /// A node that knows no leader, or does not reach it, cannot say what a read must see; the next may, and in a moment all.
     fn go_to_another(&mut self, id: OperationId, node: NodeIndex, now: Duration) {
+        self.leaders.unfit(node, self.config.broken_node_pause, now);
         let text = format!("{} does not know what a read must see", self.leaders.address(node));
         let nodes = u32::try_from(self.leaders.len()).unwrap_or(u32::MAX);
         let pending = self.operations.find(id).expect("its reply was just taken");

@@ -2,9 +2,10 @@
 //!
 //! One question flies at a time and covers every read that had arrived when it left; reads that come meanwhile share the
 //! next. The leader treats it as a read of its own, with a round, and answers with the index; the follower serves when it
-//! has applied so much. A question or an answer that is lost is asked again, and after the longest election timeout the
-//! reads are refused. Questions are numbered from a point that each life of a node draws, so that what answers an earlier
-//! life's answers nothing.
+//! has applied so much. A question or an answer that is lost is asked again. After the shortest election timeout the leader
+//! counts as out of reach, although it may still be heard: the reads are refused, and further ones at once, while the question
+//! goes on being asked; its answer ends that. Questions are numbered from a point that each life of a node draws, so that what
+//! answers an earlier life's answers nothing.
 
 use crate::error::{Limit, ReadError};
 use crate::message::{Body, Message};
@@ -35,19 +36,20 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
+    /// Whether the leader has not answered for so many ticks that reads had better be served elsewhere.
+    fn are_in_vain(&self, patience_ticks: u32) -> bool {
+        self.flight.as_ref().is_some_and(|question| question.ticks >= patience_ticks)
+    }
+
     pub(crate) fn pending(&self) -> usize {
         self.waiting.len() + self.flight.as_ref().map_or(0, |question| question.contexts.len())
     }
 
-    /// Takes every read out: there is nobody any more who would answer.
+    /// Takes every read out: nobody answers. The question under way stays.
     pub(crate) fn end(&mut self, leader: Option<NodeId>) -> Vec<ReadState> {
-        let flying = self.flight.take().map_or_else(Vec::new, |question| question.contexts);
+        let flying = self.flight.iter_mut().flat_map(|question| question.contexts.drain(..));
         let outcome = ReadOutcome::Refused { leader };
-        flying
-            .into_iter()
-            .chain(self.waiting.drain(..))
-            .map(|context| ReadState { context, outcome })
-            .collect()
+        flying.chain(self.waiting.drain(..)).map(|context| ReadState { context, outcome }).collect()
     }
 }
 
@@ -62,8 +64,9 @@ impl Raft {
         let Role::Follower(follower) = &mut self.role else {
             return self.read_index(Asker::Own { context });
         };
-        if follower.leader.is_none() {
-            return Err(ReadError::NotLeader { leader: None });
+        let patience_ticks = self.state.config.election_ticks_min;
+        if follower.leader.is_none() || follower.questions.are_in_vain(patience_ticks) {
+            return Err(ReadError::NotLeader { leader: follower.leader });
         }
         if follower.questions.pending() >= self.state.config.reads_pending_max {
             return Err(ReadError::Busy { limit: Limit::PendingReads });
@@ -98,14 +101,16 @@ impl Raft {
         self.state.send_now(request);
     }
 
-    /// A tick has passed: what is overdue is asked again, or given up.
+    /// A tick has passed: what is overdue is asked again, and nobody waits for it for ever.
     pub(crate) fn check_question(&mut self) {
         let Role::Follower(follower) = &mut self.role else { return };
         let Some(question) = &mut follower.questions.flight else { return };
-        question.ticks += 1;
-        if question.ticks >= self.state.config.election_ticks_max {
-            self.question_answered(None);
-        } else if question.ticks.is_multiple_of(REPEAT_TICKS) {
+        question.ticks = question.ticks.saturating_add(1);
+        let is_due = question.ticks.is_multiple_of(REPEAT_TICKS);
+        if follower.questions.are_in_vain(self.state.config.election_ticks_min) {
+            self.state.out.read_states.extend(follower.questions.end(follower.leader));
+        }
+        if is_due {
             self.send_question();
         }
     }

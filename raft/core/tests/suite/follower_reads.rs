@@ -1,6 +1,8 @@
 //! Reads that followers serve: what they must see comes from the leader, by a round, or they are refused.
 
-use raft_core::{Body, Index, Limit, Message, NodeId, RawNode, ReadError, ReadOutcome, ReadState, Restored};
+use raft_core::{
+    Body, Index, Limit, Message, NodeId, RawNode, ReadError, ReadOutcome, ReadState, Ready, Restored,
+};
 
 use crate::cluster::Cluster;
 use crate::rig::*;
@@ -51,21 +53,51 @@ fn one_question_covers_all_reads_of_a_turn_and_later_ones_wait_for_the_next() {
     assert_eq!(core.ready().read_states, [confirmed(3, 12)]);
 }
 
+/// One tick, after which the leader of term 3 is heard.
+fn tick_and_hear(core: &mut RawNode) -> Ready {
+    core.tick_election();
+    core.step(to_me(2, 3, Body::Heartbeat { leader_commit: Index(0), read_context: 0, fresh: None }));
+    core.ready()
+}
+
 #[test]
-fn a_lost_question_is_repeated_and_in_the_end_its_reads_are_refused() {
+fn a_lost_question_is_repeated_and_in_the_end_its_reads_and_those_behind_it_are_refused() {
     let mut core = follower();
     core.follower_read(1).unwrap();
     let asked = question(&drain(&mut core));
+    core.follower_read(2).unwrap();
     let mut repeated = 0;
-    for tick in 1..=50 {
-        core.tick_election();
-        core.step(to_me(2, 3, Body::Heartbeat { leader_commit: Index(0), read_context: 0, fresh: None }));
-        let ready = core.ready();
+    for tick in 1..=30 {
+        let ready = tick_and_hear(&mut core);
         repeated += u64::from(question(&ready.messages) == asked && asked.is_some());
-        let expected = if tick == 50 { vec![refused(1, Some(2))] } else { vec![] };
+        let expected = if tick == 30 { vec![refused(1, Some(2)), refused(2, Some(2))] } else { vec![] };
         assert_eq!(ready.read_states, expected, "after {tick} ticks");
     }
-    assert_eq!(repeated, 4);
+    assert_eq!(repeated, 3);
+}
+
+#[test]
+fn a_follower_that_hears_its_leader_and_is_not_heard_refuses_at_once_until_it_is_answered() {
+    for read_index in [Some(Index(7)), None] {
+        let mut core = follower();
+        core.follower_read(1).unwrap();
+        let asked = question(&drain(&mut core)).expect("the leader is asked");
+        for tick in 1..=200 {
+            let ready = tick_and_hear(&mut core);
+            let repeated = question(&ready.messages);
+            assert_eq!(repeated, (tick % 10 == 0).then_some(asked), "after {tick} ticks");
+            if tick >= 30 {
+                assert_eq!(core.follower_read(tick), Err(ReadError::NotLeader { leader: Some(NodeId(2)) }));
+            }
+        }
+        core.step(to_me(2, 3, Body::ReadIndexReply { context: asked, read_index }));
+        assert!(!core.has_ready(), "nobody waits for it any more");
+        core.follower_read(300).unwrap();
+        let next = question(&drain(&mut core)).expect("it is reached again");
+        assert_ne!(next, asked);
+        core.step(to_me(2, 3, reply(next, 9)));
+        assert_eq!(core.ready().read_states, [confirmed(300, 9)]);
+    }
 }
 
 #[test]
@@ -105,10 +137,7 @@ fn reads_are_refused_when_the_leader_is_lost_or_replaced_or_refuses() {
     drain(&mut core);
     core.follower_read(2).unwrap();
     time_out(&mut core);
-    // Where the longest election timeout was drawn, the question is given up just before.
-    let states = core.ready().read_states;
-    assert!([refused(1, None), refused(1, Some(2))].contains(&states[0]), "{states:?}");
-    assert_eq!(states[1..], [refused(2, None)]);
+    assert_eq!(core.ready().read_states, [refused(1, Some(2)), refused(2, Some(2))], "just before");
     let mut core = follower();
     core.follower_read(1).unwrap();
     let context = question(&drain(&mut core)).expect("asked");
