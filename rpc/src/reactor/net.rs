@@ -185,7 +185,7 @@ impl Poller {
                 }));
             }
             // Who turns a simulated reactor waits in its place.
-            Poller::Simulated { world, number } => world.network.take_news(*number, news),
+            Poller::Simulated { world, number } => world.network.take_news(*number, news)?,
         }
         Ok(())
     }

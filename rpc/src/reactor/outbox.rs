@@ -277,11 +277,12 @@ impl Outbox {
         self.unsent_hint.load(Ordering::Relaxed)
     }
 
-    /// How much the kernel has taken and how much it has not. A stall after which nothing is left is news again.
+    /// How much the kernel has taken, and how much it takes not. A stall after which there is nothing of that is news again.
     pub(crate) fn progress(&self) -> (u64, u64) {
         let mut queue = lock(&self.queue);
-        queue.stall_is_known &= queue.unsent() > 0;
-        (queue.written, queue.unsent())
+        let refused = if queue.stalled { queue.unsent() } else { 0 };
+        queue.stall_is_known &= refused > 0;
+        (queue.written, refused)
     }
 
     /// The reactor saw the socket become writable. Returns whether the outbox is to stand in the line to be written.

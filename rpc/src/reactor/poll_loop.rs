@@ -239,6 +239,11 @@ impl PollLoop {
         self.take_news(timeout);
         self.shared.mailbox.announce_awake();
         self.turn.begin();
+        // NB: after the clock. A process that was stopped wakes late and is told of nothing: who has spoken meanwhile must be
+        // heard before the clock judges of silence.
+        if self.turn.nanos >= self.shared.deadlines.armed() {
+            self.take_news(Some(Duration::ZERO));
+        }
     }
 
     /// Whether a turn is due now, though there may be no news.

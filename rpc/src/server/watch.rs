@@ -60,15 +60,15 @@ impl Watch {
         self.stall = Some(Progress { from: written, due });
     }
 
-    /// Whether the replies have been stalled for too long; or else when to look again. `unsent` bytes are left of them.
+    /// Whether the replies have been stalled for too long; or else when to look again. `refused` bytes the socket does not take.
     pub(crate) fn check_stall(
         &mut self,
         now: Nanos,
         timeout: Nanos,
-        (written, unsent): (u64, u64),
+        (written, refused): (u64, u64),
     ) -> Option<Nanos> {
         let Some(stall) = &mut self.stall else { return Some(NEVER) };
-        if unsent == 0 {
+        if refused == 0 {
             self.stall = None;
             return Some(NEVER);
         }

@@ -81,6 +81,12 @@ impl Simulation {
         self.world.work(nanos_in(time));
     }
 
+    /// The process of all reactors is stopped for so long (SIGSTOP): what is on its way arrives and nobody reads it. Then each of
+    /// them wakes, and is told of nothing yet.
+    pub fn pause(&self, time: Duration) {
+        self.world.pause(nanos_in(time));
+    }
+
     /// Reading and writing takes a reactor so long for each KiB; no time at first.
     pub fn set_copying(&self, per_kib: Duration) {
         self.world.set_copying(nanos_in(per_kib));

@@ -36,6 +36,8 @@ struct Inner {
     ports: u16,
     /// What each reactor has not been told yet.
     news: Vec<Vec<News>>,
+    /// Reactors whose wait ends without news, whatever there is.
+    interrupted: BTreeSet<usize>,
 }
 
 #[derive(Default)]
@@ -213,6 +215,7 @@ impl Network {
             pipes: Slab::new(),
             ports: 0,
             news: Vec::new(),
+            interrupted: BTreeSet::new(),
         };
         Network { inner: Mutex::new(inner) }
     }
@@ -227,12 +230,26 @@ impl Network {
         inner.news.len() - 1
     }
 
+    /// Whether a reactor's wait is over.
     pub(super) fn has_news(&self, reactor: usize) -> bool {
-        !lock(&self.inner).news[reactor].is_empty()
+        let inner = lock(&self.inner);
+        !inner.news[reactor].is_empty() || inner.interrupted.contains(&reactor)
     }
 
-    pub(crate) fn take_news(&self, reactor: usize, news: &mut Vec<News>) {
-        news.append(&mut lock(&self.inner).news[reactor]);
+    /// Tells a reactor its news, unless its wait has been interrupted.
+    pub(crate) fn take_news(&self, reactor: usize, news: &mut Vec<News>) -> io::Result<()> {
+        let mut inner = lock(&self.inner);
+        if inner.interrupted.remove(&reactor) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        news.append(&mut inner.news[reactor]);
+        Ok(())
+    }
+
+    /// All waits end without news.
+    pub(super) fn interrupt(&self) {
+        let mut inner = lock(&self.inner);
+        inner.interrupted = (0..inner.news.len()).collect();
     }
 
     pub(super) fn deliveries(&self) -> Vec<Delivery> {

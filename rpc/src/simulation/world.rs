@@ -67,6 +67,15 @@ impl SimulatedWorld {
         self.passed.fetch_add(nanos, Ordering::Relaxed);
     }
 
+    /// Nobody turns for so long, and then everybody is woken.
+    pub(super) fn pause(&self, nanos: Nanos) {
+        while let Some(delivery) = self.network.deliveries().pop() {
+            self.network.deliver(delivery);
+        }
+        self.work(nanos);
+        self.network.interrupt();
+    }
+
     pub(super) fn set_copying(&self, per_kib: Nanos) {
         self.copying.store(per_kib, Ordering::Relaxed);
     }

@@ -1,5 +1,6 @@
 //! Peers that have vanished: found within a bound while they owe something, left alone while they do not.
 
+use super::common::raw::request;
 use super::common::*;
 use super::*;
 use rpc::protocol::encoder::{put_going_away, put_pong};
@@ -182,4 +183,48 @@ fn a_client_that_vanishes_costs_the_server_nothing_but_a_connection_until_it_is_
     pair.world.cut(server_address());
     pair.world.advance(ms(2_000));
     assert!(context.is_cancelled(), "its time is over, whoever is there");
+}
+
+#[test]
+fn what_a_server_said_while_the_process_was_stopped_is_heard_before_its_silence_is_judged() {
+    let pair = Pair::new();
+    let listener = pair.world.listen("10.0.0.9:80".parse().unwrap());
+    let channel = RpcChannel::new(&pair.client, "10.0.0.9:80", ChannelConfig::default());
+    let call = pair.begin(&channel, &KEEP, HOUR);
+    pair.world.settle();
+    let peer = listener.accept().unwrap();
+    assert!(!peer.receive().is_empty());
+    pair.world.advance(ms(10_000));
+    assert!(!peer.receive().is_empty(), "it is asked for a sign of life");
+    let mut pong = Vec::new();
+    put_pong(&mut pong, 7);
+    peer.send(&pong);
+    pair.world.pause(ms(5_000));
+    pair.world.settle();
+    assert!(!peer.has_ended() && !call.is_answered());
+}
+
+#[test]
+fn what_a_client_did_while_the_process_was_stopped_counts_before_the_clock_judges() {
+    let timeout = ms(300);
+    let config = ProviderConfig {
+        unfinished_timeout: timeout,
+        stalled_timeout: timeout,
+        idle_timeout: timeout,
+        ..ProviderConfig::default()
+    };
+    let pair = Pair::with(1, config);
+    let request = request("Bytes", 1, b"500000");
+    let peer = pair.world.connect(server_address());
+    peer.send(&request[..10]);
+    pair.world.advance(ms(200));
+    peer.send(&request[10..]);
+    // The rest of the request has come; then the peer has taken what there was of the reply, over and over.
+    let mut received = 0;
+    while received < 500_000 {
+        pair.world.pause(2 * timeout);
+        pair.world.settle();
+        assert!(!peer.has_ended(), "cut when {received} bytes of the reply had been taken");
+        received += peer.receive().len();
+    }
 }
