@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use proto::admin::{
     Admin, ChangeMemberRequest, Follower, OrderReply, StatusReply, StatusRequest, TransferLeaderRequest,
 };
-use raft::core::{NodeId, PeerStatus, TransferError};
+use raft::core::{NodeId, PeerStatus, Status, TransferError, WaitsFor};
 use raft::driver::RaftNode;
 use raft::net::AddressBook;
 use raft::storage::SyncTimes;
@@ -81,6 +81,7 @@ impl AdminService {
         reply.convalescent = status.is_convalescent;
         reply.disk_full = status.disk_is_full;
         reply.log_room_bytes = status.room_bytes.unwrap_or_default();
+        reply.transfer_to = status.transfer_to.map(|to| to.0);
         reply.followers = status.peers.iter().map(follower).collect();
         reply
     }
@@ -113,17 +114,30 @@ impl Admin for AdminService {
 
     fn transfer_leader(&self, request: TransferLeaderRequest, reply: Reply<OrderReply>) {
         let to = NodeId(request.node);
-        let Some(Ok(begun)) =
-            self.parts.get().map(|parts| parts.node.with_core(|core| core.transfer_leadership(to)))
-        else {
-            return reply.send(&absent());
-        };
-        reply.send(&match begun {
-            Ok(()) => OrderReply::default(),
-            Err(error) => OrderReply {
-                not_leader: matches!(error, TransferError::NotLeader { .. }),
-                ..refusal(error.to_string())
-            },
+        let begun = self.parts.get().map(|parts| {
+            parts.node.with_core(|core| match obstacle(&core.status(), to) {
+                Some(why) => Err(why),
+                None => core.transfer_leadership(to).map_err(|error| OrderReply {
+                    not_leader: matches!(error, TransferError::NotLeader { .. }),
+                    ..refusal(error.to_string())
+                }),
+            })
         });
+        let Some(Ok(begun)) = begun else { return reply.send(&absent()) };
+        reply.send(&begun.err().unwrap_or_default());
+    }
+}
+
+/// Why a transfer to this node need not be tried: it would only keep the writes waiting until it is given up.
+fn obstacle(status: &Status, to: NodeId) -> Option<OrderReply> {
+    let peer = status.peers.iter().find(|peer| peer.node == to && status.membership.is_voter(to))?;
+    match peer.waits_for {
+        WaitsFor::Contact => {
+            Some(refusal(format!("node {to} does not answer: it waits for {}", peer.waits_for)))
+        }
+        WaitsFor::Snapshot { .. } => {
+            Some(OrderReply { again: true, ..refusal(format!("node {to} waits for {}", peer.waits_for)) })
+        }
+        _ => None,
     }
 }

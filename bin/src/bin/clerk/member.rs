@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     arguments::{MemberCommand, Target},
     failure::Failure,
-    order::{self, Done},
+    order::{self, Done, Stage},
     status,
 };
 
@@ -56,7 +56,10 @@ fn change(
         |stub, controller| stub.change_member(controller, request),
         |status| {
             let member = status.members.iter().find(|member| member.node == request.node);
-            !status.changing && is_as_wanted(member)
+            match !status.changing && is_as_wanted(member) {
+                true => Stage::Done,
+                false => Stage::UnderWay,
+            }
         },
     )?;
     if was_so {

@@ -22,9 +22,30 @@ pub(crate) fn transfer_leader(target: &Target, node: u64) -> Result<(), Failure>
     let Done { status, .. } = carry_out(
         target,
         |stub, controller| stub.transfer_leader(controller, &TransferLeaderRequest { node }),
-        |status| status.node == node,
+        |status| match (status.node == node, status.transfer_to) {
+            (true, _) => Stage::Done,
+            (false, Some(_)) => Stage::UnderWay,
+            (false, None) => Stage::GivenUp(not_taken_over(status, node)),
+        },
     )?;
     Ok(output::line(&format!("node {node} leads term {}", status.term))?)
+}
+
+fn not_taken_over(status: &StatusReply, node: u64) -> String {
+    let follower = status.followers.iter().find(|follower| follower.node == node);
+    let waits_for = follower.map_or("nothing", |follower| &follower.waits_for);
+    format!(
+        "node {node} has not taken over within an election timeout, node {} leads on; node {node} waits for {waits_for}",
+        status.node
+    )
+}
+
+/// How an order stands, by what the leader says that was given it.
+pub(crate) enum Stage {
+    Done,
+    UnderWay,
+    /// Nothing will come of it.
+    GivenUp(String),
 }
 
 /// An order that was carried out.
@@ -35,34 +56,38 @@ pub(crate) struct Done {
     pub(crate) was_so: bool,
 }
 
-/// Gives the order to whoever leads, again where that may help, until the leader's status shows that it `is_done`.
+/// Gives the order to whoever leads, once in its term unless it is refused and asking again may help, until the leader's
+/// status shows that it is done.
 pub(crate) fn carry_out(
     target: &Target,
     order: impl Fn(&AdminStub, &RpcController) -> Result<OrderReply, RpcError>,
-    is_done: impl Fn(&StatusReply) -> bool,
+    stage: impl Fn(&StatusReply) -> Stage,
 ) -> Result<Done, Failure> {
     let deadline = Instant::now() + target.timeout();
     let mut waits_for = "no node leads".to_owned();
     let mut nodes = target.nodes()?;
-    let (mut was_given, mut was_so) = (false, None);
+    let (mut given_in, mut was_so) = (None, None);
     loop {
         if let Some((leader, status)) = leader(&nodes, target.timeout())? {
+            let (stage, this_term) = (stage(&status), Some(status.term));
             // Also what looks done is asked for once: the leader may know better.
-            let is_so = is_done(&status);
-            let was_so = *was_so.get_or_insert(is_so);
-            if is_so && was_given {
-                return Ok(Done { status, was_so });
-            }
-            match give(&leader, deadline, &order) {
-                Ok(reply) if reply.refusal.is_empty() => {
-                    was_given = true;
-                    waits_for = "it was begun and is not done".to_owned();
-                }
-                Ok(reply) if reply.not_leader || reply.again => waits_for = reply.refusal,
-                Ok(reply) => {
-                    return Err(Failure::Usage(format!("node {} refuses: {}", status.node, reply.refusal)));
-                }
-                Err(error) => waits_for = error.to_string(),
+            let was_so = *was_so.get_or_insert(matches!(stage, Stage::Done));
+            match stage {
+                Stage::Done if given_in.is_some() => return Ok(Done { status, was_so }),
+                Stage::GivenUp(why) if given_in == this_term => return Err(Failure::Unavailable(why)),
+                Stage::UnderWay if given_in == this_term => {}
+                _ => match give(&leader, deadline, &order) {
+                    Ok(reply) if reply.refusal.is_empty() => {
+                        given_in = this_term;
+                        waits_for = "it was begun and is not done".to_owned();
+                    }
+                    Ok(reply) if reply.not_leader || reply.again => waits_for = reply.refusal,
+                    Ok(reply) => {
+                        let refusal = format!("node {} refuses: {}", status.node, reply.refusal);
+                        return Err(Failure::Usage(refusal));
+                    }
+                    Err(error) => waits_for = error.to_string(),
+                },
             }
             get_to_know(&mut nodes, &status);
         }

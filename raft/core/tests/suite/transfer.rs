@@ -139,6 +139,19 @@ fn a_second_transfer_replaces_the_first_and_has_a_timeout_of_its_own() {
 }
 
 #[test]
+fn the_same_order_once_more_does_not_lengthen_a_transfer() {
+    let mut core = restarted(1, vec![]);
+    let term = elect_and_commit(&mut core).0;
+    for _ in 0..TIMEOUT {
+        core.transfer_leadership(NodeId(3)).unwrap();
+        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
+        core.tick_election();
+    }
+    assert_eq!(core.status().transfer_to, None);
+    assert_eq!(propose(&mut core), Ok(()));
+}
+
+#[test]
 fn an_order_to_campaign_is_heeded_by_a_voter_that_follows_and_by_nobody_else() {
     let order = || to_me(2, 1, Body::TimeoutNow);
     let mut core = restarted(1, vec![]);
