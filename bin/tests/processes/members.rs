@@ -111,6 +111,14 @@ fn what_would_lose_the_quorum_or_makes_no_sense_is_refused_with_the_reason() {
     let [dead, alive] = cluster.others(leader)[..] else { panic!("three nodes") };
     assert!(refused(&cluster, &["add", "7", "nonsense"]).contains("HOST:PORT"));
     assert!(refused(&cluster, &["promote", "7"]).contains("node 7 is not a learner"));
+    for (node, elsewhere) in [(leader, alive), (alive, leader)] {
+        let text = refused(&cluster, &["add", &node.to_string(), &cluster.address(elsewhere)]);
+        assert!(
+            text.contains(&format!("the message is for node {node}, this is node {elsewhere}")),
+            "{text}"
+        );
+    }
+    assert!(member(&cluster, &["add", &leader.to_string(), &cluster.address(leader)]).status.success());
     let nothing = member(&cluster, &["remove", "7"]);
     assert!(nothing.status.success(), "who asks a second time is not told of a failure");
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("node 7 is no member: nothing has changed"));

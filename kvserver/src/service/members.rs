@@ -144,9 +144,6 @@ impl MemberDesk {
             return answer(refusal(format!("\"{address}\" is no address: write HOST:PORT")));
         }
         match self.node.with_core(|core| core.soft_state().role) {
-            Ok(RoleKind::Leader) if node == self.border.node_id() => {
-                return answer(self.live(node, address, None));
-            }
             Ok(RoleKind::Leader) => {}
             Ok(_) => return answer(OrderReply { not_leader: true, ..refusal("not the leader") }),
             Err(_) => return answer(absent()),
@@ -185,12 +182,11 @@ impl MemberDesk {
                 "node {node} is a member with other data than the node at {address} has: a node that lost its data comes \
                  back under a number that was never used"
             )),
-            _ => self.live(node, address, Some(reply.incarnation)),
+            _ => {
+                let home = Home { address: address.into(), incarnation: Some(reply.incarnation) };
+                self.begin(node, MemberChange::Live(home))
+            }
         }
-    }
-
-    fn live(&self, node: NodeId, address: String, incarnation: Option<u64>) -> OrderReply {
-        self.begin(node, MemberChange::Live(Home { address: address.into(), incarnation }))
     }
 
     fn begin(&self, of: NodeId, change: MemberChange) -> OrderReply {

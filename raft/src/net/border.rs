@@ -88,12 +88,13 @@ impl Border {
     /// One sentence that says why the message is refused.
     pub fn admit(&self, message: &impl Enveloped) -> Result<NodeId, String> {
         match self.admit_stranger(message)? {
+            from if from == self.node_id => Err(format!("node {from} is this node itself")),
             from if self.members.contains(from) => Ok(from),
             from => Err(format!("node {from} is not a peer of node {}", self.node_id)),
         }
     }
 
-    /// Checks the envelope of a message that one may send who is no member yet.
+    /// Checks the envelope of a message that one may send who is no member yet, and this node to see where it lives.
     ///
     /// # Errors
     /// One sentence that says why the message is refused.
@@ -118,10 +119,7 @@ impl Border {
         if envelope.to != self.node_id.0 {
             return Err(format!("the message is for node {}, this is node {}", envelope.to, self.node_id));
         }
-        match NodeId(envelope.from) {
-            from if from == self.node_id => Err(format!("node {from} is this node itself")),
-            from => Ok(from),
-        }
+        Ok(NodeId(envelope.from))
     }
 
     /// Checks the envelope of an answer, which must come from `peer`.
