@@ -56,9 +56,13 @@ fn of_one_of_three_nodes_a_new_cluster_is_made_that_the_old_nodes_cannot_join() 
     let wrong = recover(&cluster, &["--from", "0", "--yes"]);
     assert!(said(&wrong).contains("nothing can be recovered from node 0"), "{}", said(&wrong));
 
-    let done = recover(&cluster, &["--from", "2", "--yes"]);
-    assert!(done.status.success(), "{}", said(&done));
     let base = cluster.data_dir(2).parent().unwrap().to_owned();
+    let done = recover(&cluster, &["--data-dir", base.to_str().unwrap(), "--from", "2", "--yes"]);
+    assert!(done.status.success(), "{}", said(&done));
+    // Started on another directory the node would begin with nothing.
+    let places = format!("-f {} --data-dir {}", cluster.file().display(), base.display());
+    assert!(said(&done).contains(&format!("--node 2 {places}\n")), "{}", said(&done));
+    assert!(said(&done).contains(&format!("--node I {places} --join")), "{}", said(&done));
     let kept = fs::read_dir(&base).unwrap().flatten();
     let kept: Vec<_> =
         kept.filter(|entry| entry.file_name().to_string_lossy().contains(".before-recovery-")).collect();

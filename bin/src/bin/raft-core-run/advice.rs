@@ -3,8 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::arguments::Arguments;
-
 /// How to run a single node of the launcher's cluster.
 pub(crate) struct RunByHand {
     program: String,
@@ -12,10 +10,10 @@ pub(crate) struct RunByHand {
 }
 
 impl RunByHand {
-    /// For the cluster that these arguments describe; the program is named as it was when it was called.
-    pub(crate) fn new(arguments: &Arguments) -> RunByHand {
+    /// For the cluster that was named by this file and data directory; the program is named as it was when it was called.
+    pub(crate) fn new(file: &Path, data_dir: Option<&Path>) -> RunByHand {
         let program = std::env::args_os().next().unwrap_or_else(|| OsString::from("raft-core-run"));
-        RunByHand::of(&program, &arguments.file, arguments.data_dir.as_deref())
+        RunByHand::of(&program, file, data_dir)
     }
 
     fn of(program: &OsStr, file: &Path, data_dir: Option<&Path>) -> RunByHand {

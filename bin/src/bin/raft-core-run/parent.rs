@@ -119,7 +119,14 @@ impl Parent {
         let nodes = children.len();
         let noun = if nodes == 1 { "node" } else { "nodes" };
         log::info!("{nodes} {noun} of {} started, data in {}", file.display(), base.display());
-        Ok(Parent { nodes, children, events, file, by_hand: RunByHand::new(arguments), _lock: lock })
+        Ok(Parent {
+            nodes,
+            children,
+            events,
+            file,
+            by_hand: RunByHand::new(&arguments.file, arguments.data_dir.as_deref()),
+            _lock: lock,
+        })
     }
 
     /// Until a signal says stop (Ok) or there is nothing left to watch (Err).

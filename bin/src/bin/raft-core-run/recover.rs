@@ -16,6 +16,7 @@ use rand::rngs::{ChaCha8Rng, SysRng};
 use rand::{Rng, SeedableRng};
 
 use crate::Outcome;
+use crate::advice::RunByHand;
 use crate::arguments::{RecoverArguments, Source};
 use crate::data_dir;
 use crate::failure::Failure;
@@ -270,10 +271,12 @@ fn carry_out(
         "node {node} is the only member of cluster \"{cluster_id}\", with everything up to entry {last}"
     ));
     say(&format!("kept: {}", kept.join(", ")));
-    say(&format!("next: raft-core-run --node {node} -f {file}"));
+    let by_hand = RunByHand::new(&arguments.file, arguments.data_dir.as_deref());
+    say(&format!("next: {}", by_hand.command(&node.to_string())));
     say(&format!(
-        "then, for each further node I of the file: raft-core-run --node I -f {file} --join, and clerk member add I \
-         HOST:PORT, clerk member promote I; {file} has the new cluster_id and must be copied to every host"
+        "then, for each further node I of the file: {} --join, and clerk member add I HOST:PORT, clerk member promote I; \
+         {file} has the new cluster_id and must be copied to every host",
+        by_hand.command("I")
     ));
     Ok(())
 }
