@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use log::{info, warn};
+use log::warn;
 use raft::core::{NodeId, ReadState, RoleKind, SoftState, Term};
 use raft::driver::{Application, ApplyMsg};
 use raft::sync::{LockQueue, StopSignal, locked};
@@ -94,7 +94,6 @@ impl Application for StoreApplication {
             self.waiters.answer_lost(self.hints.address(leader));
         }
         for (peer, term) in wanted {
-            info!("node {peer} needs a snapshot: what it lacks is not in the log any more");
             if let Err(error) = self.snapshots.send(peer, term) {
                 warn!("node {peer} is not sent a snapshot now: {error}");
             }

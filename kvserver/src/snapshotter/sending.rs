@@ -75,6 +75,12 @@ impl Snapshotter {
             self.end_sending(to, SnapshotOutcome::Installed(last));
             return Ok(());
         }
+        if sending.offset == 0 && answer.next_offset > self.sizes.send as u64 {
+            info!(
+                "node {to} has {} bytes of it from before; the transfer goes on behind them",
+                answer.next_offset
+            );
+        }
         sending.stalls = if answer.next_offset > sending.offset { 0 } else { sending.stalls + 1 };
         sending.offset = answer.next_offset;
         if sending.stalls > STALLS_MAX || sending.offset >= sending.file.bytes() {

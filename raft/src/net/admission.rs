@@ -200,7 +200,8 @@ impl Admission {
             ),
             Verdict::DiskLost(peer) => warn!(
                 "{path} is empty, but node {peer} at {} has a log of this cluster and knows node {} with other data: \
-                 this node does not vote, since it has forgotten what it promised. Put its data directory back",
+                 this node does not vote, since it has forgotten what it promised. Put its data directory back, or remove \
+                 it (`clerk member remove {own}`) and let a node with a number that was never used join",
                 address(peer),
                 self.border.node_id()
             ),
