@@ -157,8 +157,7 @@ impl Simulation<'_> {
         let fault = match machine.planned {
             Some(Planned::Failure) if machine.files.fault_has_happened() => Fault::FailedDisk,
             Some(Planned::FailedSync) if machine.files.fault_has_happened() => Fault::FailedSync,
-            // It was counted when the disk became full. Whose reserve takes all that
-            // is accepted goes on.
+            // It was counted when the disk became full. Whose reserve takes all that is accepted goes on.
             Some(Planned::Full) if !self.plan.settings[node].outlasts_full_disk() => {
                 return self.end_after(node, &reason);
             }

@@ -99,7 +99,7 @@ impl RpcChannel {
         let core = self.core();
         let caller = BlockedCaller::of_this_thread();
         let completion = Completion::Blocked(caller.clone());
-        core.start_repeatable(method, controller, args, completion, true);
+        core.start_repeatable(method, controller, args, completion);
         note(controller, decode(core.wait_for(&caller)))
     }
 
@@ -123,7 +123,7 @@ impl RpcChannel {
         let for_outcome = controller.clone();
         let callback = move |outcome: Outcome| done(note(&for_outcome, decode(outcome)));
         let completion = Completion::Callback(Box::new(callback));
-        core.start_repeatable(method, controller, args, completion, false);
+        core.start_repeatable(method, controller, args, completion);
     }
 
     /// Begins a call whose reply is asked for later, or given up by dropping what this returns. It
@@ -140,7 +140,7 @@ impl RpcChannel {
             completion.run(core.reactor(), Err(RpcError::Cancelled { may_have_run: false }));
             None
         } else {
-            let started = core.start(method, controller.timeout(), args, completion, false, core.inherited());
+            let started = core.start(method, controller.timeout(), args, completion, core.inherited());
             started.map(|(call_id, _)| call_id)
         };
         if let Some(call_id) = call_id {

@@ -207,16 +207,14 @@ impl Core {
         Some(self.place.swap(NO_PLACE, Ordering::Relaxed)).filter(|place| *place != NO_PLACE)
     }
 
-    /// Begins a call; `completion` is run exactly once, here if the call is refused. With `must_flush` it leaves at once
-    /// even in a corked scope. It gets no more than it has `inherited`. Returns the call's id and where it went, unless it
-    /// was refused.
+    /// Begins a call; `completion` is run exactly once, here if the call is refused. It gets no more than it has `inherited`.
+    /// Returns the call's id and where it went, unless it was refused.
     pub(crate) fn start(
         self: &Arc<Core>,
         method: &Method,
         timeout: Option<Duration>,
         body: &dyn Body,
         completion: Completion,
-        must_flush: bool,
         inherited: Inherited,
     ) -> Option<(u64, Arc<Outbox>)> {
         let timeout = nanos_in(timeout.unwrap_or(self.config.default_timeout));
@@ -238,8 +236,6 @@ impl Core {
                     let mut answered = Vec::new();
                     self.on_stopped(&mut answered);
                     answered.into_iter().for_each(|call| call.run(self));
-                } else if must_flush {
-                    started.outbox.flush();
                 } else {
                     started.outbox.finish();
                 }

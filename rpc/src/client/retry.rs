@@ -141,13 +141,12 @@ impl Core {
         controller: &RpcController,
         body: &dyn Body,
         completion: Completion,
-        must_flush: bool,
     ) {
         let inherited = self.inherited();
         let own = self.config.retry.policy_of(method);
         let Some(policy) = own.or(self.config.wait_for_ready.then_some(RetryPolicy::ONCE)) else {
             let (step, timeout) = (controller.next_step(), controller.timeout());
-            let started = self.start(method, timeout, body, completion, must_flush, inherited);
+            let started = self.start(method, timeout, body, completion, inherited);
             if let Some((call_id, _)) = started {
                 controller.note(step, self, Whereabouts::InFlight(call_id));
             }
@@ -170,12 +169,12 @@ impl Core {
             is_resting: true,
             completion: Some(completion),
         };
-        call.attempt(must_flush);
+        call.attempt();
     }
 }
 
 impl Repeated {
-    fn attempt(mut self, must_flush: bool) {
+    fn attempt(mut self) {
         if self.controller.is_cancelled() {
             return;
         }
@@ -188,8 +187,7 @@ impl Repeated {
         let args = Serialized(self.args.0.clone());
         let completion = Completion::Callback(Box::new(move |outcome| self.on_outcome(outcome)));
         let step = controller.next_step();
-        if let Some((call_id, _)) = core.start(&method, Some(left), &args, completion, must_flush, inherited)
-        {
+        if let Some((call_id, _)) = core.start(&method, Some(left), &args, completion, inherited) {
             controller.note(step, &core, Whereabouts::InFlight(call_id));
         }
     }
@@ -223,7 +221,7 @@ impl Repeated {
             self.is_resting = true;
             let (core, controller) = (self.core.clone(), self.controller.clone());
             let step = controller.next_step();
-            let timer = core.reactor().run_after_if_room(pause, Box::new(move || self.attempt(true)));
+            let timer = core.reactor().run_after_if_room(pause, Box::new(move || self.attempt()));
             if let Some(timer) = timer {
                 controller.note(step, &core, Whereabouts::Resting(timer));
             }

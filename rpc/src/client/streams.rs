@@ -108,7 +108,7 @@ impl RpcChannel {
             completion.run(&core.reactor, Err(RpcError::Cancelled { may_have_run: false }));
             None
         } else {
-            core.start(method, Some(timeout), args, completion, false, core.inherited())
+            core.start(method, Some(timeout), args, completion, core.inherited())
         };
         let (call_id, outbox) = started.unwrap_or_else(|| (0, core.closed_outbox()));
         controller.note(step, core, Whereabouts::InFlight(call_id));
