@@ -110,3 +110,28 @@ impl Opened {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use raft::core::{Entry, Index, Payload, Persist, Term};
+    use raft::storage::memory::{MemoryDisk, MemoryFiles};
+
+    use super::*;
+    use crate::state_machine::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+
+    #[test]
+    fn the_largest_write_that_may_be_allowed_finds_its_place_in_the_reserve() {
+        for value_bytes_max in [1, 8 << 20, VALUE_BYTES_MAX] {
+            let shipped = ServerConfig::new(0, "", Vec::new(), "", "".into());
+            let config = ServerConfig { key_bytes_max: KEY_BYTES_MAX, value_bytes_max, ..shipped };
+            let files = MemoryFiles::new();
+            let (wal, _) = Wal::open(&mut MemoryDisk::new(&files), wal_config(&config, 1)).unwrap();
+            let command = Bytes::from(vec![0; KEY_BYTES_MAX + value_bytes_max + 1_000]);
+            let entry = Entry { term: Term(1), index: Index(1), payload: Payload::Command(command) };
+            assert!(entry.weight_bytes() <= wal.batch_bytes_max());
+            let persist = Persist { hard_state: None, snapshot: None, entries: vec![entry] };
+            assert!(persist.charge_bytes() <= wal.whole_room_bytes());
+        }
+    }
+}

@@ -60,7 +60,8 @@ const BUFFERS_KEPT_MAX: usize = 2;
 /// The log's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalConfig {
-    /// Size of a segment in bytes; a larger batch gets a larger segment of its own. 16 MiB.
+    /// Size of a segment in bytes; a larger batch gets a larger segment of its own, for which no reserve is room: what a full
+    /// disk is to outlast has to fit [`Wal::batch_bytes_max`]. 16 MiB.
     pub segment_bytes: u64,
     /// How many files wait to become the next segment, unless the log itself has more; what is beyond that is removed. 5: as
     /// many as a snapshot of the default size sets free, so that a log under load is never in want of zeros.
