@@ -1,6 +1,10 @@
 //! Disks that stall and disks that fail, under the shipped program: a leader with such a disk does not stay in the others'
 //! way, and a node never goes on as if a failed sync had not been one.
 
+use std::time::Instant;
+
+use raft::net::PEER_TIMEOUT;
+
 use crate::support::bad_disk::Order;
 use crate::support::cluster::Cluster;
 use crate::support::wait::{LONG, until};
@@ -24,6 +28,28 @@ fn a_leader_whose_disk_stalls_is_replaced_and_says_that_it_was_the_disk() {
     cluster.disks().order(leader, Order::Work);
     cluster.wait_until_applied(leader, last);
     assert_eq!(clerk.get("k").unwrap().as_deref(), Some(&b"after"[..]));
+}
+
+#[test]
+fn a_follower_whose_disk_stalls_shows_it_and_its_leader_does_not_fill_its_log_with_it() {
+    let cluster = Cluster::start_on_bad_disks(3, "");
+    let clerk = cluster.clerk();
+    clerk.put("k", "before").unwrap();
+    let leader = cluster.leader();
+    let slow = cluster.others(leader)[0];
+    cluster.disks().order(slow, Order::Stall);
+    // Many appends stay unanswered for longer than a message may take, while heartbeats are answered.
+    let begun = Instant::now();
+    let mut last = 0;
+    while begun.elapsed() < 2 * PEER_TIMEOUT {
+        last = clerk.put("k", "meanwhile").unwrap();
+    }
+    let status = cluster.status(slow).unwrap();
+    assert!(status.fdatasync_under_way_us > 1_000_000, "{status:?}");
+    let said = cluster.log(leader);
+    assert!(said.matches("does not answer").count() <= 2, "{said}");
+    cluster.disks().order(slow, Order::Work);
+    cluster.wait_until_applied(slow, last);
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod convert;
 mod method;
 mod peer_watch;
 mod raft_service;
+mod reach;
 mod transport;
 
 pub use address_book::{AddressBook, Home, encode_homes};

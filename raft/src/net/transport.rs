@@ -24,6 +24,7 @@ use super::convert::{
     vote_reply_to_wire, vote_to_wire,
 };
 use super::method::Method;
+use super::reach::{HeardBefore, Reach};
 use crate::driver::Transport;
 use crate::sync::locked;
 
@@ -183,7 +184,7 @@ struct Peer {
     stub: RaftRpcStub,
     outbox: Mutex<Vec<Message>>,
     sending: Mutex<()>,
-    reachable: Mutex<bool>,
+    reach: Mutex<Reach>,
 }
 
 type Peers = BTreeMap<NodeId, Arc<Peer>>;
@@ -265,8 +266,8 @@ impl PeerTransport {
     fn peer(&self, id: NodeId, address: &str) -> Peer {
         let config = ChannelConfig { backoff_max: PEER_BACKOFF_MAX, ..ChannelConfig::default() };
         let stub = RaftRpcStub::new(RpcChannel::new(&self.reactor, address, config));
-        let (outbox, sending, reachable) = Default::default();
-        Peer { id, border: Arc::clone(&self.border), stub, outbox, sending, reachable }
+        let (outbox, sending, reach) = Default::default();
+        Peer { id, border: Arc::clone(&self.border), stub, outbox, sending, reach }
     }
 
     /// Follows what the core said last of the members, if anybody has not yet.
@@ -281,24 +282,24 @@ impl PeerTransport {
     fn send(&self, peer: &Arc<Peer>, message: Message) {
         let controller = RpcController::new();
         controller.set_timeout(PEER_TIMEOUT);
-        let (inbox, from) = (Weak::clone(&self.inbox), Arc::clone(peer));
+        let (inbox, from, left) = (Weak::clone(&self.inbox), Arc::clone(peer), peer.leaving());
         match Method::of(&message.body) {
             Method::AppendEntries => {
                 let args = append_to_wire(&self.border, message);
                 peer.stub.append_entries_async(&controller, &args, move |result| {
-                    from.hand_in(&inbox, Method::AppendEntries, result, append_reply_from_wire);
+                    from.hand_in(&inbox, Method::AppendEntries, left, result, append_reply_from_wire);
                 });
             }
             Method::RequestVote => {
                 let args = vote_to_wire(&self.border, &message);
                 peer.stub.request_vote_async(&controller, &args, move |result| {
-                    from.hand_in(&inbox, Method::RequestVote, result, vote_reply_from_wire);
+                    from.hand_in(&inbox, Method::RequestVote, left, result, vote_reply_from_wire);
                 });
             }
             Method::ReadIndex => {
                 let args = read_index_to_wire(&self.border, &message);
                 peer.stub.read_index_async(&controller, &args, move |result| {
-                    from.hand_in(&inbox, Method::ReadIndex, result, read_index_reply_from_wire);
+                    from.hand_in(&inbox, Method::ReadIndex, left, result, read_index_reply_from_wire);
                 });
             }
             Method::TimeoutNow => {
@@ -331,11 +332,12 @@ impl Peer {
         &self,
         inbox: &Weak<dyn Inbox>,
         method: Method,
+        left: HeardBefore,
         result: Result<R, RpcError>,
         read: impl FnOnce(&Border, NodeId, R) -> Result<Message, String>,
     ) {
         let Some(inbox) = inbox.upgrade() else { return };
-        match self.heard(result, read) {
+        match self.heard(left, result, read) {
             Some(reply) => inbox.receive(reply),
             None if method.tells_of_loss() => inbox.lost(self.id),
             None => {}
@@ -346,30 +348,38 @@ impl Peer {
     /// lost. Says once when a peer goes and when it is back.
     fn heard<R, M>(
         &self,
+        left: HeardBefore,
         result: Result<R, RpcError>,
         read: impl FnOnce(&Border, NodeId, R) -> Result<M, String>,
     ) -> Option<M> {
+        let is_timeout = matches!(result, Err(RpcError::DeadlineExceeded { .. }));
         let result = match result {
             Ok(reply) => read(&self.border, self.id, reply)
                 .map_err(|why| format!("gives an answer that is ignored: {why}")),
             Err(error) => Err(format!("does not answer: {error}")),
         };
-        let mut reachable = locked(&self.reachable);
+        let address = self.stub.channel().address();
+        let mut reach = locked(&self.reach);
         match result {
             Ok(reply) => {
-                if !std::mem::replace(&mut *reachable, true) {
-                    info!("node {} at {} answers", self.id, self.stub.channel().address());
+                if reach.answered() {
+                    info!("node {} at {address} answers", self.id);
                 }
                 Some(reply)
             }
             Err(why) => {
-                if std::mem::replace(&mut *reachable, false) {
-                    info!("node {} at {} {why}", self.id, self.stub.channel().address());
+                if reach.missed(left, is_timeout) {
+                    info!("node {} at {address} {why}", self.id);
                 }
                 trace!("a message to node {} is lost: it {why}", self.id);
                 None
             }
         }
+    }
+
+    /// A message leaves for it.
+    fn leaving(&self) -> HeardBefore {
+        locked(&self.reach).leaving()
     }
 }
 
@@ -413,10 +423,11 @@ impl ChunkSender for PeerTransport {
         request.envelope = Some(self.border.envelope(to));
         let controller = RpcController::new();
         controller.set_timeout(PEER_TIMEOUT);
-        let from = Arc::clone(&peer);
+        let (from, left) = (Arc::clone(&peer), peer.leaving());
         peer.stub.install_snapshot_async(&controller, &request, move |result| {
-            let admitted = from
-                .heard(result, |border, peer, answer| border.admit_answer(peer, &answer).map(|()| answer));
+            let admitted = from.heard(left, result, |border, peer, answer| {
+                border.admit_answer(peer, &answer).map(|()| answer)
+            });
             done(admitted);
         });
     }
