@@ -93,11 +93,11 @@ impl RealDisk {
             }
             DiskOp::Reserve { file, bytes } => self.create(file, |handle| reserve(handle, bytes))?,
             DiskOp::Write { file, offset, bytes, sync } => {
-                let handle = self.open(&file)?;
-                handle.write_all_at(&bytes, offset)?;
-                if sync {
-                    self.sync(&file)?;
-                }
+                let sync_times = Arc::clone(&self.sync_times);
+                sync_times.under_way(|| {
+                    self.open(&file)?.write_all_at(&bytes, offset)?;
+                    if sync { self.sync(&file) } else { Ok(()) }
+                })?;
                 return Ok(Outcome::Written(bytes));
             }
             DiskOp::Read { file, offset, bytes } => return self.read(&file, offset, bytes),

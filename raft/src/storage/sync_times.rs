@@ -1,8 +1,8 @@
 //! How long the last syncs took: the figure every write of this system stands on.
 //!
 //! A ring of the latest durations in atomics, so that recording costs a store or two and any thread may look. It must
-//! never take a lock: the log writer passes here between every two batches. The sync that is under way can be seen too,
-//! since a disk that hangs completes nothing that could be filed.
+//! never take a lock: the log writer passes here between every two batches. The write or sync that is under way can be
+//! seen too, since a disk that hangs completes nothing that could be filed.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub struct SyncTimes {
     latest_us: [AtomicU32; KEPT],
     recorded: AtomicUsize,
     made: Instant,
-    /// Since when the sync under way runs, in microseconds after `made`; zero means that there is none.
+    /// Since when the write or sync under way runs, in microseconds after `made`; zero means that there is none.
     under_way_since_us: AtomicU64,
 }
 
@@ -30,7 +30,7 @@ pub struct SyncFigures {
     pub p99_us: u32,
     /// The longest.
     pub max_us: u32,
-    /// How long the one under way has been running; zero when there is none.
+    /// How long the write or sync under way has been running; zero when there is none.
     pub under_way_us: u64,
 }
 
@@ -49,13 +49,22 @@ impl SyncTimes {
     /// Runs one sync and files how long it took, replacing the oldest; a failed one tells nothing and is not filed.
     pub(super) fn measure<E>(&self, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let begun = now();
-        let since_us = u64::try_from(begun.saturating_duration_since(self.made).as_micros());
-        self.under_way_since_us.store(since_us.unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
-        let result = sync();
-        self.under_way_since_us.store(0, Ordering::Relaxed);
+        let result = self.under_way(sync);
         if result.is_ok() {
             self.record(begun.elapsed());
         }
+        result
+    }
+
+    /// Runs what may hang as a sync may, so that it can be seen meanwhile: a write, with the sync that follows it.
+    pub(super) fn under_way<R>(&self, work: impl FnOnce() -> R) -> R {
+        let around = self.under_way_since_us.load(Ordering::Relaxed);
+        if around == 0 {
+            let since_us = u64::try_from(now().saturating_duration_since(self.made).as_micros());
+            self.under_way_since_us.store(since_us.unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        }
+        let result = work();
+        self.under_way_since_us.store(around, Ordering::Relaxed);
         result
     }
 
@@ -102,6 +111,32 @@ mod tests {
         }
         let figures = times.figures();
         assert_eq!((figures.p50_us, figures.p99_us, figures.max_us), (129, 254, 256));
+    }
+
+    #[test]
+    fn a_write_is_seen_while_it_runs_and_counts_from_its_beginning_while_its_sync_does() {
+        let times = SyncTimes::default();
+        let wait = || {
+            let before = times.figures().under_way_us;
+            while times.figures().under_way_us <= before {
+                std::hint::spin_loop();
+            }
+            times.figures().under_way_us
+        };
+        let (write_us, sync_us) = times.under_way(|| {
+            let write_us = wait();
+            let mut sync_us = 0;
+            times
+                .measure(|| {
+                    sync_us = wait();
+                    Ok::<(), ()>(())
+                })
+                .unwrap();
+            assert!(times.figures().under_way_us >= sync_us, "the write is not over");
+            (write_us, sync_us)
+        });
+        assert!(write_us < sync_us, "{write_us} {sync_us}");
+        assert_eq!(times.figures().under_way_us, 0);
     }
 
     #[test]

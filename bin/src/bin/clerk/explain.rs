@@ -149,7 +149,7 @@ fn disk(reply: &StatusReply) -> String {
     };
     let under_way = match reply.fdatasync_under_way_us {
         0 => String::new(),
-        us => format!(", one under way for {}", duration(us)),
+        us => format!(", a write or sync under way for {}", duration(us)),
     };
     format!("{data_dir} on {file_system}, {syncs}{under_way}")
 }
@@ -241,9 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_does_not_end_is_shown() {
+    fn a_write_or_sync_that_does_not_end_is_shown() {
         let stalled = StatusReply { fdatasync_under_way_us: 4_500_000, ..leader() };
-        assert!(paragraph(&stalled).contains("one under way for 4.5 s"));
+        assert!(paragraph(&stalled).contains("a write or sync under way for 4.5 s"));
     }
 
     #[test]
