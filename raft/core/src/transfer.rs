@@ -11,7 +11,7 @@ use crate::election::Round;
 use crate::error::TransferError;
 use crate::leader::{Leader, Peer};
 use crate::message::{Body, Message};
-use crate::raft::{Raft, Role};
+use crate::raft::{Raft, Role, State};
 use crate::status::Reason;
 use crate::types::NodeId;
 
@@ -34,8 +34,7 @@ impl Leader {
 }
 
 impl Raft {
-    /// Begins to hand leadership to `to`; replaces a transfer under way to another. The same order once more lengthens
-    /// nothing, else who repeats it would keep the writes waiting for as long. To itself: nothing is to be done.
+    /// Begins to hand leadership to `to`; replaces a transfer under way. To itself: nothing is to be done.
     pub(crate) fn transfer_leadership(&mut self, to: NodeId) -> Result<(), TransferError> {
         let (own, leader_known) = (self.state.id(), self.leader());
         let membership = self.state.log.membership();
@@ -45,7 +44,7 @@ impl Raft {
         if to == own {
             return Ok(());
         }
-        if membership.voters.binary_search(&to).is_err() {
+        if !self.state.may_succeed(to) {
             return Err(match membership.contains(to) {
                 true => TransferError::NotAVoter { node: to },
                 false => TransferError::Stranger { node: to },
@@ -54,11 +53,9 @@ impl Raft {
         if leader.peer(to).is_some_and(|peer| peer.is_convalescent()) {
             return Err(TransferError::Convalescent { node: to });
         }
-        if leader.transfer_to() != Some(to) {
-            log::info!("node {own} hands leadership to node {to}");
-            leader.transfer = Some(Transfer { to, asked_tick: leader.ticks });
-            leader.lease.void();
-        }
+        log::info!("node {own} hands leadership to node {to}");
+        leader.transfer = Some(Transfer { to, asked_tick: leader.ticks });
+        leader.lease.void();
         self.go_on_with_transfer();
         Ok(())
     }
@@ -69,14 +66,11 @@ impl Raft {
         self.transfer_leadership(to).ok().map(|()| to)
     }
 
-    /// Of the other voters that answer this leader, the one with the longest log.
+    /// Of the other voters that could lead, the one with the longest log.
     pub(crate) fn furthest_voter(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
-        let (voters, ticks_max) = (&self.state.membership().voters, self.state.config.election_ticks_max);
-        let others = leader.peers.iter().filter(|peer| voters.contains(&peer.id) && !peer.is_convalescent());
-        let answering = others
-            .filter(|peer| peer.progress.is_active(leader.ticks, ticks_max) && !peer.progress.is_gone());
-        answering.max_by_key(|peer| peer.progress.match_index()).map(|peer| peer.id)
+        let could_lead = leader.peers.iter().filter(|peer| could_lead(&self.state, leader, peer));
+        could_lead.max_by_key(|peer| peer.progress.match_index()).map(|peer| peer.id)
     }
 
     /// Tells the chosen node to campaign, if it has the whole log.
@@ -118,21 +112,16 @@ impl Raft {
             return;
         }
         leader.preference_tick = leader.ticks;
-        let (log, config) = (&self.state.log, &self.state.config);
+        let (leader, log, config) = (&*leader, &self.state.log, &self.state.config);
         let is_quiet = leader.transfer.is_none()
             && log.committed() >= leader.term_start
             && log.membership_index() <= log.committed();
-        let can_lead = |peer: &&Peer| {
-            let progress = &peer.progress;
-            log.membership().voters.contains(&peer.id)
-                && progress.is_active(leader.ticks, ticks_max)
-                && !progress.is_gone()
-                && !peer.is_convalescent()
-                && progress.match_index() >= log.committed()
-        };
-        let preferred = leader.peers.iter().filter(can_lead).max_by_key(|peer| config.priority(peer.id));
+        let caught_up = leader.peers.iter().filter(|peer| {
+            could_lead(&self.state, leader, peer) && peer.progress.match_index() >= log.committed()
+        });
+        let preferred = caught_up.map(|peer| peer.id).max_by_key(|peer| config.priority(*peer));
         let own = config.priority(config.node_id);
-        if let Some(to) = preferred.map(|peer| peer.id).filter(|to| is_quiet && config.priority(*to) > own) {
+        if let Some(to) = preferred.filter(|to| is_quiet && config.priority(*to) > own) {
             log::info!("node {to} should rather lead than node {}", config.node_id);
             // It is a voter of this leader's: nothing stands in the way.
             let _ = self.transfer_leadership(to);
@@ -146,4 +135,12 @@ impl Raft {
         }
         self.campaign(Round::Transfer, Reason::Transferred { from: message.from });
     }
+}
+
+/// Whether a peer of this leader could take over from it, given the log: a voter that answers, and whose word counts.
+fn could_lead(state: &State, leader: &Leader, peer: &Peer) -> bool {
+    state.may_succeed(peer.id)
+        && peer.progress.is_active(leader.ticks, state.config.election_ticks_max)
+        && !peer.progress.is_gone()
+        && !peer.is_convalescent()
 }
