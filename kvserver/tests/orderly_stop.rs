@@ -83,7 +83,7 @@ fn the_farewell_comes_when_the_node_takes_part_no_more() {
     let admin = Arc::new(AdminStub::new(channel));
     let members = (0..3).map(|id| (NodeId(id), "127.0.0.1:1".to_owned()));
     let peer = Border::new("test", NodeId(1), AddressBook::new(members));
-    let watch = WatchArgs { envelope: Some(peer.envelope(NodeId(0))) };
+    let watch = WatchArgs { envelope: Some(peer.envelope(NodeId(0))), known_incarnation: None };
     let mut refusals = 0;
     let watched = loop {
         let (heard, farewell) = sync_channel(1);

@@ -33,6 +33,7 @@ const CLUSTER: &str = "ours";
 enum Heard {
     Message(Message),
     Lost(NodeId),
+    Disowned(String),
 }
 
 /// Hands on what the core would hear.
@@ -59,6 +60,10 @@ impl Inbox for Ear {
     }
 
     fn gone(&self, _: NodeId) {}
+
+    fn disowned(&self, why: &str) {
+        self.hand_on(Heard::Disowned(why.to_owned()));
+    }
 }
 
 struct NoSnapshots;
@@ -92,23 +97,52 @@ fn heartbeat() -> AppendEntriesArgs {
 }
 
 fn watch() -> WatchArgs {
-    WatchArgs { envelope: heartbeat().envelope }
+    WatchArgs { envelope: heartbeat().envelope, known_incarnation: None }
 }
 
 fn is_shutting_down<R: std::fmt::Debug>(result: &Result<R, RpcError>) -> bool {
     matches!(result, Err(RpcError::Status { status: Status::ShuttingDown, .. }))
 }
 
-#[test]
-fn a_node_that_has_stopped_keeps_no_peer_waiting() {
+/// Node 1 as it stands at this border, what it hears, and the incarnation of its directory.
+fn node_1(border: Border) -> (Arc<RaftService>, Receiver<Heard>, u64) {
     let directory = tempfile::tempdir().unwrap();
-    let reactor = Reactor::start("between-nodes", ReactorConfig::default()).unwrap();
-    let border = border(CLUSTER, 1, "unused:1");
     let directory = DataDirectory::open(&directory.path().join("node1"), CLUSTER, NodeId(1)).unwrap();
+    let incarnation = directory.identity().incarnation;
     let admission = Arc::new(Admission::new(border.clone(), directory, false));
     let service = Arc::new(RaftService::new(border, Arc::new(Answers::default()), admission));
     let (ear, heard) = Ear::new();
     service.open(ear, Arc::new(NoSnapshots));
+    (service, heard, incarnation)
+}
+
+#[test]
+fn a_node_hears_of_a_log_that_knows_it_with_other_data_also_from_a_node_that_its_file_does_not_name() {
+    let reactor = Reactor::start("between-nodes", ReactorConfig::default()).unwrap();
+    let alone = AddressBook::new([(NodeId(1), "unused:1".to_owned())]);
+    let (service, heard, incarnation) = node_1(Border::new(CLUSTER, NodeId(1), alone));
+    let (_provider, address) = serve(&reactor, Arc::new(RaftRpcDispatcher::new(service)));
+    let stub = RaftRpcStub::new(RpcChannel::new(&reactor, &address, ChannelConfig::default()));
+    let ask = |cluster, known| {
+        let envelope = Some(border(cluster, 0, "unused:1").envelope(NodeId(1)));
+        let refused = stub.watch(&controller(), &WatchArgs { envelope, known_incarnation: known });
+        assert!(matches!(&refused, Err(RpcError::Status { status: Status::BadRequest, .. })), "{refused:?}");
+    };
+    for (cluster, known) in [(CLUSTER, None), (CLUSTER, Some(incarnation)), ("theirs", Some(incarnation ^ 1))]
+    {
+        ask(cluster, known);
+        assert!(heard.try_recv().is_err(), "{cluster} {known:?} proves nothing");
+    }
+    ask(CLUSTER, Some(incarnation ^ 1));
+    let Ok(Heard::Disowned(why)) = heard.try_recv() else { panic!("nothing was heard") };
+    assert!(why.contains("the log of node 0 knows node 1 with other data"), "{why}");
+    reactor.stop(LONG);
+}
+
+#[test]
+fn a_node_that_has_stopped_keeps_no_peer_waiting() {
+    let reactor = Reactor::start("between-nodes", ReactorConfig::default()).unwrap();
+    let (service, heard, _) = node_1(border(CLUSTER, 1, "unused:1"));
     let (_provider, address) = serve(&reactor, Arc::new(RaftRpcDispatcher::new(Arc::clone(&service))));
     let stub = RaftRpcStub::new(RpcChannel::new(&reactor, &address, ChannelConfig::default()));
 

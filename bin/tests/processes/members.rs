@@ -105,6 +105,26 @@ fn a_node_that_lost_its_data_stays_out_under_its_number_and_joins_under_another(
 }
 
 #[test]
+fn the_first_node_that_lost_its_data_begins_no_second_cluster_though_its_file_names_it_alone() {
+    let mut cluster = Cluster::start(1, "");
+    let first_file = std::fs::read(cluster.file()).unwrap();
+    grow(&mut cluster);
+    grow(&mut cluster);
+    cluster.clerk().put("k", "v").unwrap();
+    cluster.kill_node(0);
+    cluster.leader_among(&[1, 2]);
+    std::fs::remove_dir_all(cluster.data_dir(0)).unwrap();
+    std::fs::write(cluster.file(), first_file).unwrap();
+    cluster.start_node(0);
+    let (status, said) = cluster.wait_for_end(0);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("knows node 0 with other data") && said.contains("clerk member remove 0"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_would_lose_the_quorum_or_makes_no_sense_is_refused_with_the_reason() {
     let mut cluster = Cluster::start(3, "");
     let leader = cluster.leader();

@@ -267,4 +267,8 @@ impl Inbox for RaftNode {
     fn gone(&self, peer: NodeId) {
         locked(&self.inbox).push(Heard::Gone(peer));
     }
+
+    fn disowned(&self, why: &str) {
+        self.fail(why);
+    }
 }

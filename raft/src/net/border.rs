@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn watch(envelope: Option<Envelope>) -> WatchArgs {
-        WatchArgs { envelope }
+        WatchArgs { envelope, ..WatchArgs::default() }
     }
 
     #[test]

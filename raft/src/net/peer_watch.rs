@@ -53,7 +53,8 @@ impl PeerWatch {
         let Some(stub) = self.transport.upgrade().and_then(|transport| transport.stub(peer)) else { return };
         let controller = RpcController::new();
         controller.set_timeout(WATCH_TIME);
-        let args = WatchArgs { envelope: Some(self.border.envelope(peer)) };
+        let known_incarnation = self.border.members().incarnation(peer);
+        let args = WatchArgs { envelope: Some(self.border.envelope(peer)), known_incarnation };
         let watch = Arc::clone(self);
         stub.watch_async(&controller, &args, move |result| watch.ended(peer, result));
     }

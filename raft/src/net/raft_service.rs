@@ -4,7 +4,7 @@
 //! answers by the token. Snapshot chunks go to the snapshotter, probes are answered from the identity of the data
 //! directory. Before the node is admitted to its cluster everything but a probe is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use log::warn;
@@ -21,6 +21,9 @@ use super::border::Border;
 use super::convert::{append_from_wire, read_index_from_wire, timeout_now_from_wire, vote_from_wire};
 use super::transport::{Answers, Inbox};
 use crate::sync::locked;
+
+/// So many reasons to refuse requests are remembered, for each to be logged once: a whole foreign cluster may be asking.
+const REFUSALS_MAX: usize = 16;
 
 /// Answers one chunk.
 pub type ChunkAnswer = Box<dyn FnOnce(InstallSnapshotResponse) + Send>;
@@ -44,7 +47,8 @@ pub struct RaftService {
     answers: Arc<Answers>,
     admission: Arc<Admission>,
     parts: OnceLock<Parts>,
-    last_refusal: Mutex<String>,
+    /// The latest reasons for which requests were refused.
+    refusals: Mutex<VecDeque<String>>,
     /// None once the farewell has been said.
     watchers: Mutex<Option<BTreeMap<NodeId, Reply<WatchReply>>>>,
 }
@@ -52,9 +56,9 @@ pub struct RaftService {
 impl RaftService {
     /// A service that answers probes only, until [`open`](RaftService::open).
     pub fn new(border: Border, answers: Arc<Answers>, admission: Arc<Admission>) -> RaftService {
-        let (parts, last_refusal) = Default::default();
+        let (parts, refusals) = Default::default();
         let watchers = Mutex::new(Some(BTreeMap::new()));
-        RaftService { border, answers, admission, parts, last_refusal, watchers }
+        RaftService { border, answers, admission, parts, refusals, watchers }
     }
 
     /// Refuses every request of a peer that still waits for an answer: the node has stopped.
@@ -80,15 +84,31 @@ impl RaftService {
         assert!(self.parts.set(Parts { inbox, snapshots }).is_ok(), "a raft service is opened once");
     }
 
-    /// Refuses at the border. A foreign node asks many times a second: the same reason is logged once.
+    /// Refuses at the border. Foreign nodes ask many times a second: the same reason is logged once.
     fn refuse<M: prost::Message>(&self, reply: Reply<M>, why: &str) {
-        let mut last = locked(&self.last_refusal);
-        if *last != why {
+        let mut said = locked(&self.refusals);
+        if !said.iter().any(|before| before == why) {
             warn!("a request from {} is refused: {why}", reply.context().peer);
-            why.clone_into(&mut last);
+            said.push_back(why.to_owned());
+            if said.len() > REFUSALS_MAX {
+                said.pop_front();
+            }
         }
-        drop(last);
+        drop(said);
         reply.fail(Status::BadRequest, why);
+    }
+
+    /// Whether a node of this cluster, a stranger by the file it may be, has a log that knows this node with other data.
+    fn proof_of_loss(&self, request: &WatchArgs) -> Option<String> {
+        let (from, own) = (self.border.admit_stranger(request).ok()?, self.border.node_id());
+        let known = request.known_incarnation?;
+        (self.admission.incarnation(own) != Some(known)).then(|| {
+            format!(
+                "the log of node {from} knows node {own} with other data than this directory has, which therefore has \
+                 forgotten what node {own} promised. Put its data directory back, or remove it (`clerk member remove \
+                 {own}`) and let a node with a number that was never used join"
+            )
+        })
     }
 
     fn parts<M: prost::Message>(&self, reply: Reply<M>) -> Option<(&Parts, Reply<M>)> {
@@ -158,7 +178,11 @@ impl RaftRpc for RaftService {
     }
 
     fn watch(&self, request: WatchArgs, reply: Reply<WatchReply>) {
-        let Some((_, reply)) = self.parts(reply) else { return };
+        let Some((parts, reply)) = self.parts(reply) else { return };
+        if let Some(why) = self.proof_of_loss(&request) {
+            parts.inbox.disowned(&why);
+            return self.refuse(reply, &why);
+        }
         let from = match self.border.admit(&request) {
             Ok(from) => from,
             Err(why) => return self.refuse(reply, &why),

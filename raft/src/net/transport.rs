@@ -51,6 +51,9 @@ pub trait Inbox: Send + Sync {
 
     /// The process of this peer is gone; called on the reactor thread.
     fn gone(&self, peer: NodeId);
+
+    /// A log of this cluster knows this node with other data: it may not take part. Called on the reactor thread.
+    fn disowned(&self, why: &str);
 }
 
 /// Carries the chunks of snapshots to peers.
