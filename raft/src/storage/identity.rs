@@ -74,6 +74,16 @@ impl Identity {
         self.admitted.then(|| if self.joined { Vec::new() } else { all.collect() })
     }
 
+    /// The same directory once its node takes part in a cluster that begins, with the incarnations of its peers.
+    pub fn as_founder(&self, peers: Vec<(NodeId, u64)>) -> Identity {
+        Identity { peers, admitted: true, ..self.clone() }
+    }
+
+    /// The same directory once its node takes part in a cluster that it was added to.
+    pub fn as_joined(&self) -> Identity {
+        Identity { admitted: true, joined: true, ..self.clone() }
+    }
+
     /// The identity of the directory `path`, which is not changed; `None` if there is none.
     ///
     /// # Errors
@@ -224,20 +234,16 @@ impl DataDirectory {
     /// # Errors
     /// When the file cannot be written; then nothing has changed.
     pub fn admit(&mut self, peers: &[(NodeId, u64)]) -> Result<(), IdentityError> {
-        self.replace(Identity { peers: peers.to_vec(), admitted: true, ..self.identity.clone() })
+        self.record(self.identity.as_founder(peers.to_vec()))
     }
 
-    /// Records, durably, that the node takes part in a cluster that it was added to.
+    /// Records, durably, what has become of the node.
     ///
     /// # Errors
     /// When the file cannot be written; then nothing has changed.
-    pub fn join(&mut self) -> Result<(), IdentityError> {
-        self.replace(Identity { admitted: true, joined: true, ..self.identity.clone() })
-    }
-
-    fn replace(&mut self, admitted: Identity) -> Result<(), IdentityError> {
-        store(&self.path, &admitted)?;
-        self.identity = admitted;
+    pub fn record(&mut self, identity: Identity) -> Result<(), IdentityError> {
+        store(&self.path, &identity)?;
+        self.identity = identity;
         Ok(())
     }
 }
