@@ -30,6 +30,17 @@ fn a_new_directory_is_private_and_keeps_its_incarnation_and_peers() {
 }
 
 #[test]
+fn a_directory_that_stays_out_does_so_at_the_next_start_too() {
+    let path = tempfile::tempdir().unwrap();
+    let mut directory = open(path.path()).unwrap();
+    let outcast = directory.identity().as_outcast();
+    directory.record(outcast.clone()).unwrap();
+    drop(directory);
+    let directory = open(path.path()).unwrap();
+    assert_eq!((directory.identity(), directory.is_fresh()), (&outcast, true));
+}
+
+#[test]
 fn two_processes_cannot_use_one_directory() {
     let path = tempfile::tempdir().unwrap();
     let first = open(path.path()).unwrap();

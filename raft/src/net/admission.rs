@@ -91,6 +91,10 @@ impl Admission {
             let verdict = locked(&self.newcomer).verdict(&peers);
             match verdict {
                 Verdict::Admitted(identity) => return Ok(self.begin(identity)?),
+                Verdict::DiskLost(_, ref identity) => {
+                    self.record(identity.clone())?;
+                    self.say(&verdict);
+                }
                 verdict if round % ROUNDS_PER_LINE == 2 => self.say(&verdict),
                 _ => {}
             }
@@ -104,12 +108,17 @@ impl Admission {
 
     /// The node takes part: that is recorded and told.
     fn begin(&self, identity: Identity) -> Result<(), IdentityError> {
-        locked(&self.directory).record(identity.clone())?;
-        let own = self.border.node_id();
-        match identity.joined {
+        let (own, joined) = (self.border.node_id(), identity.joined);
+        self.record(identity)?;
+        match joined {
             true => info!("node {own} has been added to its cluster and takes part"),
             false => info!("a new cluster: every listed node has been seen, node {own} takes part"),
         }
+        Ok(())
+    }
+
+    fn record(&self, identity: Identity) -> Result<(), IdentityError> {
+        locked(&self.directory).record(identity.clone())?;
         locked(&self.newcomer).recorded(identity);
         Ok(())
     }
@@ -138,7 +147,7 @@ impl Admission {
                 "waiting to be added: `clerk member add {own} {}` does it, where the others can be reached",
                 address(&own)
             ),
-            Verdict::DiskLost(peer) if joins => warn!(
+            Verdict::DiskLost(peer, _) if joins => warn!(
                 "node {peer} at {} knows node {own} with other data than that of {path}: this node stays out. A node \
                  that lost its data comes back under a number that was never used",
                 address(peer)
@@ -152,12 +161,20 @@ impl Admission {
                  cluster_id the same?",
                 address(peer)
             ),
-            Verdict::DiskLost(peer) => warn!(
-                "{path} is empty, but node {peer} at {} has a log of this cluster and knows node {} with other data: \
+            Verdict::DiskLost(peer, _) => warn!(
+                "{path} is empty, but node {peer} at {} has a log of this cluster and knows node {own} with other data: \
                  this node does not vote, since it has forgotten what it promised. Put its data directory back, or remove \
                  it (`clerk member remove {own}`) and let a node with a number that was never used join",
-                address(peer),
-                self.border.node_id()
+                address(peer)
+            ),
+            Verdict::Unknown(peer) => warn!(
+                "{path} is empty, but node {peer} at {} knows of a cluster that has begun, and does not know node {own}: \
+                 this node does not vote. Put its data directory back, or let a node with a new number join",
+                address(peer)
+            ),
+            Verdict::StaysOut => warn!(
+                "{path} is not what node {own} took part with: this node stays out. Put its data directory back, or let \
+                 a node with a new number join"
             ),
             Verdict::Admitted(_) => {}
         }

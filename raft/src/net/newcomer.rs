@@ -4,15 +4,20 @@
 //! committed entry could be lost. So every directory gets a random incarnation when it is made, and a new cluster
 //! begins only when every listed node has been seen. Each then records the others' incarnations. A node with a
 //! new directory takes part once each peer either is new itself or has recorded just this incarnation. A peer that
-//! belongs to a cluster and does not know it is the proof that the directory was lost: the node then stays out.
+//! belongs to a cluster and does not know it keeps it out.
 //!
-//! A node that joins a cluster waits until it has been added: then the log has its incarnation, and a peer says so. If a
-//! peer knows another incarnation under its number, that number belonged to another disk, and it stays out.
+//! A node that joins a cluster waits until it has been added: then the log has its incarnation, and a peer says so.
+//!
+//! A peer that knows another incarnation under the node's number, from the log or from when the cluster began, is the proof
+//! that this number belonged to another disk. The directory records that and stays out for ever, whoever is asked later:
+//! else the founders of a cluster that has moved to other numbers could begin a second one, when the last of them has lost
+//! its disk and all of them seem to be new. It goes on answering, so that of founders who come back with nothing each
+//! learns that there is a cluster as soon as one of them knows.
 
 use std::collections::BTreeMap;
 
 use proto::raft_rpc::ProbeReply;
-use raft_core::NodeId;
+use raft_core::{NodeId, planted};
 
 use super::border::Border;
 use crate::storage::Identity;
@@ -28,8 +33,12 @@ pub enum Verdict {
     NotAdded,
     /// This peer wants nothing to do with us, or we with it: why.
     Refused(NodeId, String),
-    /// This peer proves that the node took part with another directory.
-    DiskLost(NodeId),
+    /// This peer knows of a cluster of this name, and does not know this node.
+    Unknown(NodeId),
+    /// This peer proves that the node took part with another directory, which is to be put on record.
+    DiskLost(NodeId, Identity),
+    /// That is on record: the node never takes part with this directory.
+    StaysOut,
 }
 
 /// A node and the identity of its directory: what it says to others, what others say to it, and what that means.
@@ -67,20 +76,25 @@ impl Newcomer {
         if node == self.identity.node_id {
             return Some(self.identity.incarnation);
         }
-        let at_the_beginning =
-            || self.identity.peers.iter().find(|(peer, _)| *peer == node).map(|(_, known)| *known);
-        border.members().incarnation(node).or_else(at_the_beginning)
+        border.members().incarnation(node).or_else(|| self.at_the_beginning(node))
+    }
+
+    /// The incarnation of a peer's directory when the cluster began.
+    fn at_the_beginning(&self, node: NodeId) -> Option<u64> {
+        self.identity.peers.iter().find(|(peer, _)| *peer == node).map(|(_, known)| *known)
     }
 
     /// The answer to a probe of `from`, whose directory has this incarnation.
     pub fn answer(&self, border: &Border, from: NodeId, incarnation: u64) -> ProbeReply {
-        let known = self.incarnation(border, from);
+        let (in_log, at_first) = (border.members().incarnation(from), self.at_the_beginning(from));
+        let is_another = |known: Option<u64>| known.is_some_and(|known| known != incarnation);
         ProbeReply {
             incarnation: self.identity.incarnation,
             fresh: !self.identity.admitted,
-            knows_sender: known == Some(incarnation),
-            in_log: border.members().incarnation(from) == Some(incarnation),
-            knows_another: known.is_some_and(|known| known != incarnation),
+            knows_sender: in_log.or(at_first) == Some(incarnation),
+            in_log: in_log == Some(incarnation),
+            knows_another: is_another(in_log) || is_another(at_first),
+            stays_out: self.identity.stays_out,
             envelope: Some(border.envelope(from)),
         }
     }
@@ -92,26 +106,31 @@ impl Newcomer {
 
     /// What was heard means this, if these are all peers. Who takes part already is asked no questions.
     pub fn verdict(&self, peers: &[NodeId]) -> Verdict {
-        if self.identity.admitted {
-            Verdict::Admitted(self.identity.clone())
-        } else if self.joins {
-            self.verdict_on_joining()
-        } else {
-            self.verdict_on_beginning(peers)
+        let lost = self.replies.iter().find(|(_, reply)| reply.as_ref().is_ok_and(proves_loss));
+        match lost {
+            _ if self.identity.admitted => Verdict::Admitted(self.identity.clone()),
+            _ if self.identity.stays_out => Verdict::StaysOut,
+            Some((peer, _)) => Verdict::DiskLost(*peer, self.identity.as_outcast()),
+            None if self.joins => self.verdict_on_joining(),
+            None => self.verdict_on_beginning(peers),
         }
     }
 
-    /// A proof that the disk was lost outweighs everything, a refusal outweighs silence.
+    /// Who knows of a cluster and not of us outweighs everything, a refusal outweighs silence.
     fn verdict_on_beginning(&self, peers: &[NodeId]) -> Verdict {
-        let mut hindrance = None;
+        let (mut hindrance, mut is_known, mut outcast) = (None, false, None);
         for peer in peers.iter().copied() {
             match self.replies.get(&peer) {
-                Some(Ok(reply)) if reply.fresh || reply.knows_sender => {}
-                Some(Ok(_)) => return Verdict::DiskLost(peer),
+                Some(Ok(reply)) if reply.knows_sender => is_known = true,
+                Some(Ok(reply)) if reply.stays_out => outcast = Some(Verdict::Unknown(peer)),
+                Some(Ok(reply)) if reply.fresh || planted::is("wiped-node-admitted") => {}
+                Some(Ok(_)) => return Verdict::Unknown(peer),
                 Some(Err(why)) => hindrance = Some(Verdict::Refused(peer, why.clone())),
                 None => hindrance = hindrance.or(Some(Verdict::Waiting(peer))),
             }
         }
+        // An outcast has heard of a cluster, in which somebody must know us.
+        let hindrance = hindrance.or(outcast.filter(|_| !is_known));
         hindrance.unwrap_or_else(|| {
             let known = self.replies.iter().filter_map(|(id, reply)| Some((*id, reply.as_ref().ok()?)));
             let peers = known.map(|(id, reply)| (id, reply.incarnation)).collect();
@@ -119,19 +138,23 @@ impl Newcomer {
         })
     }
 
-    /// One peer whose log has it is enough, and one that knows its number with other data is too much.
+    /// One peer whose log has it is enough.
     fn verdict_on_joining(&self) -> Verdict {
         let mut verdict = Verdict::NotAdded;
         for (peer, reply) in &self.replies {
             match reply {
-                Ok(reply) if reply.knows_another => return Verdict::DiskLost(*peer),
-                Ok(reply) if reply.in_log => verdict = Verdict::Admitted(self.identity.as_joined()),
+                Ok(reply) if reply.in_log => return Verdict::Admitted(self.identity.as_joined()),
                 Err(why) if verdict == Verdict::NotAdded => verdict = Verdict::Refused(*peer, why.clone()),
                 Ok(_) | Err(_) => {}
             }
         }
         verdict
     }
+}
+
+/// Whether this peer knows the asker's number with other data.
+fn proves_loss(reply: &ProbeReply) -> bool {
+    reply.knows_another && !planted::is("wiped-node-admitted")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! peer 1 99aabbccddeeff00
 //! admitted                       (only once this node takes part)
 //! joined                         (only if it was added to a cluster, rather than began one)
+//! stays out                      (only if a peer knew this node with other data: it never takes part)
 //! checksum 5d2f9a10              (CRC32 of everything above)
 //! ```
 //!
@@ -64,9 +65,25 @@ pub struct Identity {
     pub admitted: bool,
     /// Whether it was added to a cluster that others had begun.
     pub joined: bool,
+    /// Whether a peer has shown that the node took part with another directory: with this one it never does.
+    pub stays_out: bool,
 }
 
 impl Identity {
+    /// A directory with which its node has not taken part yet.
+    pub fn new(cluster_id: &str, node_id: NodeId, incarnation: u64) -> Identity {
+        let (peers, admitted, joined, stays_out) = (Vec::new(), false, false, false);
+        Identity {
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            incarnation,
+            peers,
+            admitted,
+            joined,
+            stays_out,
+        }
+    }
+
     /// The voters its cluster began with, as far as this node must know them: none if it was added later and learns from
     /// the log. None before it takes part.
     pub fn founders(&self) -> Option<Vec<NodeId>> {
@@ -82,6 +99,11 @@ impl Identity {
     /// The same directory once its node takes part in a cluster that it was added to.
     pub fn as_joined(&self) -> Identity {
         Identity { admitted: true, joined: true, ..self.clone() }
+    }
+
+    /// The same directory once a peer has shown that its node took part with another one.
+    pub fn as_outcast(&self) -> Identity {
+        Identity { stays_out: true, ..self.clone() }
     }
 
     /// The identity of the directory `path`, which is not changed; `None` if there is none.
@@ -254,9 +276,7 @@ fn begin(path: &Path, cluster_id: &str, node_id: NodeId) -> Result<Identity, Ide
     let incarnation = SysRng
         .try_next_u64()
         .map_err(|error| io_error(path, "draw an incarnation")(io::Error::other(error)))?;
-    let cluster_id = cluster_id.to_owned();
-    let (peers, admitted, joined) = (Vec::new(), false, false);
-    let identity = Identity { cluster_id, node_id, incarnation, peers, admitted, joined };
+    let identity = Identity::new(cluster_id, node_id, incarnation);
     store(path, &identity)?;
     Ok(identity)
 }
@@ -340,7 +360,7 @@ fn store(path: &Path, identity: &Identity) -> Result<(), IdentityError> {
 }
 
 fn render(identity: &Identity) -> String {
-    let Identity { cluster_id, node_id, incarnation, peers, admitted, joined } = identity;
+    let Identity { cluster_id, node_id, incarnation, peers, admitted, joined, stays_out } = identity;
     let mut text = format!(
         "{TITLE}\nformat {IDENTITY_FORMAT_VERSION}\ncluster {cluster_id}\nnode {node_id}\n\
          incarnation {incarnation:016x}\n"
@@ -353,6 +373,9 @@ fn render(identity: &Identity) -> String {
     }
     if *joined {
         text.push_str("joined\n");
+    }
+    if *stays_out {
+        text.push_str("stays out\n");
     }
     text.push_str(&format!("checksum {:08x}\n", crc32fast::hash(text.as_bytes())));
     text
@@ -383,11 +406,10 @@ fn parse(path: &Path, text: &[u8]) -> Result<Identity, IdentityError> {
 }
 
 fn parse_lines<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Identity> {
-    let cluster_id = lines.next()?.strip_prefix("cluster ")?.to_owned();
+    let cluster_id = lines.next()?.strip_prefix("cluster ")?;
     let node_id = NodeId(lines.next()?.strip_prefix("node ")?.parse().ok()?);
     let incarnation = u64::from_str_radix(lines.next()?.strip_prefix("incarnation ")?, 16).ok()?;
-    let mut identity =
-        Identity { cluster_id, node_id, incarnation, peers: Vec::new(), admitted: false, joined: false };
+    let mut identity = Identity::new(cluster_id, node_id, incarnation);
     for line in lines {
         if let Some(peer) = line.strip_prefix("peer ") {
             let (id, incarnation) = peer.split_once(' ')?;
@@ -396,6 +418,8 @@ fn parse_lines<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Identity>
             identity.admitted = true;
         } else if line == "joined" {
             identity.joined = true;
+        } else if line == "stays out" {
+            identity.stays_out = true;
         } else if line.starts_with("checksum ") {
             return Some(identity);
         } else {

@@ -41,6 +41,8 @@ pub(crate) struct IdentityRow {
     pub(crate) admitted: bool,
     /// Whether it was added to a running cluster.
     pub(crate) joined: bool,
+    /// Whether a peer knew the node with other data.
+    pub(crate) stays_out: bool,
     pub(crate) peers: Vec<PeerRow>,
 }
 
@@ -181,6 +183,7 @@ impl IdentityRow {
             incarnation: format!("{:016x}", identity.incarnation),
             admitted: identity.admitted,
             joined: identity.joined,
+            stays_out: identity.stays_out,
             peers: identity.peers.iter().map(peer).collect(),
             cluster_id: identity.cluster_id,
         }

@@ -46,8 +46,9 @@ pub(crate) fn render(report: &Report) -> String {
 }
 
 fn identity(identity: &IdentityRow) -> String {
-    let IdentityRow { cluster_id, node, incarnation, admitted, joined, peers } = identity;
+    let IdentityRow { cluster_id, node, incarnation, admitted, joined, stays_out, peers } = identity;
     let takes_part = match (admitted, joined) {
+        (false, _) if *stays_out => "never takes part: the node did with other data",
         (false, _) => "does not take part yet",
         (true, false) => "takes part",
         (true, true) => "takes part, was added to a running cluster",

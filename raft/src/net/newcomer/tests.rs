@@ -1,10 +1,11 @@
+use raft_core::Membership;
+
 use super::*;
-use crate::net::AddressBook;
+use crate::net::{AddressBook, Home, encode_homes};
 
 /// The directory of a node that nobody knows, with this incarnation.
 fn fresh(node: u64, incarnation: u64) -> Identity {
-    let (peers, admitted, joined) = (Vec::new(), false, false);
-    Identity { cluster_id: "c".into(), node_id: NodeId(node), incarnation, peers, admitted, joined }
+    Identity::new("c", NodeId(node), incarnation)
 }
 
 fn border(node: u64) -> Border {
@@ -54,12 +55,13 @@ fn who_joins_waits_until_a_log_has_it_and_stays_out_under_a_number_of_other_data
     let joined = Verdict::Admitted(fresh(0, 7).as_joined());
     assert_eq!(judge(true, &[(1, added.clone()), (2, reply(false, false))]), joined);
     let other = ProbeReply { knows_another: true, ..reply(false, false) };
-    assert_eq!(judge(true, &[(1, added), (2, other)]), Verdict::DiskLost(NodeId(2)));
+    let lost = Verdict::DiskLost(NodeId(2), fresh(0, 7).as_outcast());
+    assert_eq!(judge(true, &[(1, added), (2, other)]), lost);
 }
 
 #[test]
-fn a_peer_of_a_cluster_that_does_not_know_us_proves_a_lost_disk() {
-    assert_eq!(judge(false, &[(2, reply(false, false))]), Verdict::DiskLost(NodeId(2)));
+fn a_peer_of_a_cluster_that_does_not_know_us_keeps_us_out() {
+    assert_eq!(judge(false, &[(2, reply(false, false))]), Verdict::Unknown(NodeId(2)));
 }
 
 /// Every one of these asks every other, as often as it takes.
@@ -73,7 +75,9 @@ fn meet(newcomers: &mut [Newcomer]) -> Vec<Verdict> {
                 let answer = newcomers[asked].answer(&border(ids[asked].0), ids[asker], incarnation);
                 newcomers[asker].hears(ids[asked], Ok(answer));
             }
-            if let Verdict::Admitted(identity) = newcomers[asker].verdict(&peers) {
+            if let Verdict::Admitted(identity) | Verdict::DiskLost(_, identity) =
+                newcomers[asker].verdict(&peers)
+            {
                 newcomers[asker].recorded(identity);
             }
         }
@@ -82,12 +86,48 @@ fn meet(newcomers: &mut [Newcomer]) -> Vec<Verdict> {
     newcomers.iter().map(|newcomer| newcomer.verdict(&peers(newcomer.identity().node_id))).collect()
 }
 
-#[test]
-fn founders_admit_each_other_and_none_that_comes_back_with_an_empty_disk() {
+fn founders() -> Vec<Newcomer> {
     let mut nodes: Vec<Newcomer> = (0..3).map(|id| Newcomer::new(fresh(id, 10 + id), false)).collect();
     meet(&mut nodes);
     assert!(nodes.iter().all(|node| node.identity().admitted && node.identity().peers.len() == 2));
+    nodes
+}
+
+#[test]
+fn founders_admit_each_other_and_none_that_comes_back_with_an_empty_disk() {
+    let mut nodes = founders();
     nodes[1] = Newcomer::new(fresh(1, 99), false);
-    assert_eq!(meet(&mut nodes)[1], Verdict::DiskLost(NodeId(0)));
-    assert!(!nodes[1].identity().admitted);
+    assert_eq!(meet(&mut nodes)[1], Verdict::StaysOut);
+    assert_eq!(nodes[1].identity(), &fresh(1, 99).as_outcast());
+}
+
+#[test]
+fn founders_that_lose_their_disks_one_after_the_other_begin_no_second_cluster() {
+    let mut nodes = founders();
+    for id in 0..3 {
+        nodes[id as usize] = Newcomer::new(fresh(id, 20 + id), false);
+        meet(&mut nodes);
+    }
+    let verdicts = meet(&mut nodes);
+    assert_eq!(verdicts[..2], [Verdict::StaysOut, Verdict::StaysOut]);
+    assert!(matches!(verdicts[2], Verdict::Unknown(_)), "the others know of a cluster, and nobody knows it");
+}
+
+#[test]
+fn a_founder_begins_beside_one_that_lost_its_disk_before_the_cluster_had_begun() {
+    let mut nodes: Vec<Newcomer> = (0..3).map(|id| Newcomer::new(fresh(id, 10 + id), false)).collect();
+    nodes[0].recorded(fresh(0, 10).as_founder(vec![(NodeId(1), 11), (NodeId(2), 12)]));
+    nodes[2] = Newcomer::new(fresh(2, 99), false);
+    meet(&mut nodes);
+    assert!(nodes[1].identity().admitted && nodes[2].identity().stays_out);
+}
+
+#[test]
+fn a_founder_is_known_by_its_first_directory_even_if_the_log_has_another() {
+    let homes = [(NodeId(1), Home { address: "host1:1".into(), incarnation: Some(99) })].into();
+    let context = encode_homes(&homes).unwrap();
+    let border = border(0);
+    border.members().follow(&Membership { context, ..Membership::new([NodeId(0)]) });
+    let answer = founders()[0].answer(&border, NodeId(1), 99);
+    assert!(answer.in_log && answer.knows_another);
 }
