@@ -34,6 +34,25 @@ pub enum MemberChange {
 }
 
 impl MemberChange {
+    /// A node is taken in, or has moved, that answers at `address` with the incarnation `found`, where this one is `known`.
+    ///
+    /// # Errors
+    /// One sentence that says why it cannot be added, when its data are others.
+    pub fn live(
+        node: NodeId,
+        address: String,
+        known: Option<u64>,
+        found: u64,
+    ) -> Result<MemberChange, String> {
+        match known {
+            Some(known) if known != found => Err(format!(
+                "node {node} is a member with other data than the node at {address} has: a node that lost its data comes \
+                 back under a number that was never used"
+            )),
+            _ => Ok(MemberChange::Live(Home { address: address.into(), incarnation: Some(found) })),
+        }
+    }
+
     /// Begins it at the leader `at`; `homes` says where members live. An answer without a refusal means that it was begun.
     pub fn begin(
         self,
@@ -177,29 +196,14 @@ impl MemberDesk {
             Ok(from) => return refusal(format!("at {address} lives node {from}, not node {node}")),
             Err(why) => return refusal(format!("the node at {address} cannot be added: {why}")),
         }
-        match self.admission.incarnation(node) {
-            Some(known) if known != reply.incarnation => refusal(format!(
-                "node {node} is a member with other data than the node at {address} has: a node that lost its data comes \
-                 back under a number that was never used"
-            )),
-            _ => {
-                let home = Home { address: address.into(), incarnation: Some(reply.incarnation) };
-                self.begin(node, MemberChange::Live(home))
-            }
+        match MemberChange::live(node, address, self.admission.incarnation(node), reply.incarnation) {
+            Ok(change) => self.begin(node, change),
+            Err(why) => refusal(why),
         }
     }
 
     fn begin(&self, of: NodeId, change: MemberChange) -> OrderReply {
-        change.begin(of, &self.node, |membership| self.homes(membership))
-    }
-
-    /// Where the members live, with all that is known of their data directories.
-    fn homes(&self, membership: &Membership) -> BTreeMap<NodeId, Home> {
-        let known = self.border.members().homes().into_iter().filter(|(node, _)| membership.contains(*node));
-        let home = |(node, home): (NodeId, Home)| {
-            (node, Home { incarnation: self.admission.incarnation(node), ..home })
-        };
-        known.map(home).collect()
+        change.begin(of, &self.node, |membership| self.admission.homes(membership))
     }
 }
 

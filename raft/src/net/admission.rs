@@ -3,15 +3,17 @@
 //! What the answers mean is the [`Newcomer`]'s to say. Here are the thread that asks, the peers that are asked, the
 //! directory that remembers, and the log lines that tell an operator what is waited for.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use log::{info, warn};
 use proto::raft_rpc::{ProbeArgs, ProbeReply};
-use raft_core::NodeId;
+use raft_core::{Membership, NodeId};
 use rpc::{RpcController, RpcError, Status};
 
 use super::PeerTransport;
+use super::address_book::Home;
 use super::border::Border;
 use super::newcomer::{Newcomer, Verdict};
 use crate::storage::{DataDirectory, Identity, IdentityError};
@@ -57,6 +59,11 @@ impl Admission {
     /// began.
     pub fn incarnation(&self, node: NodeId) -> Option<u64> {
         locked(&self.newcomer).incarnation(&self.border, node)
+    }
+
+    /// Where the members live, with all that is known of their data directories.
+    pub fn homes(&self, membership: &Membership) -> BTreeMap<NodeId, Home> {
+        locked(&self.newcomer).homes(&self.border, membership)
     }
 
     /// Whether the node may take part already.

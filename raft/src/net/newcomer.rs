@@ -17,8 +17,9 @@
 use std::collections::BTreeMap;
 
 use proto::raft_rpc::ProbeReply;
-use raft_core::{NodeId, planted};
+use raft_core::{Membership, NodeId, planted};
 
+use super::address_book::Home;
 use super::border::Border;
 use crate::storage::Identity;
 
@@ -77,6 +78,15 @@ impl Newcomer {
             return Some(self.identity.incarnation);
         }
         border.members().incarnation(node).or_else(|| self.at_the_beginning(node))
+    }
+
+    /// Where the members live, with all that is known of their data directories.
+    pub fn homes(&self, border: &Border, membership: &Membership) -> BTreeMap<NodeId, Home> {
+        let known = border.members().homes().into_iter().filter(|(node, _)| membership.contains(*node));
+        let home = |(node, home): (NodeId, Home)| {
+            (node, Home { incarnation: self.incarnation(border, node), ..home })
+        };
+        known.map(home).collect()
     }
 
     /// The incarnation of a peer's directory when the cluster began.

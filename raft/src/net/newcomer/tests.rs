@@ -1,7 +1,7 @@
-use raft_core::Membership;
+//! What answers mean, one by one, and what comes of it when nodes ask each other.
 
 use super::*;
-use crate::net::{AddressBook, Home, encode_homes};
+use crate::net::{AddressBook, encode_homes};
 
 /// The directory of a node that nobody knows, with this incarnation.
 fn fresh(node: u64, incarnation: u64) -> Identity {
