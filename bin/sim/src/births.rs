@@ -34,6 +34,10 @@ impl Simulation<'_> {
         if machine.node.is_some() || machine.is_out || machine.is_absent {
             return Ok(());
         }
+        if !machine.identity.admitted {
+            self.begin_to_wait(node);
+            return Ok(());
+        }
         machine.life += 1;
         machine.planned = None;
         if can_fail && machine.life > 1 && self.strike_dice.permille(200) {
@@ -46,6 +50,8 @@ impl Simulation<'_> {
             plan: self.plan,
             id: node as u64,
             life: machine.life,
+            identity: &machine.identity,
+            has_log: machine.has_log,
             files: &machine.files,
             clock: machine.clock.at(self.now + phase),
         };
@@ -59,6 +65,7 @@ impl Simulation<'_> {
                     self.counters.convalescents += u64::from(health.is_damaged);
                 }
                 machine.node = Some(alive);
+                machine.has_log = true;
                 machine.due.fill(None);
                 machine.stalled_until.fill(0);
                 machine.exit_is_scheduled = false;
@@ -194,7 +201,7 @@ impl Simulation<'_> {
     /// The process dies. Its page cache stays, and its peers' connections break.
     pub(crate) fn kill(&mut self, node: usize) {
         let machine = &mut self.machines[node];
-        let Some(mut alive) = machine.node.take() else { return };
+        let Some(mut alive) = machine.node.take() else { return self.stop_waiting(node) };
         // What the disk was given may be done all the same.
         let done = self.strike_dice.between(0, alive.held_operations() as u64);
         for _ in 0..done {
@@ -210,6 +217,7 @@ impl Simulation<'_> {
         let mode = self.strike_dice.one(&modes);
         let mode = if self.plan.has(Fault::TornWrite) { mode } else { Unsynced::Lost };
         let begins_held = self.strike_dice.permille(500);
+        self.stop_waiting(node);
         if let Some(mut alive) = self.machines[node].node.take() {
             if begins_held {
                 alive.begin_held();

@@ -37,6 +37,7 @@ impl Simulation<'_> {
         for node in 0..self.machines.len() {
             self.events.schedule(self.now, Event::Birth { node });
         }
+        self.bring_back();
         self.to_reach = self.consensus.committed.len() as u64;
         self.events.schedule(self.now + self.patience_us(), Event::Judgement);
         self.probe()

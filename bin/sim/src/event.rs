@@ -55,6 +55,10 @@ pub(crate) enum Parcel {
     Chunk { number: u64, bytes: Bytes },
     /// The answer to a chunk.
     ChunkAnswer { number: u64, bytes: Bytes },
+    /// A probe of this life of a process.
+    Probe { life: u32, bytes: Bytes },
+    /// The answer to it.
+    ProbeAnswer { life: u32, bytes: Bytes },
     /// A client's request.
     Request { attempt: Attempt, request: Request },
 }
@@ -63,10 +67,11 @@ impl Parcel {
     /// Which of the two connections from its sender to its receiver it is on.
     pub(crate) fn way(&self) -> Way {
         match self {
-            Parcel::Answer { .. } | Parcel::ChunkAnswer { .. } => Way::Answering,
+            Parcel::Answer { .. } | Parcel::ChunkAnswer { .. } | Parcel::ProbeAnswer { .. } => Way::Answering,
             Parcel::Question { .. }
             | Parcel::Stray { .. }
             | Parcel::Chunk { .. }
+            | Parcel::Probe { .. }
             | Parcel::Request { .. } => Way::Asking,
         }
     }
@@ -117,6 +122,10 @@ pub(crate) enum Event {
     Relief(Relief),
     /// A node is started.
     Birth { node: usize },
+    /// A process that waits to be admitted asks its peers.
+    Probes { node: usize, life: u32 },
+    /// A machine that was lost is back with an empty disk.
+    Return { node: usize },
     /// A node whose process found its disk broken ends.
     Exit { node: usize, life: u32 },
     /// The trouble is over, if enough has been done.

@@ -232,6 +232,10 @@ pub struct Counters {
     pub convalescents: u64,
     /// Repairs that were done with.
     pub healed: u64,
+    /// Starts of machines that had lost their disk, on an empty one.
+    pub returned: u64,
+    /// Those of them that a peer knew with other data.
+    pub kept_out: u64,
     /// Events of the simulation.
     pub events: u64,
     /// Simulated time in microseconds.
@@ -283,6 +287,8 @@ impl Counters {
         self.reads.add(&other.reads);
         self.convalescents += other.convalescents;
         self.healed += other.healed;
+        self.returned += other.returned;
+        self.kept_out += other.kept_out;
         self.events += other.events;
         self.simulated_us += other.simulated_us;
     }
@@ -293,7 +299,7 @@ impl fmt::Display for Counters {
         write!(
             f,
             "simulated-s={} operations={} clients-at-once={} unknown={} failed={} leaders={} entries={} snapshots-received={} lives={} \
-             lulls={} refused-starts={} convalescents={} healed={} events={}",
+             lulls={} refused-starts={} convalescents={} healed={} returned={} kept-out={} events={}",
             self.simulated_us / 1_000_000,
             self.operations,
             self.clients_at_once,
@@ -307,6 +313,8 @@ impl fmt::Display for Counters {
             self.refusals,
             self.convalescents,
             self.healed,
+            self.returned,
+            self.kept_out,
             self.events
         )?;
         write!(f, "{}", self.reads)?;

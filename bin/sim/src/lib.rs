@@ -15,7 +15,9 @@
 //! that was struck without having heard of it, and a witness, who writes at a leader that was just elected and then asks
 //! the one of before. Some gets are follower, lease or stale reads ([`Reads`]), lease reads only where clocks are as right
 //! as leases want them. In nearly half of the seeds an operator takes nodes in, makes them voters and removes them, the
-//! leader too, by the orders that ship. Where a log is damaged, it is repaired from the others, or, in some seeds, refused.
+//! leader too, by the orders that ship. Who has a new directory takes part when the shipped admission says so: founders that
+//! meet, nodes that join, and machines that lost their disk and come back under their old number, which it must never let
+//! in. Where a log is damaged, it is repaired from the others, or, in some seeds, refused.
 //!
 //! At least 60 simulated seconds and 1,000 operations of at least 5 clients go by in trouble. Now and then there is a
 //! lull: nothing further goes wrong, but what is wrong stays so, and if more than half of the voters are sound and reach
@@ -40,7 +42,7 @@
 //! states at equal index, namely those of a state machine that takes the log entry by entry, wherever a node stops while
 //! they are small, and else at every 64th or 512th index; every request is answered, once; what a message means survives the wire, and what is not for a
 //! node, or not of its cluster, is refused; who has lost what it had promised says so, counts for nothing, and takes part
-//! again with all of it. At the end: nobody waits for an answer any more; the store holds what the log's writes make of
+//! again with all of it; and who took part with a disk that is gone never does with another. At the end: nobody waits for an answer any more; the store holds what the log's writes make of
 //! it; the clients' history is linearizable, versions rise, no append is seen twice; a write is in the log where its client
 //! was told, and nowhere if it was told that it did not run; a read saw what the log made of its key, and a stale one at a
 //! moment no older than was asked for. A panic counts as a violation; so does a node that stops, or refuses to start,
@@ -76,6 +78,7 @@ mod links;
 mod local_clock;
 mod lulls;
 pub mod minimize;
+mod newcomers;
 mod news;
 mod node;
 mod operator;

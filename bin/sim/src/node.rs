@@ -14,7 +14,7 @@ use raft::driver::{ApplyMsg, LogItem, LogWriter, Taken, Ticker};
 use raft::net::{Inbox, SnapshotReceiver};
 use raft::storage::disk::{Completion, Disk, DiskOp, OpId};
 use raft::storage::memory::{MemoryDisk, MemoryFiles};
-use raft::storage::{Recovery, WalConfig, recover};
+use raft::storage::{Identity, Recovery, WalConfig, recover};
 use raft::sync::{PopTimeout, StopSignal};
 
 use crate::dice::generator;
@@ -91,6 +91,9 @@ pub(crate) struct Birth<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) id: u64,
     pub(crate) life: u32,
+    pub(crate) identity: &'a Identity,
+    /// Whether a node has begun its log there.
+    pub(crate) has_log: bool,
     pub(crate) files: &'a MemoryFiles,
     pub(crate) clock: Shown,
 }
@@ -107,15 +110,15 @@ pub(crate) struct Started {
 impl VirtualNode {
     /// Opens the directory and puts the rooms together. The error is the refusal's text.
     pub(crate) fn start(birth: &Birth<'_>) -> Result<Started, String> {
-        let Birth { plan, id, life, files, clock } = *birth;
-        let config = server_config(plan, id);
+        let Birth { plan, id, life, identity, has_log, files, clock } = *birth;
+        let config = server_config(plan, id, identity);
         let settings = &plan.settings[id as usize];
         let mut log_disk = SharedDisk(Arc::new(Mutex::new(MemoryDisk::held(files))));
-        let shipped = WalConfig::new(id + 1);
+        let shipped = WalConfig::new(identity.incarnation);
         let reserve_segments = if settings.has_reserve() { shipped.reserve_segments } else { 0 };
         let (segment_bytes, repairs) = (settings.segment_bytes, plan.repairs);
         let wal_config = WalConfig { segment_bytes, reserve_segments, repairs, ..shipped };
-        let recovery = recover(&mut log_disk, wal_config, life > 1).map_err(|error| error.to_string())?;
+        let recovery = recover(&mut log_disk, wal_config, has_log).map_err(|error| error.to_string())?;
         let Recovery { wal, restored, snapshots, is_convalescent, .. } = recovery;
         let desk_files = files.clone();
         let desk = Arc::new(SnapshotDesk::new(move || Box::new(MemoryDisk::new(&desk_files))));
@@ -307,12 +310,11 @@ impl VirtualNode {
     }
 }
 
-fn server_config(plan: &Plan, id: u64) -> ServerConfig {
+fn server_config(plan: &Plan, id: u64, identity: &Identity) -> ServerConfig {
     let members: Vec<_> = (0..plan.nodes).map(|id| (id, address(id))).collect();
     let mut config = ServerConfig::new(id, CLUSTER, members, "", "unused".into());
     config.joins = id >= plan.founders;
-    let founders = if config.joins { 0 } else { plan.founders };
-    config.founders = Some((0..founders).map(NodeId).collect());
+    config.founders = identity.founders();
     config.lease_reads = plan.settings[id as usize].lease_reads;
     config.heartbeat_ms = plan.heartbeat_ms;
     config.election_min_ms = plan.election_min_ms;

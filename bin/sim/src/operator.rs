@@ -6,11 +6,8 @@
 //! because something stands in the way is asked for again. An operator who knows what is done does no more than that:
 //! nobody is taken out whose loss would leave no majority of sound nodes.
 
-use std::collections::BTreeMap;
-
 use kvserver::service::MemberChange;
 use raft::core::{Membership, NodeId, RoleKind};
-use raft::net::Home;
 
 use crate::dice::Dice;
 use crate::event::Event;
@@ -169,9 +166,7 @@ impl Simulation<'_> {
         let answer = match wish {
             Wish::Add(node) => {
                 self.start_stranger(*node);
-                let home =
-                    Home { address: address(*node as u64).into(), incarnation: Some(*node as u64 + 1) };
-                self.order(leader, *node, MemberChange::Live(home))
+                self.add(leader, *node)
             }
             Wish::Promote(node) => self.order(leader, *node, MemberChange::Promote),
             Wish::Remove(node) => self.order(leader, *node, MemberChange::Remove),
@@ -179,6 +174,21 @@ impl Simulation<'_> {
         };
         self.look_at(leader)?;
         Ok(answer)
+    }
+
+    /// A node is taken in that answers its leader, or has moved.
+    fn add(&mut self, leader: usize, node: usize) -> Answer {
+        let (id, address) = (NodeId(node as u64), address(node as u64));
+        let answers = self.links.is_open(leader, node) && self.links.is_open(node, leader);
+        let found = self.identified(node).filter(|_| answers || node == leader);
+        let (Some((found, _)), Some((own, border))) = (found, self.identified(leader)) else {
+            return Answer::Again;
+        };
+        let known = own.incarnation(&border, id);
+        match MemberChange::live(id, address, known, found.identity().incarnation) {
+            Ok(change) => self.order(leader, node, change),
+            Err(_) => Answer::Refused,
+        }
     }
 
     /// A node that does not run is started, to join.
@@ -195,10 +205,8 @@ impl Simulation<'_> {
         change: MemberChange,
     ) -> Option<proto::admin::OrderReply> {
         let alive = self.machines[leader].node.as_ref()?;
-        let book = &alive.parts.book;
-        let homes = |membership: &Membership| -> BTreeMap<NodeId, Home> {
-            book.homes().into_iter().filter(|(node, _)| membership.contains(*node)).collect()
-        };
+        let (own, border) = self.identified(leader)?;
+        let homes = |membership: &Membership| own.homes(&border, membership);
         Some(change.begin(NodeId(node as u64), &alive.parts.node, homes))
     }
 
@@ -246,7 +254,10 @@ impl Simulation<'_> {
     /// A node that was removed is stopped for good, if its removal is through.
     pub(crate) fn retire(&mut self, node: usize) {
         let id = NodeId(node as u64);
-        if self.is_rough() && self.consensus.members.in_play().all(|members| !members.contains(id)) {
+        if self.is_rough()
+            && self.has_begun()
+            && self.consensus.members.in_play().all(|members| !members.contains(id))
+        {
             self.machines[node].is_absent = true;
             self.kill(node);
         }
@@ -281,20 +292,5 @@ impl Simulation<'_> {
             let after = self.strike_dice.between(1, 2 * self.plan.delay_us.1);
             self.events.schedule(self.now + after, Event::Ambush { node: leader, fault });
         }
-    }
-
-    /// A machine is lost with its disk.
-    pub(crate) fn wipe(&mut self, node: usize) {
-        let id = NodeId(node as u64);
-        let is_left = |other: NodeId| other != id && !self.is_lost(other.0 as usize);
-        if self.machines[node].node.is_none()
-            || self.is_lost(node)
-            || !self.consensus.members.survive(is_left)
-        {
-            return;
-        }
-        self.counters.count(Fault::Wipe);
-        self.machines[node].is_out = true;
-        self.kill(node);
     }
 }

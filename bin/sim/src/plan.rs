@@ -18,6 +18,10 @@ const NODES_MAX: u64 = 7;
 const CONCERN: u64 = 1;
 const FAILED_SYNC_CONCERN: u64 = 7;
 
+/// The stream of whether founders meet, and how often they do, in a thousand.
+const MEETING_CONCERN: u64 = 9;
+const MEETING_PERMILLE: u64 = 300;
+
 /// How often there is a kind of fault, in a thousand, and where the workload is about it.
 const FAULT_PERMILLE: u64 = 450;
 const FAULT_PERMILLE_ABOUT: u64 = 900;
@@ -33,6 +37,8 @@ pub struct Plan {
     pub nodes: u64,
     /// How many of them, the first ones, found the cluster; the others may be taken in later.
     pub founders: u64,
+    /// Whether they admit each other while the run goes on; else they have before it begins.
+    pub founders_meet: bool,
     /// How many clients there are.
     pub clients: usize,
     /// Operations a client has under way at once, at most.
@@ -126,6 +132,7 @@ impl Plan {
             workload,
             nodes,
             founders,
+            founders_meet: Dice::new(seed, MEETING_CONCERN).permille(MEETING_PERMILLE),
             clients: dice.between(6, 8) as usize,
             operations_at_once: dice.between(1, 3),
             think_us_max: dice.between(100, 300) * workload.slowness() * MS,
@@ -167,6 +174,7 @@ impl Plan {
         Plan {
             nodes: 3,
             founders: 3,
+            founders_meet: false,
             clients: 5,
             operations_at_once: 1,
             think_us_max: 196 * MS,

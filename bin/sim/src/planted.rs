@@ -4,7 +4,7 @@
 //! `sim --planted-bug NAME --seeds A..B` makes it and must find it.
 
 /// A mistake: its name, and what is done wrong.
-pub const PLANTED_BUGS: [(&str, &str); 66] = [
+pub const PLANTED_BUGS: [(&str, &str); 67] = [
     (
         "append-acknowledged-before-the-sync",
         "a follower acknowledges entries that its disk does not have yet",
@@ -116,6 +116,7 @@ pub const PLANTED_BUGS: [(&str, &str); 66] = [
     ("vote-not-synced-before-its-reply", "a vote leaves before the disk has it"),
     ("vote-without-looking-at-the-log", "a vote goes to anybody"),
     ("waiter-answered-by-index-alone", "a client is answered by whatever entry came to stand at its index"),
+    ("wiped-node-admitted", "a peer that knows a new node with other data, or not at all, is taken for new"),
 ];
 
 /// Has the mistake of this name made from now on, on this thread; None if this program was built without the feature

@@ -42,6 +42,11 @@ impl Post {
         Post { borders: borders(CLUSTER), strangers: borders("another") }
     }
 
+    /// The border of a node that knows no more than its file.
+    pub(crate) fn border(&self, node: usize) -> &Border {
+        &self.borders[node]
+    }
+
     /// The message as its sender writes it. Its token is of the sender's making and stays there.
     pub(crate) fn write(&self, message: Message) -> Letter {
         written_by(&self.borders[message.from.0 as usize], message)

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use raft::core::NodeId;
+use raft::net::Newcomer;
+use raft::storage::Identity;
 use raft::storage::disk::FileName;
 use raft::storage::memory::MemoryFiles;
 
@@ -21,7 +23,8 @@ use crate::faults::{Counters, Fault};
 use crate::links::Links;
 use crate::local_clock::{LocalClock, Time};
 use crate::lulls::Lull;
-use crate::node::VirtualNode;
+use crate::newcomers::{self, Start};
+use crate::node::{CLUSTER, VirtualNode};
 use crate::operator::Operator;
 use crate::plan::{Plan, SECOND};
 use crate::post::Post;
@@ -54,7 +57,14 @@ pub(crate) enum Planned {
 
 /// A machine: its disk, and the node that lives on it, if one does.
 pub(crate) struct Machine {
+    /// What its disk says whose it is.
+    pub(crate) identity: Identity,
     pub(crate) files: MemoryFiles,
+    /// Whether a node has begun its log there.
+    pub(crate) has_log: bool,
+    /// The process that waits until its node may take part, if one does.
+    pub(crate) newcomer: Option<Newcomer>,
+    pub(crate) start: Start,
     pub(crate) node: Option<VirtualNode>,
     /// Counts the lives; events of an earlier one are void.
     pub(crate) life: u32,
@@ -83,6 +93,8 @@ pub(crate) struct Machine {
     pub(crate) is_convalescent: bool,
     /// Its data are damaged or gone; it never takes part again.
     pub(crate) is_out: bool,
+    /// The disk with which it took part is gone.
+    pub(crate) is_wiped: bool,
     /// Nobody has started it yet, or somebody stopped it for good.
     pub(crate) is_absent: bool,
 }
@@ -137,6 +149,7 @@ pub(crate) struct Simulation<'a> {
     pub(crate) turn_dice: Dice,
     pub(crate) strike_dice: Dice,
     pub(crate) news_dice: Dice,
+    pub(crate) newcomer_dice: Dice,
     pub(crate) operator: Operator,
     pub(crate) post: Post,
     pub(crate) consensus: ConsensusChecks,
@@ -176,13 +189,14 @@ impl<'a> Simulation<'a> {
             now: 0,
             time: Time::default(),
             events: Events::default(),
-            machines: (0..nodes).map(|_| Machine::new()).collect(),
+            machines: (0..plan.nodes).map(|id| Machine::new(id, id < plan.founders)).collect(),
             links: Links::new(nodes + clients.len()),
             clients,
             network_dice: Dice::new(plan.seed, NETWORK_CONCERN),
             turn_dice: Dice::new(plan.seed, TURN_CONCERN),
             strike_dice: Dice::new(plan.seed, STRIKE_CONCERN),
             news_dice: Dice::new(plan.seed, NEWS_CONCERN),
+            newcomer_dice: Dice::new(plan.seed, newcomers::CONCERN),
             operator: Operator::new(plan.seed),
             post: Post::new(plan.nodes),
             consensus: ConsensusChecks::new(nodes, plan.founders),
@@ -208,10 +222,7 @@ impl<'a> Simulation<'a> {
 
     /// Runs to the end, or to the first violation.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
-        for node in 0..self.machines.len() {
-            self.machines[node].is_absent = node as u64 >= self.plan.founders;
-            self.events.schedule(0, Event::Birth { node });
-        }
+        self.make_directories();
         if self.plan.has(Fault::MemberChange) {
             self.events.schedule(self.plan.order_gap_us, Event::Order);
         }
@@ -281,6 +292,11 @@ impl<'a> Simulation<'a> {
                 Ok(())
             }
             Event::Birth { node } => self.give_birth(node),
+            Event::Probes { node, life } => self.probe_peers(node, life),
+            Event::Return { node } => {
+                self.come_back(node);
+                Ok(())
+            }
             Event::Exit { node, life } => self.exit(node, life),
             Event::Peace => self.make_peace(),
             Event::Judgement => self.judge(),
@@ -320,9 +336,13 @@ impl<'a> Simulation<'a> {
 }
 
 impl Machine {
-    fn new() -> Machine {
+    fn new(id: u64, is_founder: bool) -> Machine {
         Machine {
+            identity: Identity::new(CLUSTER, NodeId(id), id),
             files: MemoryFiles::new(),
+            has_log: false,
+            newcomer: None,
+            start: Start::first(is_founder),
             node: None,
             life: 0,
             due: [None; ROOMS],
@@ -341,6 +361,7 @@ impl Machine {
             flipped: Vec::new(),
             is_convalescent: false,
             is_out: false,
+            is_wiped: false,
             is_absent: false,
         }
     }

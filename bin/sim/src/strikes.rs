@@ -173,7 +173,8 @@ impl Simulation<'_> {
     /// A bit of a file of a node that has come to rest is another one when it starts again.
     fn flip(&mut self, node: usize) -> Result<(), Violation> {
         let is_left = |other: NodeId| other.0 as usize != node && !self.is_lost(other.0 as usize);
-        let can_be_spared = self.consensus.members.survive(is_left) || self.is_lost(node);
+        let can_be_spared =
+            self.has_begun() && (self.consensus.members.survive(is_left) || self.is_lost(node));
         let now = self.clock();
         let machine = &mut self.machines[node];
         if machine.is_out || machine.planned.is_some() || machine.exit_is_scheduled {

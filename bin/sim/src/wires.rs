@@ -7,6 +7,7 @@
 use clerk::{Consistency, Request, Verdict};
 use raft::core::{Body, Message, ReplyToken};
 
+use crate::dice::Dice;
 use crate::event::{Event, Parcel, Room};
 use crate::faults::Fault;
 use crate::service::nobody_listens;
@@ -23,13 +24,13 @@ const MISDIRECTED_PERMILLE: u64 = 5;
 impl Simulation<'_> {
     /// Sends a parcel from one site to another: it may be lost, doubled, delayed.
     pub(crate) fn send(&mut self, from: usize, to: usize, parcel: Parcel) {
-        let is_rough = self.is_rough();
-        if is_rough && self.network_dice.permille(self.plan.loss_permille) {
+        let (is_rough, plan) = (self.is_rough(), self.plan);
+        if is_rough && self.dice_of(&parcel).permille(plan.loss_permille) {
             self.counters.count(Fault::Loss);
             self.lose(from, to, &parcel);
             return;
         }
-        if is_rough && self.network_dice.permille(self.plan.duplication_permille) {
+        if is_rough && self.dice_of(&parcel).permille(plan.duplication_permille) {
             self.counters.count(Fault::Duplication);
             if let Parcel::Request { attempt, request: Request::Write { stamp, .. } } = &parcel {
                 self.history.doubled(attempt.client, (stamp.client_id, stamp.seq));
@@ -40,14 +41,23 @@ impl Simulation<'_> {
     }
 
     fn send_once(&mut self, from: usize, to: usize, parcel: Parcel) {
-        let (low, high) = self.plan.delay_us;
-        let mut delay = self.network_dice.between(low, high);
-        if self.is_rough() && self.network_dice.permille(self.plan.slow_permille) {
+        let (is_rough, plan) = (self.is_rough(), self.plan);
+        let (low, high) = plan.delay_us;
+        let mut delay = self.dice_of(&parcel).between(low, high);
+        if is_rough && self.dice_of(&parcel).permille(plan.slow_permille) {
             self.counters.count(Fault::Delay);
-            delay += self.network_dice.between(1, self.plan.slow_us_max);
+            delay += self.dice_of(&parcel).between(1, plan.slow_us_max);
         }
         let number = self.links.send(from, to);
         self.events.schedule(self.now + delay, Event::Arrival { from, to, number, parcel });
+    }
+
+    /// What becomes of a parcel on its way is chance; probes have dice of their own.
+    fn dice_of(&mut self, parcel: &Parcel) -> &mut Dice {
+        match parcel {
+            Parcel::Probe { .. } | Parcel::ProbeAnswer { .. } => &mut self.newcomer_dice,
+            _ => &mut self.network_dice,
+        }
     }
 
     /// A message of the core leaves its node.
@@ -114,6 +124,9 @@ impl Simulation<'_> {
         if self.links.arrive(from, to, number) {
             self.counters.count(Fault::Reordering);
         }
+        if matches!(parcel, Parcel::Probe { .. } | Parcel::ProbeAnswer { .. }) {
+            return self.deliver_probe(from, to, &parcel);
+        }
         if self.machines[to].node.is_none() {
             self.find_nobody(from, to, parcel);
             return Ok(());
@@ -140,6 +153,7 @@ impl Simulation<'_> {
                 self.hand_over(to, message)
             }
             Parcel::Stray { letter } => self.post.refuse(to, &letter),
+            Parcel::Probe { .. } | Parcel::ProbeAnswer { .. } => Ok(()),
             Parcel::Chunk { number, bytes } => {
                 let (from, request) = self.post.read_chunk(to, bytes)?;
                 if let Some(alive) = &self.machines[to].node {

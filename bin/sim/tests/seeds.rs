@@ -61,6 +61,8 @@ fn three_hundred_seeds_break_no_rule_and_meet_every_kind_of_fault() {
             && sum.refusals > 0
             && sum.convalescents > 0
             && sum.healed > 0
+            && sum.returned > 0
+            && sum.kept_out > 0
             && sum.unknown > 0
             && sum.lulls > 0,
         "{sum}"
