@@ -64,7 +64,11 @@ impl Raft {
             }
             Body::Heartbeat { leader_commit, read_context, fresh } => {
                 self.heed_leader(message.from);
-                self.state.log.commit_to(leader_commit.min(self.state.log.last_index()));
+                // The leader goes by what this node had acknowledged before its loss: who is convalescent may have again
+                // what it had replaced, and believes only the appends that fit.
+                if !self.state.is_convalescent() {
+                    self.state.log.commit_to(leader_commit.min(self.state.log.last_index()));
+                }
                 fresh.into_iter().for_each(|fresh| self.state.note_fresh(fresh));
                 let stamp = self.state.stamp();
                 let sign = self.state.convalescent_sign_of_life();

@@ -63,6 +63,19 @@ fn a_convalescent_gives_no_vote_asks_for_none_and_refuses_to_lead() {
 }
 
 #[test]
+fn a_convalescent_commits_nothing_on_the_word_of_a_heartbeat() {
+    let mut core = damaged();
+    core.step(to_me(2, 5, Body::Heartbeat { leader_commit: Index(9), read_context: 0, fresh: None }));
+    assert_eq!(
+        core.status().commit_index,
+        Index(0),
+        "the leader believes it to have what it had acknowledged"
+    );
+    core.step(to_me(2, 5, append(id(4, 2), entries(5, 3..=4), 9)));
+    assert_eq!(core.status().commit_index, Index(4), "an append shows what fits");
+}
+
+#[test]
 fn every_answer_of_a_convalescent_says_so_a_heartbeats_too() {
     let mut core = damaged();
     core.step(to_me(2, 5, append(id(5, 9), vec![], 9)));
