@@ -107,10 +107,10 @@ impl Simulation<'_> {
         self.say_of_node(node, || "waits to be admitted".into());
     }
 
-    /// A process that waits ends.
+    /// A process that waits ends. One that came back has strikes of its own.
     pub(crate) fn stop_waiting(&mut self, node: usize) {
         let machine = &mut self.machines[node];
-        if machine.newcomer.take().is_some() {
+        if !machine.is_out && machine.newcomer.take().is_some() {
             machine.life += 1;
             self.schedule_birth(node);
         }
@@ -254,6 +254,7 @@ impl Simulation<'_> {
         let is_awaited = !took_part || !self.has_begun();
         self.machines[node].is_out = true;
         self.kill(node);
+        self.machines[node].newcomer = None;
         self.machines[node].is_wiped |= took_part;
         self.empty_disk(node);
         if is_awaited || self.newcomer_dice.permille(RETURNS_PERMILLE) {

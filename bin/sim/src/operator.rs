@@ -140,7 +140,8 @@ impl Simulation<'_> {
     /// Whether a majority of sound nodes is left, and nobody is taken in who is lost.
     fn is_sane(&self, wish: &Wish, members: &Membership) -> bool {
         let voters: Vec<NodeId> = match wish {
-            Wish::Add(_) => return true,
+            // A number is used once: the product leaves that to who gives the orders, once its member is removed.
+            Wish::Add(node) => return members.contains(NodeId(*node as u64)) || !self.is_lost(*node),
             Wish::Promote(node) => return !self.is_lost(*node),
             Wish::Remove(node) => {
                 members.voters.iter().copied().filter(|voter| voter.0 as usize != *node).collect()
