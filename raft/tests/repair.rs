@@ -130,7 +130,8 @@ fn a_log_and_promises_that_are_both_damaged_are_refused_and_left_as_they_are() {
         flip(&files, "wal-0000000000000002.log", 500);
         flip(&files, "promises", offset);
         let before = files.contents();
-        assert!(matches!(open(&files), Err(WalError::Damaged { .. })));
+        let Err(refused @ WalError::Damaged { .. }) = open(&files) else { panic!("it is not refused") };
+        assert!(refused.to_string().contains("promises, which has term and vote once more, is damaged, too"));
         assert_eq!(files.contents(), before);
     }
 }

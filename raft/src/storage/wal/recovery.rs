@@ -18,7 +18,7 @@ use raft_core::{Entry, HardState, Index, Persist, SnapshotMeta};
 
 use super::super::disk::{Disk, DiskOp, FileEntry, list_files, read_file};
 use super::super::recovery::Remark;
-use super::promises::{self, Promise, Promises};
+use super::promises::{self, PROMISES_FILE, Promise, Promises};
 use super::reader::LogBuilder;
 use super::record;
 use super::reserve::Spares;
@@ -114,7 +114,8 @@ fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
     let is_trusted = matches!(promised, promises::Found::Sound { .. });
     let may_end_in_damage =
         config.repairs && is_trusted && !raft_core::planted::is("repairable-damage-refused");
-    let mut scanned = scan(disk, config, &files, may_end_in_damage)?;
+    let scanned = scan(disk, config, &files, may_end_in_damage);
+    let mut scanned = scanned.map_err(|error| with_word_of_promises(error, promised))?;
     if scanned.walked.is_empty() && config.must_exist && scanned.damage.is_none() {
         let error = match files.into_iter().next() {
             None => return Err(WalError::NoSegments),
@@ -129,6 +130,20 @@ fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
     scanned.log.hard_state = newer(written, promised.newest());
     let forgotten = scanned.log.hard_state != written;
     Ok(Found { scanned, spares, promised, forgotten })
+}
+
+/// Why damage that others could repair is refused all the same, where that is so.
+fn with_word_of_promises(error: WalError, promised: promises::Found) -> WalError {
+    match (error, promised) {
+        (WalError::Damaged { file, offset, reason }, promises::Found::Unreadable { .. }) => {
+            let reason = format!(
+                "{reason}; {PROMISES_FILE}, which has term and vote once more, is damaged, too, so nobody knows what this \
+                 node voted"
+            );
+            WalError::Damaged { file, offset, reason }
+        }
+        (error, _) => error,
+    }
 }
 
 impl Recovered {
