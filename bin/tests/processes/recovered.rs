@@ -94,6 +94,38 @@ fn of_one_of_three_nodes_a_new_cluster_is_made_that_the_old_nodes_cannot_join() 
     cluster.wait_until_applied(1, index);
 }
 
+#[test]
+fn what_the_file_does_not_name_is_not_passed_over_and_a_file_that_cannot_be_written_is_told_what_to_say() {
+    let mut cluster = Cluster::start(3, "");
+    let last = cluster.clerk().put("k", "v").unwrap();
+    (0..3).for_each(|node| cluster.wait_until_applied(node, last));
+    (0..3).for_each(|node| cluster.kill_node(node));
+    let whole = fs::read_to_string(cluster.file()).unwrap();
+    let without: String = whole.split_inclusive('\n').filter(|line| !line.starts_with("node2")).collect();
+    fs::write(cluster.file(), without).unwrap();
+    let refused = recover(&cluster, &["--from", "0", "--yes"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("the file names no node 2: add node2ip"), "{}", said(&refused));
+    assert!((0..3).all(|node| cluster.data_dir(node).exists()), "nothing was changed");
+    fs::write(cluster.file(), whole).unwrap();
+
+    // Nobody can write a file in the place of this.
+    let in_the_way = cluster.file().with_file_name(".test.conf.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let done = recover(&cluster, &["--from", "0", "--yes"]);
+    let text = said(&done);
+    assert_eq!(done.status.code(), Some(1), "{text}");
+    assert!(text.contains("kept: ") && text.contains("all else is done"), "{text}");
+    let (_, line) = text.split_once("write ").unwrap();
+    let line = line.split_whitespace().next().unwrap();
+    let whole = fs::read_to_string(cluster.file()).unwrap();
+    let others: String = whole.split_inclusive('\n').filter(|line| !line.starts_with("cluster_id")).collect();
+    fs::write(cluster.file(), format!("{others}{line}\n")).unwrap();
+    cluster.start_node(0);
+    until("it leads alone", LONG, || cluster.status(0).is_some_and(|status| status.role == "leader"));
+    assert_eq!(cluster.clerk().get("k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
 /// Turns a bit of the record that holds `value`, in each file of the node's log that has it.
 fn damage(cluster: &Cluster, node: usize, value: &str) {
     for entry in fs::read_dir(cluster.data_dir(node)).unwrap().flatten() {

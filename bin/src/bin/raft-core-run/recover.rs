@@ -52,6 +52,7 @@ pub(crate) fn run(arguments: &RecoverArguments) -> Outcome {
         return Err(Failure::Usage(format!("there is no data directory {}", base.display())));
     }
     let _launcher = data_dir::lock(&base)?;
+    check_all_are_named(&config, &base)?;
     let found = survey(&config, &base)?;
     show(&config, &found);
     let together = collect(arguments, &found)?;
@@ -59,6 +60,26 @@ pub(crate) fn run(arguments: &RecoverArguments) -> Outcome {
     warn(&config, &found, &choice);
     ask(arguments, choice.source)?;
     carry_out(arguments, &found, &choice, &base)
+}
+
+/// A directory that the file does not name would be passed over, with all that it has: the members may have changed since
+/// the file was written.
+fn check_all_are_named(config: &Config, base: &Path) -> Outcome {
+    let unread = |error| Failure::Runtime(format!("{} cannot be read: {error}", base.display()));
+    for entry in fs::read_dir(base).map_err(unread)? {
+        let directory = entry.map_err(unread)?.path();
+        let name =
+            directory.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("node"));
+        let Some(node) = name.and_then(|number| number.parse().ok()) else { continue };
+        if config.node(node).is_none() && is_of(config, node, &directory).is_ok() {
+            return Err(Failure::Usage(format!(
+                "{} is of this cluster, but the file names no node {node}: add node{node}ip=… and node{node}port=…, so that \
+                 what it has is counted, too; nothing was changed",
+                directory.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Looks at every node's directory, and keeps nodes off all of them.
@@ -265,7 +286,7 @@ fn carry_out(
     }
     let renamed = fs::rename(&new, &first.directory).and_then(|()| File::open(base)?.sync_all());
     renamed.map_err(|error| failed("the new directory cannot be put into its place", &error))?;
-    set_cluster_id(&arguments.file, &cluster_id)?;
+    let written = set_cluster_id(&arguments.file, &cluster_id);
     let (node, file) = (first.node, arguments.file.display());
     say(&format!(
         "node {node} is the only member of cluster \"{cluster_id}\", with everything up to entry {last}"
@@ -275,10 +296,14 @@ fn carry_out(
     say(&format!("next: {}", by_hand.command(&node.to_string())));
     say(&format!(
         "then, for each further node I of the file: {} --join, and clerk member add I HOST:PORT, clerk member promote I; \
-         {file} has the new cluster_id and must be copied to every host",
+         {file} gets the new cluster_id and must be copied to every host",
         by_hand.command("I")
     ));
-    Ok(())
+    written.map(drop).map_err(|error| {
+        Failure::Runtime(format!(
+            "{error}; all else is done: before anything is started, write cluster_id={cluster_id} into it by hand"
+        ))
+    })
 }
 
 /// Says a line to whoever decides.
