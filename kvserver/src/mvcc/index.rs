@@ -8,6 +8,7 @@
 //! can choose keys that all fall into one bucket.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hint::black_box;
 
 use super::arena::Arena;
 
@@ -96,6 +97,22 @@ impl Index {
             self.split();
         }
         self.put(Slot { hash, node });
+    }
+
+    /// Adds the nodes of many keys that are not there yet, each with its hash.
+    ///
+    /// Their buckets lie anywhere in memory. All are looked at before the first is changed, so that the processor waits for
+    /// many of them at once; after each other, they are the dearest part of filling a store.
+    pub(super) fn insert_all(&mut self, nodes: &[(u32, u32)]) {
+        self.keys += nodes.len();
+        while self.keys > self.used * KEYS_PER_BUCKET {
+            self.split();
+        }
+        let is_short = |(hash, _): &&(u32, u32)| self.table.at(self.place(*hash)).further == NONE;
+        black_box(nodes.iter().filter(is_short).count());
+        for (hash, node) in nodes {
+            self.put(Slot { hash: *hash, node: *node });
+        }
     }
 
     /// Removes a node that is there.
@@ -188,6 +205,31 @@ mod tests {
             assert_eq!(index.find(hash, |found| found == *node), Some(*node));
         }
         assert_eq!(index.keys, model.len());
+    }
+
+    #[test]
+    fn nodes_that_come_together_are_found_as_those_that_come_alone() {
+        let mut index = Index::new();
+        let nodes: Vec<(u32, u32)> = (0..5_000)
+            .map(|node| {
+                (if node % 9 == 0 { node % 4 } else { index.hash(&[node as u8, (node >> 8) as u8]) }, node)
+            })
+            .collect();
+        for (hash, node) in &nodes[..100] {
+            index.insert(*hash, *node);
+        }
+        for some in nodes[100..].chunks(77) {
+            index.insert_all(some);
+        }
+        index.insert_all(&[]);
+        for (hash, node) in &nodes {
+            assert_eq!(index.find(*hash, |found| found == *node), Some(*node));
+        }
+        for (hash, node) in nodes {
+            index.remove(hash, node);
+            assert_eq!(index.find(hash, |found| found == node), None);
+        }
+        assert_eq!(index.keys, 0);
     }
 
     #[test]

@@ -38,9 +38,24 @@ pub(super) struct SkipList<T> {
 }
 
 /// The towers after which a key belongs, per level, and how many bytes it shares with each.
+#[derive(Debug)]
 struct Trail {
     towers: [u32; HEIGHT_MAX],
     matched: [u16; HEIGHT_MAX],
+}
+
+/// The end of a list that is filled in key order, where a key's place need not be searched for.
+#[derive(Debug)]
+pub(super) struct End {
+    /// The last tower of every level, and how many bytes its key shares with the last key of all; with itself, all.
+    trail: Trail,
+}
+
+impl End {
+    /// The end of an empty list.
+    pub(super) fn of_empty() -> End {
+        End { trail: Trail { towers: [HEAD; HEIGHT_MAX], matched: [0; HEIGHT_MAX] } }
+    }
 }
 
 impl<T: Default> SkipList<T> {
@@ -88,6 +103,28 @@ impl<T: Default> SkipList<T> {
     /// Adds a key that is not there yet, and returns its node.
     pub(super) fn insert(&mut self, key: Box<[u8]>, content: T) -> u32 {
         let trail = self.trail(&key);
+        let (tower, _) = self.insert_after(&trail, key, content);
+        self.towers.node(tower)
+    }
+
+    /// Adds a key behind all others, whose `end` this is, and returns its node.
+    pub(super) fn push(&mut self, end: &mut End, key: Box<[u8]>, content: T) -> u32 {
+        let trail = &mut end.trail;
+        let last: &[u8] = if trail.towers[0] == HEAD { b"" } else { &self.node_of(trail.towers[0]).key };
+        debug_assert!(trail.towers[0] == HEAD || *last < *key, "keys rise");
+        let shared = matched_of(shared_bytes(last, &key));
+        for matched in &mut trail.matched {
+            // Of three keys in order, the outer two share what both pairs share.
+            *matched = shared.min(*matched);
+        }
+        let (tower, height) = self.insert_after(trail, key, content);
+        trail.towers[..height].fill(tower);
+        trail.matched[..height].fill(u16::MAX);
+        self.towers.node(tower)
+    }
+
+    /// Adds a key that belongs behind the towers of `trail`: its tower and how high that is.
+    fn insert_after(&mut self, trail: &Trail, key: Box<[u8]>, content: T) -> (u32, usize) {
         let height = self.draw_height();
         self.height = self.height.max(height);
         let node = self.nodes.insert(Node { key, content });
@@ -98,7 +135,7 @@ impl<T: Default> SkipList<T> {
             self.connect(tower, level, next, None);
             self.connect(before, level, tower, Some(trail.matched[level]));
         }
-        node
+        (tower, height)
     }
 
     /// Removes a key with its node.
@@ -132,8 +169,7 @@ impl<T: Default> SkipList<T> {
         let key = &self.nodes.at(self.towers.node(next)).key;
         let shared = shared.unwrap_or_else(|| {
             debug_assert_ne!(from, HEAD, "the head shares nothing, and says so");
-            let shared = shared_bytes(&self.node_of(from).key, key);
-            u16::try_from(shared).expect("two keys of at most 65,536 bytes that differ share fewer")
+            matched_of(shared_bytes(&self.node_of(from).key, key))
         });
         let window = Window::of(key, usize::from(shared));
         let link = self.towers.link_mut(from, level);
@@ -181,8 +217,7 @@ impl<T: Default> SkipList<T> {
                 }
             }
             trail.towers[level] = tower;
-            // A full match of 65,536 bytes is the key itself, which is never below itself.
-            trail.matched[level] = u16::try_from(matched).expect("a smaller key shares at most 65,535 bytes");
+            trail.matched[level] = matched_of(matched);
         }
         trail
     }
@@ -196,6 +231,11 @@ impl<T: Default> SkipList<T> {
         let zeros = (self.random >> 32 | 1 << 31).trailing_zeros() as usize;
         (1 + zeros / 2).min(HEIGHT_MAX)
     }
+}
+
+/// How many bytes two keys share, as links store it.
+fn matched_of(shared: usize) -> u16 {
+    u16::try_from(shared).expect("two keys of at most 65,536 bytes that differ share fewer")
 }
 
 #[cfg(test)]
@@ -272,6 +312,32 @@ mod tests {
             let from = list.first_from(&key);
             let expected = model.range(key..).next().map(|(key, _)| key.clone());
             assert_eq!((from != HEAD).then(|| list.node_of(from).key.to_vec()), expected);
+        }
+        check(&list, &model);
+    }
+
+    #[test]
+    fn a_list_filled_in_order_is_one_like_any_other() {
+        let (mut model, mut random) = (BTreeMap::new(), 3);
+        for content in 0..1_500u32 {
+            model.insert(key(&mut random), content);
+            // The longest keys there are, which differ in their last bytes.
+            let mut long = vec![1; 65_534];
+            long.extend((content as u16).to_le_bytes());
+            model.extend((content < 5).then_some((long, content)));
+        }
+        let (mut list, mut end) = (SkipList::new(), End::of_empty());
+        for (key, content) in &model {
+            let node = list.push(&mut end, key.clone().into(), *content);
+            assert_eq!(list.node(node).content, *content);
+        }
+        check(&list, &model);
+        for _ in 0..2_000 {
+            let key = key(&mut random);
+            match model.remove(&key) {
+                Some(content) => assert_eq!(list.remove(&key), Some(content)),
+                None => drop((list.insert(key.clone().into(), 7), model.insert(key, 7))),
+            }
         }
         check(&list, &model);
     }

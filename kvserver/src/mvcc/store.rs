@@ -7,11 +7,14 @@ use super::history::{Head, History, RECLAIM_PER_WRITE, Revision};
 use super::index::Index;
 use super::pins::{Pin, TooManyPins};
 use super::scan::Scan;
-use super::skip_list::SkipList;
+use super::skip_list::{End, SkipList};
 use super::towers::HEAD;
 
 /// The longest key, in bytes. Links store in 16 bits how far two different keys agree.
 pub const KEY_BYTES_MAX: usize = 64 * 1024;
+
+/// Keys of a snapshot that are put into the index together.
+const INDEXED_AT_ONCE: usize = 256;
 
 /// Keys in byte order, each with its versions. One writer, any number of readers: whoever shares it brings the lock.
 ///
@@ -176,7 +179,8 @@ impl Store {
         let mut store = Store::new();
         store.compact_before(floor);
         store.last = last;
-        StoreRestore { store, superseded: Vec::new(), node: None }
+        let (end, unindexed) = (End::of_empty(), Vec::with_capacity(INDEXED_AT_ONCE));
+        StoreRestore { store, end, unindexed, superseded: Vec::new(), node: None }
     }
 
     fn begin(&mut self, version: Version) {
@@ -210,6 +214,9 @@ fn vanish(list: &mut SkipList<Head>, index: &mut Index, node: u32) {
 #[derive(Debug)]
 pub(crate) struct StoreRestore {
     store: Store,
+    end: End,
+    /// Nodes that the index does not have yet, with the hashes of their keys.
+    unindexed: Vec<(u32, u32)>,
     /// Places of older versions, by key.
     superseded: Vec<u32>,
     node: Option<u32>,
@@ -218,9 +225,17 @@ pub(crate) struct StoreRestore {
 impl StoreRestore {
     /// Begins the next key with its oldest version. Keys come in rising order.
     pub(crate) fn key(&mut self, key: &[u8], revision: Revision) {
-        let node = self.store.list.insert(key.into(), Head::new(revision));
-        self.store.index.insert(self.store.index.hash(key), node);
+        let node = self.store.list.push(&mut self.end, key.into(), Head::new(revision));
+        self.unindexed.push((self.store.index.hash(key), node));
+        if self.unindexed.len() == INDEXED_AT_ONCE {
+            self.index();
+        }
         self.node = Some(node);
+    }
+
+    fn index(&mut self) {
+        self.store.index.insert_all(&self.unindexed);
+        self.unindexed.clear();
     }
 
     /// Adds a newer version of the key begun last.
@@ -232,6 +247,7 @@ impl StoreRestore {
 
     /// The store, with the history a replica has that saw all the writes.
     pub(crate) fn finish(mut self) -> Store {
+        self.index();
         let history = &mut self.store.history;
         self.superseded.sort_by_key(|place| history.superseded_by(*place));
         for place in self.superseded {
