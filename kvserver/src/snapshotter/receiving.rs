@@ -1,9 +1,6 @@
 //! Receiving a snapshot from the leader, chunk by chunk, into a file; when the file is whole, checked and durable, the
 //! core begins its log behind it and the apply-loop takes its state.
 
-use std::mem;
-
-use bytes::Bytes;
 use log::{info, warn};
 use proto::raft_rpc::{InstallSnapshotRequest, InstallSnapshotResponse};
 use raft::core::{ChunkVerdict, EntryId, Index, InstallVerdict, NodeId, SnapshotMeta, Term};
@@ -19,7 +16,7 @@ impl Snapshotter {
     pub(super) fn receive(
         &mut self,
         from: NodeId,
-        mut request: InstallSnapshotRequest,
+        request: InstallSnapshotRequest,
         answer: ChunkAnswer,
     ) -> Result<(), Broken> {
         let numbers =
@@ -40,7 +37,7 @@ impl Snapshotter {
         match verdict {
             ChunkVerdict::StaleTerm(newer) => response.term = newer.0,
             ChunkVerdict::NotNeeded => (response.accepted, response.installed) = (true, true),
-            ChunkVerdict::Wanted => match self.store_chunk(from, last, &mut request) {
+            ChunkVerdict::Wanted => match self.store_chunk(from, last, &request) {
                 Ok(missing) if missing < request.file_bytes => {
                     (response.accepted, response.next_offset) = (true, missing);
                 }
@@ -60,8 +57,8 @@ impl Snapshotter {
     /// has heard since the last chunk came counts: it may not want the snapshot any more.
     pub(super) fn finish_receiving(&mut self) -> Result<(), Broken> {
         let Some(Received { from, mut response, answer }) = self.received.take() else { return Ok(()) };
-        let mut restore = self.restore.take();
-        match self.files.finish_receive(&mut *self.disk, |piece| feed(&mut restore, piece)) {
+        let restore = self.restore.take();
+        match self.files.finish_receive(&mut *self.disk) {
             Ok(meta) => {
                 // What is no state stops the apply-loop, which finds that out by itself and says why.
                 if let Some(Ok(machine)) = restore.map(Restore::finish) {
@@ -106,7 +103,7 @@ impl Snapshotter {
         &mut self,
         from: NodeId,
         last: EntryId,
-        request: &mut InstallSnapshotRequest,
+        request: &InstallSnapshotRequest,
     ) -> Result<u64, SnapshotError> {
         if crc32fast::hash(&request.data) != request.data_crc32 {
             return Err(SnapshotError::Rejected("a chunk's checksum is wrong"));
@@ -122,14 +119,15 @@ impl Snapshotter {
         if missing == 0 && request.offset == 0 {
             info!("node {from} sends a snapshot up to index {}, {} bytes", last.index, request.file_bytes);
         }
-        let (data, restore) = (mem::take(&mut request.data), &mut self.restore);
-        self.files.receive_chunk(&mut *self.disk, request.offset, data, |piece| feed(restore, piece))
+        let restore = &mut self.restore;
+        self.files
+            .receive_chunk(&mut *self.disk, request.offset, &request.data, |content| feed(restore, content))
     }
 }
 
-/// Gives `restore` the next piece, or it up if that is none of a state.
-fn feed(restore: &mut Option<Restore>, piece: &Bytes) {
-    if restore.as_mut().is_some_and(|restore| restore.feed(piece).is_err()) {
+/// Gives `restore` what follows, or it up if that is none of a state.
+fn feed(restore: &mut Option<Restore>, content: &[u8]) {
+    if restore.as_mut().is_some_and(|restore| restore.feed(content).is_err()) {
         *restore = None;
     }
 }

@@ -8,7 +8,7 @@
 //! snapshot-<number>.tmp           one that is being written or received; removed at the next start
 //! ```
 //!
-//! The byte layouts stand at the top of `identity`, `wal/segment`, `wal/record` and `snapshot_file`; each file begins
+//! The byte layouts stand at the top of `identity`, `wal/segment`, `wal/record` and `snapshot_format`; each file begins
 //! with a magic and a version, and an unknown version is refused by name. Everything but the identity goes through the
 //! `Disk` trait: `real_disk` ships, `memory` is for tests and the simulator.
 //!
@@ -27,7 +27,9 @@ mod memory_state;
 pub mod real_disk;
 pub mod recovery;
 pub mod snapshot_file;
+mod snapshot_format;
 pub mod snapshot_store;
+mod snapshot_stream;
 pub mod sync_times;
 pub mod wal;
 

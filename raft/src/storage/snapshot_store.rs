@@ -2,20 +2,20 @@
 //!
 //! A snapshot grows under a temporary name; when its content is durable it is renamed and the directory synced, and
 //! only then does it exist. The two newest are kept, so that there is one to fall back on. One that somebody holds
-//! pinned (to send it, to load it) is not removed. What is received is read back and checked as a whole before it gets
-//! its name: nothing that a peer sent is believed by its word.
+//! pinned (to send it, to load it) is not removed. What is received is checked as a whole before it gets its name: nothing that
+//! a peer sent is believed by its word.
 //!
 //! Belongs to one thread and its `Disk`; everything here waits for the disk.
 
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use raft_core::{EntryId, Index, SnapshotMeta};
 
-use super::disk::{Disk, DiskError, DiskOp, FileName, list_files, read_file};
-use super::snapshot_file::{
-    HEADER_BYTES_MAX, SnapshotError, SnapshotReader, SnapshotWriter, snapshot_id, snapshot_name,
-};
+use super::disk::{Disk, DiskError, DiskOp, FileName, Outcome, list_files, read_file};
+use super::snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter, snapshot_id, snapshot_name};
+use super::snapshot_stream::SnapshotStream;
 
 /// How many snapshots are kept.
 pub const SNAPSHOTS_KEPT: usize = 2;
@@ -48,8 +48,10 @@ struct Receiving {
     file: FileName,
     total_bytes: u64,
     received_bytes: u64,
-    /// Behind what has been read back; None as long as the header may not be whole.
-    reader: Option<SnapshotReader>,
+    /// What is written next, kept from chunk to chunk: its memory need not be found each time.
+    buffer: Vec<u8>,
+    /// Checks what has come.
+    stream: SnapshotStream,
 }
 
 /// A snapshot that stays as long as this is held. Readable by any thread on any `Disk` of the directory.
@@ -74,7 +76,9 @@ impl PinnedSnapshot {
 
     /// The raw file from `offset` on, at most `bytes_max` bytes; empty at its end.
     pub fn read(&self, disk: &mut dyn Disk, offset: u64, bytes_max: usize) -> Result<Bytes, DiskError> {
-        read_file(disk, &self.file, offset, bytes_max)
+        let data = read_file(disk, &self.file, offset, bytes_max)?;
+        disk.run(DiskOp::Forget { file: self.file.clone(), bytes: offset + data.len() as u64 })?;
+        Ok(data)
     }
 
     /// A reader of its content.
@@ -198,7 +202,9 @@ impl SnapshotStore {
         let file = self.temporary_name();
         disk.run(DiskOp::Create { file: file.clone(), zero_filled_bytes: 0 })?;
         let meta = meta.clone();
-        self.receiving = Some(Receiving { meta, file, total_bytes, received_bytes: 0, reader: None });
+        let stream = SnapshotStream::new(file.clone());
+        let (received_bytes, buffer) = Default::default();
+        self.receiving = Some(Receiving { meta, file, total_bytes, received_bytes, buffer, stream });
         Ok(0)
     }
 
@@ -210,7 +216,7 @@ impl SnapshotStore {
     /// Takes raw bytes of the file being received. Returns the offset of the first byte that is missing: bytes that
     /// are there already or would leave a gap are not taken, and the sender goes on from the offset returned.
     ///
-    /// What is durable is read back at once, and `visit` is shown each piece of content that is whole. It counts only when
+    /// They are checked on the way, and `visit` is shown what of them is content. It counts only when
     /// [`SnapshotStore::finish_receive`] has succeeded.
     ///
     /// # Errors
@@ -219,8 +225,8 @@ impl SnapshotStore {
         &mut self,
         disk: &mut dyn Disk,
         offset: u64,
-        bytes: Bytes,
-        visit: impl FnMut(&Bytes),
+        bytes: &[u8],
+        visit: impl FnMut(&[u8]),
     ) -> Result<u64, SnapshotError> {
         let Some(receiving) = &mut self.receiving else {
             return Err(SnapshotError::Rejected("no snapshot is being received"));
@@ -233,48 +239,37 @@ impl SnapshotStore {
             self.abort_receive(disk)?;
             return Err(SnapshotError::Rejected("it is longer than it was announced to be"));
         }
-        receiving.received_bytes = end;
-        let file = receiving.file.clone();
-        let write = DiskOp::Write { file: file.clone(), offset, bytes: Vec::from(bytes), sync: false };
-        if let Err(error) = disk.run(write) {
-            if let DiskError::Full { .. } = error {
-                self.abort_receive(disk)?;
-            }
-            return Err(error.into());
+        if !raft_core::planted::is("resumed-chunk-of-another-snapshot")
+            && let Err(refused) = receiving.stream.feed(bytes, visit)
+        {
+            self.abort_receive(disk)?;
+            return Err(refused);
         }
-        // At once, as a piece of an own snapshot is.
-        sync_received(disk, file)?;
-        match receiving.read_back(disk, visit) {
+        match receiving.write(disk, bytes) {
             Ok(()) => Ok(end),
-            Err(SnapshotError::Disk(error)) => Err(error.into()),
-            Err(refused) => {
+            Err(full @ DiskError::Full { .. }) => {
                 self.abort_receive(disk)?;
-                Err(refused)
+                Err(full.into())
             }
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Checks the rest of the received file, makes it durable under its name, and lets go of surplus ones. Shows `visit` what
-    /// [`SnapshotStore::receive_chunk`] has not.
+    /// Makes a received file durable under its name if all of it has come, and lets go of surplus ones.
     ///
     /// # Errors
     /// `Rejected` or `Damaged` when it is not what was announced; nothing of it is kept then, and it may be sent again.
-    pub fn finish_receive(
-        &mut self,
-        disk: &mut dyn Disk,
-        visit: impl FnMut(&Bytes),
-    ) -> Result<SnapshotMeta, SnapshotError> {
+    pub fn finish_receive(&mut self, disk: &mut dyn Disk) -> Result<SnapshotMeta, SnapshotError> {
         let Some(receiving) = self.receiving.take() else {
             return Err(SnapshotError::Rejected("no snapshot is being received"));
         };
-        let Receiving { meta, file, total_bytes, received_bytes, reader } = receiving;
+        let Receiving { meta, file, total_bytes, received_bytes, stream, .. } = receiving;
         let verdict = if received_bytes < total_bytes {
             Err(SnapshotError::Rejected("it is shorter than it was announced to be"))
         } else if raft_core::planted::is("resumed-chunk-of-another-snapshot") {
             Ok(meta.clone())
         } else {
-            let reader = reader.map_or_else(|| SnapshotReader::open(disk, file.clone()), Ok);
-            reader.and_then(|reader| reader.read_on(disk, visit))
+            stream.finish()
         };
         let refused = match verdict {
             Ok(found) if found == meta => {
@@ -347,25 +342,19 @@ impl SnapshotStore {
 }
 
 impl Receiving {
-    /// Reads back what is there of whole pieces and has not been read, and has it forgotten then: all of it in memory would
-    /// displace what is needed there, and finding room for it is the dearest part of receiving it.
-    fn read_back(&mut self, disk: &mut dyn Disk, mut visit: impl FnMut(&Bytes)) -> Result<(), SnapshotError> {
-        let has_header = self.received_bytes >= HEADER_BYTES_MAX as u64;
-        if !has_header || raft_core::planted::is("resumed-chunk-of-another-snapshot") {
-            return Ok(());
+    /// Writes what follows, makes it durable at once, as a piece of an own snapshot is, and has its pages forgotten: all of
+    /// it in memory would displace what is needed there, and finding room for it is the dearest part of receiving it.
+    fn write(&mut self, disk: &mut dyn Disk, bytes: &[u8]) -> Result<(), DiskError> {
+        let (file, offset) = (self.file.clone(), self.received_bytes);
+        self.received_bytes += bytes.len() as u64;
+        self.buffer.clear();
+        self.buffer.extend_from_slice(bytes);
+        let bytes = mem::take(&mut self.buffer);
+        if let Outcome::Written(buffer) = disk.run(DiskOp::Write { file, offset, bytes, sync: false })? {
+            self.buffer = buffer;
         }
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            none => none.insert(SnapshotReader::open(disk, self.file.clone())?),
-        };
-        let before = reader.offset();
-        while let Some(piece) = reader.next_piece_before(disk, self.received_bytes)? {
-            visit(&piece);
-        }
-        if reader.offset() > before {
-            disk.run(DiskOp::Forget { file: self.file.clone(), bytes: reader.offset() })?;
-        }
-        Ok(())
+        sync_received(disk, self.file.clone())?;
+        disk.run(DiskOp::Forget { file: self.file.clone(), bytes: self.received_bytes }).map(drop)
     }
 }
 
