@@ -1,4 +1,5 @@
-//! Sending the newest snapshot to followers: one chunk in flight to each, the next when it is answered.
+//! Sending the newest snapshot to followers: two chunks in flight to each, so that the next is there when one is stored, and
+//! another when one is answered.
 //!
 //! The file is pinned while it is sent. What a follower has of it already it says in its answer, so a transfer that
 //! broke off goes on where it stood. A follower whose answer is lost is reported as failed; the core asks again when
@@ -16,6 +17,9 @@ use raft::storage::snapshot_store::PinnedSnapshot;
 use super::desk::Task;
 use super::{Broken, Snapshotter};
 
+/// Chunks on their way to a peer at once, and answers to them.
+const CHUNKS_IN_FLIGHT: u32 = 2;
+
 /// Answers without progress before a transfer counts as failed.
 const STALLS_MAX: u32 = 3;
 
@@ -31,8 +35,18 @@ struct Sending {
     number: u64,
     term: Term,
     file: PinnedSnapshot,
-    offset: u64,
+    /// What comes before it is on its way, or there.
+    sent: u64,
+    /// What comes before it is there.
+    acknowledged: u64,
+    in_flight: u32,
     stalls: u32,
+}
+
+impl Sending {
+    fn may_send(&self) -> bool {
+        self.in_flight < CHUNKS_IN_FLIGHT && self.sent < self.file.bytes()
+    }
 }
 
 impl Snapshotter {
@@ -49,7 +63,10 @@ impl Snapshotter {
         );
         self.sendings.begun += 1;
         let number = self.sendings.begun;
-        self.sendings.by_peer.insert(to, Sending { number, term, file, offset: 0, stalls: 0 });
+        let (sent, acknowledged, in_flight, stalls) = Default::default();
+        let sending = Sending { number, term, file, sent, acknowledged, in_flight, stalls };
+        self.sendings.by_peer.insert(to, sending);
+        // One alone: its answer says what the peer has from before.
         self.send_chunk(to)
     }
 
@@ -75,30 +92,41 @@ impl Snapshotter {
             self.end_sending(to, SnapshotOutcome::Installed(last));
             return Ok(());
         }
-        if sending.offset == 0 && answer.next_offset > self.sizes.send as u64 {
+        if sending.acknowledged == 0 && answer.next_offset > self.sizes.send as u64 {
             info!(
                 "node {to} has {} bytes of it from before; the transfer goes on behind them",
                 answer.next_offset
             );
         }
-        sending.stalls = if answer.next_offset > sending.offset { 0 } else { sending.stalls + 1 };
-        sending.offset = answer.next_offset;
-        if sending.stalls > STALLS_MAX || sending.offset >= sending.file.bytes() {
+        sending.in_flight -= 1;
+        sending.stalls = if answer.next_offset > sending.acknowledged { 0 } else { sending.stalls + 1 };
+        sending.acknowledged = sending.acknowledged.max(answer.next_offset);
+        if sending.stalls > STALLS_MAX || sending.acknowledged >= sending.file.bytes() {
             self.end_sending(to, SnapshotOutcome::Failed);
             return Ok(());
         }
-        self.send_chunk(to)
+        if sending.in_flight == 0 {
+            // What the peer has not taken is sent again, and what it had is not sent.
+            sending.sent = sending.acknowledged;
+        }
+        while self.sendings.by_peer[&to].may_send() {
+            self.send_chunk(to)?;
+        }
+        Ok(())
     }
 
     fn send_chunk(&mut self, to: NodeId) -> Result<(), Broken> {
-        let sending = &self.sendings.by_peer[&to];
-        let data = sending.file.read(&mut *self.disk, sending.offset, self.sizes.send)?;
+        let Some(sending) = self.sendings.by_peer.get_mut(&to) else { return Ok(()) };
+        let offset = sending.sent;
+        let data = sending.file.read(&mut *self.disk, offset, self.sizes.send)?;
+        sending.sent += data.len() as u64;
+        sending.in_flight += 1;
         let meta = sending.file.meta();
         let request = InstallSnapshotRequest {
             term: sending.term.0,
             last_snap_shot_include_index: meta.last.index.0,
             last_snap_shot_include_term: meta.last.term.0,
-            offset: sending.offset,
+            offset,
             file_bytes: sending.file.bytes(),
             data_crc32: crc32fast::hash(&data),
             data,

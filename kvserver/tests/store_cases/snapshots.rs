@@ -15,6 +15,9 @@ use crate::virtual_node::Settings;
 /// Bytes of a value of which some dozen make a snapshot of several chunks.
 const VALUE_BYTES: usize = 100 << 10;
 
+/// How much of a snapshot is sent in one message.
+const SEND_BYTES: usize = 1 << 20;
+
 /// Far beyond what any lock is waited for: it only ends a test that would hang.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -23,8 +26,8 @@ fn large_settings(seed: u64) -> Settings {
 }
 
 /// A cluster whose others have let go of all that the last, which is down, has yet to get: who leads, and who is down.
-fn one_behind_a_snapshot(seed: u64) -> (Cluster, u64, u64) {
-    let mut cluster = Cluster::start(large_settings(seed));
+fn one_behind_a_snapshot(settings: Settings) -> (Cluster, u64, u64) {
+    let mut cluster = Cluster::start(settings);
     let leader = cluster.wait_for_leader();
     let behind = (leader + 1) % 3;
     cluster.crash(behind);
@@ -58,7 +61,7 @@ fn wait_until_caught_up(cluster: &mut Cluster, behind: u64, leader: u64) {
 fn a_chunk_that_was_spoilt_on_its_way_is_refused_and_sent_again() {
     let mut spoilt = 0;
     for seed in 80..84 {
-        let (mut cluster, leader, behind) = one_behind_a_snapshot(seed);
+        let (mut cluster, leader, behind) = one_behind_a_snapshot(large_settings(seed));
         // The network asserts that none of them is accepted.
         cluster.spoilt_permille = 600;
         cluster.restart(behind);
@@ -104,7 +107,8 @@ fn nodes_take_their_snapshots_behind_the_same_entries() {
 
 #[test]
 fn a_transfer_goes_on_under_another_leader_that_has_the_same_snapshot() {
-    let (mut cluster, leader, behind) = one_behind_a_snapshot(87);
+    let (mut cluster, leader, behind) =
+        one_behind_a_snapshot(Settings { snapshot_log_bytes: 6 << 20, ..large_settings(87) });
     let next = (leader + 2) % 3;
     cluster.snapshotter_waits_us = 50_000;
     cluster.restart(behind);
@@ -120,8 +124,27 @@ fn a_transfer_goes_on_under_another_leader_that_has_the_same_snapshot() {
 }
 
 #[test]
+fn two_chunks_are_under_way_to_a_peer_so_that_the_next_is_there_when_one_is_stored() {
+    let (mut cluster, leader, behind) =
+        one_behind_a_snapshot(Settings { snapshot_log_bytes: 6 << 20, ..large_settings(88) });
+    let bytes = usize::try_from(cluster.node(leader).unwrap().desk.newest_bytes()).unwrap();
+    let has = |cluster: &Cluster| cluster.chunk_bytes.get(&leader).copied().unwrap_or(0);
+    // Whoever is behind stores nothing: the first comes alone, since its answer says what is there.
+    cluster.snapshotter_waits_us = 1_000_000;
+    cluster.restart(behind);
+    cluster.until(5_000_000, "the first has come", |cluster| has(cluster) > 0);
+    assert_eq!(has(&cluster), SEND_BYTES);
+    cluster.until(5_000_000, "the next have come", |cluster| has(cluster) > SEND_BYTES);
+    cluster.pass(500_000);
+    assert_eq!(has(&cluster), 3 * SEND_BYTES, "not one more before one of them is answered");
+    cluster.snapshotter_waits_us = 0;
+    wait_until_caught_up(&mut cluster, behind, leader);
+    assert_eq!(has(&cluster), bytes, "and nothing twice");
+}
+
+#[test]
 fn writing_sending_and_receiving_a_snapshot_on_slow_disks_delays_no_operation_of_the_others() {
-    let (mut cluster, leader, behind) = one_behind_a_snapshot(84);
+    let (mut cluster, leader, behind) = one_behind_a_snapshot(large_settings(84));
     let mut client = Client::new(0, vec![leader]);
     carry_out(&mut cluster, &mut client, Wish::Put("k".to_owned(), String::new()));
     cluster.snapshotter_waits_us = 50_000;
