@@ -7,7 +7,7 @@ use raft::core::NodeId;
 use crate::checks::store::{check_state, writes_that_ran};
 use crate::event::Event;
 use crate::plan::{MS, SECOND};
-use crate::simulation::{Phase, Question, Simulation};
+use crate::simulation::{Machine, Phase, Question, Simulation};
 use crate::violation::Violation;
 use crate::workload::key;
 
@@ -58,7 +58,8 @@ impl Simulation<'_> {
         let longest = self.longest_log();
         let missing = behind.map_or(0, |(applied, _)| longest.max(self.to_reach) - applied);
         let uncommitted = if is_served { 0 } else { longest.saturating_sub(self.to_reach) };
-        let comes_up = self.phase == Phase::Peace && missing.max(uncommitted) > 0;
+        let writing_us = if is_served { 0 } else { self.snapshot_us() };
+        let comes_up = self.phase == Phase::Peace && missing.max(uncommitted).max(writing_us) > 0;
         if !is_served && !comes_up {
             let text = format!(
                 "{} of {PROBES} operations were not served within {ELECTION_TIMEOUTS} election timeouts after the trouble",
@@ -68,9 +69,10 @@ impl Simulation<'_> {
         }
         if comes_up {
             // Whoever lacked much may have been sent it one entry at a time. If it leads, nobody is served before it has
-            // applied it; nor before a majority has what a leader of before had left uncommitted.
+            // applied it; nor before a majority has what a leader of before had left uncommitted. And where the log had
+            // reached its bound, as on a disk that was full, nothing is accepted before there is a snapshot.
             self.phase = Phase::CatchingUp;
-            let after = missing.max(uncommitted) * self.entry_us();
+            let after = missing.max(uncommitted) * self.entry_us() + writing_us;
             self.events.schedule(self.now + after, Event::Judgement);
             return Ok(());
         }
@@ -90,6 +92,17 @@ impl Simulation<'_> {
         let up = self.machines.iter().filter_map(|machine| machine.node.as_ref());
         let ends = up.filter_map(|alive| alive.parts.node.with_core(|core| core.status().last.index.0).ok());
         ends.max().unwrap_or(0)
+    }
+
+    /// How long the slowest of the snapshots may take that are being written, if they are hardly larger than those before.
+    fn snapshot_us(&self) -> u64 {
+        let per_chunk = 2 * self.plan.disk_us.1 + self.plan.turn_us_max;
+        let of_node = |(node, machine): (usize, &Machine)| {
+            let desk = &machine.node.as_ref().filter(|alive| alive.desk.is_writing())?.desk;
+            let chunks = 2 * desk.newest_bytes() / self.plan.settings[node].chunks.read as u64 + 2;
+            Some(chunks * per_chunk)
+        };
+        self.machines.iter().enumerate().filter_map(of_node).max().unwrap_or(0)
     }
 
     /// Chunks of snapshots that are on their way, or lost, are waited for no longer: for one that is lost a node waits

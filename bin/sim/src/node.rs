@@ -81,7 +81,7 @@ pub(crate) struct VirtualNode {
     writer: LogWriter,
     log_disk: SharedDisk,
     snapshotter: Snapshotter,
-    desk: Arc<SnapshotDesk>,
+    pub(crate) desk: Arc<SnapshotDesk>,
     election_ticker: Ticker,
     heartbeat_ticker: Ticker,
 }

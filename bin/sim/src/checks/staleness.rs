@@ -70,9 +70,10 @@ impl StalenessChecks {
     ) {
         let since = age_us.map_or(0, |age| now.saturating_sub(age + ROUNDING_US));
         let known = self.applied_at.partition_point(|at| *at < since) as u64;
-        let asked = Asked { key: key.clone(), at_least: known.max(applied) };
-        // Of two copies of a get either may be the one that is answered.
-        self.asked.entry(attempt).or_insert(asked);
+        let at_least = known.max(applied);
+        // Of two copies of a get either may be the one that is answered, the second by a node that has started again.
+        let asked = self.asked.entry(attempt).or_insert_with(|| Asked { key: key.clone(), at_least });
+        asked.at_least = at_least.min(asked.at_least);
     }
 
     /// A node that has applied so much answers.
