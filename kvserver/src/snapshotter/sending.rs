@@ -100,7 +100,7 @@ impl Snapshotter {
         }
         sending.in_flight -= 1;
         sending.stalls = if answer.next_offset > sending.acknowledged { 0 } else { sending.stalls + 1 };
-        sending.acknowledged = sending.acknowledged.max(answer.next_offset);
+        sending.acknowledged = answer.next_offset;
         if sending.stalls > STALLS_MAX || sending.acknowledged >= sending.file.bytes() {
             self.end_sending(to, SnapshotOutcome::Failed);
             return Ok(());
