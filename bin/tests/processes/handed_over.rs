@@ -45,7 +45,7 @@ fn an_order_that_cannot_be_carried_out_says_so_at_once_and_keeps_no_write_waitin
     let refused = transfer_leader(&cluster, dead);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains(&format!("node {dead} does not answer")), "{said}");
+    assert!(said.contains(&format!("node {dead} does not answer the leader; start it")), "{said}");
     cluster.start_node(dead);
     until("it is back", LONG, || is_answering(&cluster, leader, dead));
 

@@ -132,9 +132,9 @@ impl Admin for AdminService {
 fn obstacle(status: &Status, to: NodeId) -> Option<OrderReply> {
     let peer = status.peers.iter().find(|peer| peer.node == to && status.membership.is_voter(to))?;
     match peer.waits_for {
-        WaitsFor::Contact => {
-            Some(refusal(format!("node {to} does not answer: it waits for {}", peer.waits_for)))
-        }
+        WaitsFor::Contact => Some(refusal(format!(
+            "node {to} does not answer the leader; start it, or see to the network between them, and ask again"
+        ))),
         WaitsFor::Snapshot { .. } => {
             Some(OrderReply { again: true, ..refusal(format!("node {to} waits for {}", peer.waits_for)) })
         }
