@@ -106,7 +106,7 @@ impl LeaderCache {
 
     /// `node` could not be reached or kept silent: it is avoided for `pause`.
     pub fn failed(&mut self, node: NodeIndex, pause: Duration, now: Duration) -> Next {
-        self.nodes[node.0].avoid_until = now + pause;
+        self.nodes[node.0].avoid_until = now.saturating_add(pause);
         if node == self.current {
             self.move_on(now);
         }
@@ -115,7 +115,7 @@ impl LeaderCache {
 
     /// `node` cannot do what any node does: others come first for `pause`. It may lead all the same, the next moment.
     pub fn unfit(&mut self, node: NodeIndex, pause: Duration, now: Duration) {
-        self.nodes[node.0].unfit_until = now + pause;
+        self.nodes[node.0].unfit_until = now.saturating_add(pause);
     }
 
     /// A node for what any node does: each in its turn, those that are avoided or unfit left out if there are others.

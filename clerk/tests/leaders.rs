@@ -53,6 +53,30 @@ fn after_the_leader_dies_the_next_one_is_found_within_20_ms_of_its_election() {
 }
 
 #[test]
+fn a_clerk_without_a_limit_of_its_own_for_attempts_goes_on_when_a_server_gives_one_up() {
+    let unlimited = Duration::MAX;
+    let config = ClerkConfig {
+        attempt_timeout: unlimited,
+        silent_node_pause: unlimited,
+        broken_node_pause: unlimited,
+        ..ClerkConfig::default()
+    };
+    let mut world = World::with(config, &["a:1", "b:2", "c:3"], |sent| {
+        let verdict = match sent.node.as_str() {
+            "a:1" => Verdict::NoReply { may_have_run: true },
+            "b:2" => refused_connection(),
+            _ => lead(&sent.request, 5),
+        };
+        Some((HOP, verdict))
+    });
+    for operation in 1..=3 {
+        world.start(operation, if operation == 2 { put("x") } else { get("x") });
+        world.run();
+        assert!(world.end_of(operation).result.is_ok());
+    }
+}
+
+#[test]
 fn no_hot_spin_while_nobody_leads() {
     let mut world = World::new(|_| Some((Duration::from_micros(50), not_leader(None))));
     world.start(1, get("x"));

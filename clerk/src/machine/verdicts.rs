@@ -136,7 +136,8 @@ impl<D> Machine<D> {
                 (self.leaders.failed(node, self.config.broken_node_pause, now), self.config.backoff_max)
             }
             Verdict::NoReply { .. } => {
-                self.leaders.unfit(node, self.config.attempt_timeout * SILENCE_WEIGHS, now);
+                let pause = self.config.attempt_timeout.saturating_mul(SILENCE_WEIGHS);
+                self.leaders.unfit(node, pause, now);
                 (self.leaders.failed(node, self.config.silent_node_pause, now), self.config.backoff_max)
             }
             _ => {
