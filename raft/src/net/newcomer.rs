@@ -23,6 +23,9 @@ use super::address_book::Home;
 use super::border::Border;
 use crate::storage::Identity;
 
+/// Recorded for a founder at whose place another directory was found, which is not its own: no directory has it.
+const NOT_SEEN: u64 = 0;
+
 /// What the answers to probes mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -84,7 +87,8 @@ impl Newcomer {
     pub fn homes(&self, border: &Border, membership: &Membership) -> BTreeMap<NodeId, Home> {
         let known = border.members().homes().into_iter().filter(|(node, _)| membership.contains(*node));
         let home = |(node, home): (NodeId, Home)| {
-            (node, Home { incarnation: self.incarnation(border, node), ..home })
+            let incarnation = self.incarnation(border, node).filter(|known| *known != NOT_SEEN);
+            (node, Home { incarnation, ..home })
         };
         known.map(home).collect()
     }
@@ -143,7 +147,9 @@ impl Newcomer {
         let hindrance = hindrance.or(outcast.filter(|_| !is_known));
         hindrance.unwrap_or_else(|| {
             let known = self.replies.iter().filter_map(|(id, reply)| Some((*id, reply.as_ref().ok()?)));
-            let peers = known.map(|(id, reply)| (id, reply.incarnation)).collect();
+            // An outcast's is not the directory that its node took part with, which may come back and is a member's then.
+            let own = |reply: &ProbeReply| if reply.stays_out { NOT_SEEN } else { reply.incarnation };
+            let peers = known.map(|(id, reply)| (id, own(reply))).collect();
             Verdict::Admitted(self.identity.as_founder(peers))
         })
     }

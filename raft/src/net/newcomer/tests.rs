@@ -123,6 +123,25 @@ fn a_founder_begins_beside_one_that_lost_its_disk_before_the_cluster_had_begun()
 }
 
 #[test]
+fn who_began_beside_an_outcast_takes_it_for_nobody() {
+    let mut nodes: Vec<Newcomer> =
+        [(0, 10), (2, 99), (1, 11)].map(|(id, made)| Newcomer::new(fresh(id, made), false)).into();
+    nodes[0].recorded(fresh(0, 10).as_founder(vec![(NodeId(1), 11), (NodeId(2), 12)]));
+    assert_eq!(meet(&mut nodes[..2])[1], Verdict::StaysOut);
+    meet(&mut nodes);
+    let (late, border) = (&nodes[2], border(1));
+    assert!(late.identity().admitted);
+    let homes = late.homes(&border, &Membership::new((0..3).map(NodeId)));
+    let known: Vec<_> = homes.values().map(|home| home.incarnation).collect();
+    assert_eq!(
+        known,
+        [Some(10), Some(11), None],
+        "node 2 may come back with what it lost, and is no stranger"
+    );
+    assert!(late.answer(&border, NodeId(2), 77).knows_another, "a third directory is kept out");
+}
+
+#[test]
 fn a_founder_is_known_by_its_first_directory_even_if_the_log_has_another() {
     let homes = [(NodeId(1), Home { address: "host1:1".into(), incarnation: Some(99) })].into();
     let context = encode_homes(&homes).unwrap();
