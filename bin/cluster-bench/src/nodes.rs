@@ -126,7 +126,7 @@ impl Nodes {
         self.config = Config::load(&path)?;
         self.know(id);
         self.start_node(id, &["--join"])?;
-        eventually("the new node answers", || self.status(id))?;
+        eventually("the new node answers", || self.status(id)).with_context(|| self.last_words())?;
         Ok(id)
     }
 
@@ -190,6 +190,16 @@ impl Nodes {
         self.all_follow(&members)
     }
 
+    /// What each node said last, for whoever waited for one in vain: the logs go with the folder.
+    fn last_words(&self) -> String {
+        let words = (0..self.children.len()).map(|id| {
+            let log = fs::read_to_string(self.folder.path().join(format!("node{id}.log")));
+            let log = log.unwrap_or_default();
+            format!("node {id} said last: {}", log.lines().last().unwrap_or("nothing"))
+        });
+        words.collect::<Vec<_>>().join("\n")
+    }
+
     fn all_follow(&self, members: &[usize]) -> anyhow::Result<usize> {
         let leader = eventually("a leader that all follow", || {
             let leader = self.leader()?;
@@ -200,7 +210,8 @@ impl Nodes {
                 })
             };
             members.iter().all(|id| follows(*id)).then_some(leader)
-        })?;
+        })
+        .with_context(|| self.last_words())?;
         let committed = eventually("the leader answers", || self.status(leader))?.commit;
         for &id in members {
             eventually("a node catches up", || self.status(id).filter(|reply| reply.applied >= committed))?;
