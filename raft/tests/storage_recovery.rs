@@ -4,6 +4,7 @@
 
 use log::Level;
 use raft::storage::disk::DiskOp;
+use raft::storage::memory::Unsynced;
 use raft::storage::wal::{Wal, WalConfig};
 use raft::storage::{
     Disk, FileName, MemoryDisk, MemoryFiles, Recovery, SnapshotError, SnapshotStore, StorageError, WalError,
@@ -179,6 +180,139 @@ fn a_hole_between_snapshot_and_log_is_refused() {
         ),
         "{refused}"
     );
+}
+
+/// Where others can give back what is missing.
+fn repairing() -> WalConfig {
+    WalConfig { repairs: true, ..config() }
+}
+
+const VOTE: HardState = HardState { term: Term(2), vote: Some(NodeId(2)) };
+
+/// A directory with two snapshots and the log behind the older one, and its promises: with neither snapshot nothing leads from
+/// the beginning to the log.
+fn compacted() -> MemoryFiles {
+    let files = with_log(&[log(entries(1, 1..=200))]);
+    let mut disk = MemoryDisk::new(&files);
+    let (mut wal, _) = Wal::open(&mut disk, repairing()).unwrap();
+    for index in 201..=260 {
+        let hard_state = Some(HardState { term: Term(2), vote: None });
+        wal.append(&Persist { hard_state, snapshot: None, entries: entries(2, index..=index) });
+        wal.submit(&mut disk).unwrap();
+        wal.finish(&mut disk).unwrap();
+    }
+    add_snapshot(&files, meta(2, 230));
+    add_snapshot(&files, meta(2, 250));
+    wal.append(&marker(meta(2, 250)));
+    wal.append(&Persist { hard_state: Some(VOTE), snapshot: None, entries: Vec::new() });
+    wal.submit(&mut disk).unwrap();
+    wal.compact(Index(230), &mut disk);
+    wal.finish(&mut disk).unwrap();
+    let sound = recover(&mut MemoryDisk::new(&files.fork()), repairing(), true).unwrap();
+    assert!(sound.restored.entries[0].index > Index(1) && !sound.is_convalescent);
+    files.kill_process();
+    files
+}
+
+fn with_both_snapshots_damaged() -> MemoryFiles {
+    let files = compacted();
+    damage_snapshot(&files, &meta(2, 230));
+    damage_snapshot(&files, &meta(2, 250));
+    files
+}
+
+fn names(files: &MemoryFiles, beginning: &str) -> usize {
+    files.contents().iter().filter(|(file, _)| file.as_str().starts_with(beginning)).count()
+}
+
+#[test]
+fn a_log_that_stands_on_damaged_snapshots_is_set_aside_with_them_and_the_node_is_known_to_lack_it() {
+    let files = with_both_snapshots_damaged();
+    let segments = names(&files, "wal-");
+    for start in 0..2 {
+        let recovery = recover(&mut MemoryDisk::new(&files), repairing(), true).unwrap();
+        assert!(recovery.is_convalescent, "start {start}");
+        let Recovery { restored, remarks, .. } = recovery;
+        assert_eq!((restored.hard_state, restored.snapshot, restored.entries), (VOTE, None, Vec::new()));
+        let said = remarks.into_iter().map(|remark| remark.text).collect::<Vec<_>>().join("; ");
+        assert!(
+            start > 0 || said.contains("entries 1 to 2") && said.contains("neither in a whole"),
+            "{said}"
+        );
+        assert!(said.contains("neither votes nor counts"), "{said}");
+        assert_eq!(names(&files, "damaged-snapshot-"), 2);
+        assert_eq!((names(&files, "damaged-wal-"), names(&files, "snapshot-")), (segments, 0));
+        files.kill_process();
+    }
+    // The leader sends what is missing.
+    add_snapshot(&files, meta(3, 300));
+    let mut disk = MemoryDisk::new(&files);
+    let Recovery { mut wal, restored, .. } = recover(&mut disk, repairing(), true).unwrap();
+    assert_eq!(restored.snapshot, Some(meta(3, 300)));
+    wal.healed(&mut disk);
+    wal.finish(&mut disk).unwrap();
+    files.kill_process();
+    let recovery = recover(&mut MemoryDisk::new(&files), repairing(), true).unwrap();
+    assert!(!recovery.is_convalescent && recovery.remarks.is_empty(), "{:?}", recovery.remarks);
+    assert_eq!(names(&files, "damaged-"), 0);
+}
+
+#[test]
+fn an_older_snapshot_that_is_whole_is_what_a_repair_begins_from() {
+    let files = with_log(&[log(entries(1, 1..=10)), marker(meta(2, 20)), log(entries(2, 21..=22))]);
+    add_snapshot(&files, meta(1, 10));
+    add_snapshot(&files, meta(2, 20));
+    assert!(!recover(&mut MemoryDisk::new(&files), repairing(), true).unwrap().is_convalescent);
+    files.kill_process();
+    damage_snapshot(&files, &meta(2, 20));
+    for _ in 0..2 {
+        let recovery = recover(&mut MemoryDisk::new(&files), repairing(), true).unwrap();
+        assert!(recovery.is_convalescent);
+        assert_eq!((recovery.restored.snapshot, recovery.restored.entries), (Some(meta(1, 10)), Vec::new()));
+        assert_eq!(recovery.wal.last_index(), Index(10), "the log goes on behind the snapshot");
+        files.kill_process();
+    }
+}
+
+#[test]
+fn a_hole_is_refused_and_nothing_changed_where_nobody_can_fill_it_or_a_vote_may_be_lost() {
+    let alone = with_both_snapshots_damaged();
+    let before = alone.contents();
+    assert!(matches!(start(&alone), Err(StorageError::SnapshotLost { first_missing: Index(1), .. })));
+    assert_eq!(alone.contents(), before);
+    for offset in [20, 4096 + 33] {
+        let files = with_both_snapshots_damaged();
+        assert!(files.flip_bit(&FileName::new("promises"), offset, 3));
+        let before = files.contents();
+        let refused = recover(&mut MemoryDisk::new(&files), repairing(), true).unwrap_err();
+        assert!(matches!(refused, StorageError::SnapshotLost { first_missing: Index(1), .. }), "{refused}");
+        assert_eq!(files.contents(), before);
+    }
+}
+
+#[test]
+fn a_crash_while_all_of_a_log_is_set_aside_leaves_a_node_that_is_known_to_lack_it() {
+    let damaged = with_both_snapshots_damaged();
+    let steps = {
+        let (files, before) = (damaged.fork(), damaged.operations());
+        recover(&mut MemoryDisk::new(&files), repairing(), true).unwrap();
+        files.operations() - before
+    };
+    assert!(steps > 10);
+    for step in 0..steps {
+        for (seed, unsynced) in [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn].into_iter().enumerate() {
+            let files = damaged.fork();
+            files.switch_off_at(files.operations() + step);
+            let _ = recover(&mut MemoryDisk::new(&files), repairing(), true);
+            files.lose_power(unsynced, seed as u64);
+            let recovery = recover(&mut MemoryDisk::new(&files), repairing(), true);
+            let recovery = recovery.unwrap_or_else(|error| panic!("step {step}, {unsynced:?}: {error}"));
+            assert!(recovery.is_convalescent, "step {step}, {unsynced:?}");
+            assert_eq!(recovery.restored.hard_state, VOTE, "step {step}, {unsynced:?}");
+            assert!(recovery.restored.snapshot.is_none() && recovery.restored.entries.is_empty());
+            assert!(names(&files, "damaged-wal-") > 0, "step {step}: nothing is thrown away");
+        }
+    }
 }
 
 #[test]

@@ -60,8 +60,16 @@ impl Simulation<'_> {
                 let health = Health { is_convalescent, is_damaged: !machine.flipped.is_empty() };
                 machine.is_convalescent = is_convalescent;
                 if is_convalescent {
-                    // What is wrong with its log is being mended; of other files nobody knows.
-                    machine.flipped.retain(|file| segment_sequence(file).is_none());
+                    if !machine.was_flipped {
+                        let text = format!(
+                            "node {node} says that it lacks something, and no file of it was damaged"
+                        );
+                        return Violation::of("starts-on-sound-files", text);
+                    }
+                    // What is wrong with its log is being mended, what was set aside is of no use; of other files nobody knows.
+                    let contents = machine.files.contents();
+                    let is_there = |flipped: &FileName| contents.iter().any(|(file, _)| file == flipped);
+                    machine.flipped.retain(|file| segment_sequence(file).is_none() && is_there(file));
                     self.counters.convalescents += u64::from(health.is_damaged);
                 }
                 machine.node = Some(alive);
@@ -119,18 +127,18 @@ impl Simulation<'_> {
         }
     }
 
-    /// Whether what was damaged keeps no node from starting: a log that others repair, since term and vote stand once more
-    /// apart from it; a snapshot behind which there is a newer one; a file of no use.
+    /// Whether what was damaged keeps no node from starting: what others repair, since term and vote stand once more
+    /// apart from the log; a snapshot behind which there is a newer one; a file of no use.
     fn can_start_on(&self, node: usize) -> bool {
         let machine = &self.machines[node];
         let is_damaged = |file: &FileName| machine.flipped.contains(file);
         let contents = machine.files.contents();
         let names = || contents.iter().map(|(file, _)| file);
         let newest = names().filter(|file| snapshot_id(file).is_some()).max_by_key(|file| snapshot_id(file));
-        let log_is_damaged = machine.flipped.iter().any(|file| segment_sequence(file).is_some());
+        let is_needed =
+            |file: &FileName| segment_sequence(file).is_some() || newest.is_some_and(|newest| newest == file);
         let promises_are = names().any(|file| file.as_str() == PROMISES_FILE && is_damaged(file));
-        newest.is_none_or(|newest| !is_damaged(newest))
-            && (!log_is_damaged || (self.plan.repairs && !promises_are))
+        !machine.flipped.iter().any(is_needed) || (self.plan.repairs && !promises_are)
     }
 
     fn draw_clock(&mut self, node: usize) {

@@ -89,6 +89,8 @@ pub(crate) struct Machine {
     pub(crate) birth_is_scheduled: bool,
     /// The files in which a bit was flipped.
     pub(crate) flipped: Vec<FileName>,
+    /// A bit was flipped in some file, repaired since or not.
+    pub(crate) was_flipped: bool,
     /// It lacks a part of its log, and others are giving it back.
     pub(crate) is_convalescent: bool,
     /// Its data are damaged or gone; it never takes part again.
@@ -359,6 +361,7 @@ impl Machine {
             exit_is_scheduled: false,
             birth_is_scheduled: false,
             flipped: Vec::new(),
+            was_flipped: false,
             is_convalescent: false,
             is_out: false,
             is_wiped: false,

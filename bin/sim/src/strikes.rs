@@ -203,6 +203,7 @@ impl Simulation<'_> {
         let (offset, bit) = (self.strike_dice.between(0, used - 1), self.strike_dice.between(0, 7));
         assert!(machine.files.flip_bit(file, offset, bit as u32), "the byte is there");
         machine.flipped.push(file.clone());
+        machine.was_flipped = true;
         self.counters.count(Fault::BitFlip);
         let text = format!("bit {bit} of byte {offset} of {file} is flipped");
         self.say_of_node(node, || text);

@@ -25,7 +25,7 @@ pub struct Inspection {
     pub snapshots: Vec<SnapshotReport>,
     /// Files without meaning: spares, and snapshots that were never finished. The next start removes them.
     pub leftovers: Vec<FileEntry>,
-    /// What was set aside of a log that was found damaged, and is let go when it is repaired.
+    /// What was set aside of a log and of snapshots that were found damaged, and is let go when they are repaired.
     pub set_aside: Vec<FileEntry>,
     /// Files that nobody here has written, in order of their names. They are left alone.
     pub foreign: Vec<FileEntry>,

@@ -3,7 +3,9 @@
 //! The newest whole snapshot counts, whether the log has a marker for it or not: a snapshot is of committed entries
 //! only. Of the log that is kept which follows the snapshot: all of it if the snapshot's last entry is in the log,
 //! nothing if another stands in its place. If the log knows of a newer snapshot than there is a whole file of, the
-//! node starts from an older one only if the log leads from there to where the lost one ended. A hole is never bridged.
+//! node starts from an older one only if the log leads from there to where the lost one ended. A hole is never bridged: where
+//! others can give back what is missing, the log behind it and the damaged snapshots are set aside, as what cannot be used
+//! of a damaged log is, and the node starts from what lies before it; else it refuses.
 
 use log::Level;
 use raft_core::{EntryId, HardState, Index, Persist, Restored, SnapshotMeta};
@@ -13,7 +15,7 @@ use super::collection::Contradiction;
 use super::disk::{Disk, DiskError, FileName};
 use super::snapshot_file::{SnapshotError, snapshot_name};
 use super::snapshot_store::SnapshotStore;
-use super::wal::{LogBuilder, Recovered, Wal, WalConfig, WalError};
+use super::wal::{Found, LogBuilder, Recovered, Wal, WalConfig, WalError};
 
 /// Why a node cannot start on, or go on with, its files.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -112,8 +114,10 @@ pub fn recover(
     log_must_exist: bool,
 ) -> Result<Recovery, StorageError> {
     let snapshots = SnapshotStore::open(disk)?;
-    let (mut wal, recovered) = Wal::open(disk, requiring(config, log_must_exist, &snapshots))?;
-    let Examined { restored, remarks, is_convalescent, lacks_marker } = conclude(recovered, &snapshots)?;
+    let config = requiring(config, log_must_exist, &snapshots);
+    let (found, hole) = find(disk, &config, &snapshots)?;
+    let (mut wal, recovered) = found.open(disk, config)?;
+    let Examined { restored, remarks, is_convalescent, lacks_marker } = conclude(recovered, hole, &snapshots);
     if lacks_marker {
         let hard_state = Some(restored.hard_state);
         wal.append(&Persist { hard_state, snapshot: restored.snapshot.clone(), entries: Vec::new() });
@@ -135,8 +139,24 @@ pub fn examine(
     log_must_exist: bool,
 ) -> Result<Examined, StorageError> {
     let snapshots = SnapshotStore::look(disk)?;
-    let recovered = Wal::read(disk, &requiring(config, log_must_exist, &snapshots))?;
-    conclude(recovered, &snapshots)
+    let (found, hole) = find(disk, &requiring(config, log_must_exist, &snapshots), &snapshots)?;
+    Ok(conclude(found.recovered(), hole, &snapshots))
+}
+
+/// Reads the log, and gives up what is left of it if it does not lead on from the newest whole snapshot.
+fn find(
+    disk: &mut dyn Disk,
+    config: &WalConfig,
+    snapshots: &SnapshotStore,
+) -> Result<(Found, Option<Hole>), StorageError> {
+    let mut found = Wal::find(disk, config)?;
+    let hole = Hole::between(last_index(snapshots.newest()), found.log());
+    match &hole {
+        Some(hole) if !found.is_repairable() => return Err(hole.refusal(snapshots.damaged())),
+        Some(_) => found.give_up(snapshots.damaged().iter().filter_map(damaged_file).cloned()),
+        None => {}
+    }
+    Ok((found, hole))
 }
 
 /// Where there is a snapshot there must be a log.
@@ -146,22 +166,26 @@ fn requiring(config: WalConfig, log_must_exist: bool, snapshots: &SnapshotStore)
 }
 
 /// Puts log and snapshots together.
-fn conclude(recovered: Recovered, snapshots: &SnapshotStore) -> Result<Examined, StorageError> {
+fn conclude(recovered: Recovered, hole: Option<Hole>, snapshots: &SnapshotStore) -> Examined {
     let mut remarks: Vec<Remark> =
         snapshots.damaged().iter().map(|error| warning(error.to_string())).collect();
     remarks.extend(recovered.torn_tail.clone());
     if recovered.is_convalescent {
-        remarks.push(warning(match &recovered.damage {
-            Some(error) => {
+        remarks.push(warning(match (&hole, &recovered.damage) {
+            (Some(Hole { first_missing, last_missing, .. }), _) => format!(
+                "entries {first_missing} to {last_missing} are neither in a whole snapshot nor in the log; what there is of the \
+                 log behind them is set aside; {CONVALESCENT}"
+            ),
+            (None, Some(error)) => {
                 format!("{error}; the log ends there for now, and what follows is set aside; {CONVALESCENT}")
             }
-            None => CONVALESCENT.to_owned(),
+            (None, None) => CONVALESCENT.to_owned(),
         }));
     }
     let newest = snapshots.newest().cloned();
     let (marker, is_convalescent) = (recovered.snapshot.clone(), recovered.is_convalescent);
     let is_marked = newest.as_ref().map(|meta| meta.last) == marker.as_ref().map(|meta| meta.last);
-    let restored = combine(recovered, newest, snapshots.damaged())?;
+    let restored = combine(recovered, newest);
     let lost = marker.filter(|marker| last_index(restored.snapshot.as_ref()) < marker.last.index);
     if let Some(marker) = &lost {
         remarks.push(warning(format!(
@@ -169,53 +193,58 @@ fn conclude(recovered: Recovered, snapshots: &SnapshotStore) -> Result<Examined,
             marker.last
         )));
     }
-    Ok(Examined { restored, remarks, is_convalescent, lacks_marker: lost.is_none() && !is_marked })
+    Examined { restored, remarks, is_convalescent, lacks_marker: lost.is_none() && !is_marked }
 }
 
-/// What the log amounts to on top of the newest whole snapshot.
-fn combine(
-    recovered: Recovered,
-    newest: Option<SnapshotMeta>,
-    damaged: &[SnapshotError],
-) -> Result<Restored, StorageError> {
-    let Recovered { hard_state, snapshot: marker, entries, before_first, .. } = recovered;
-    let mut log = LogBuilder { hard_state, snapshot: marker, entries, before_first };
-    let marked = log.snapshot.as_ref().map(|meta| meta.last);
-    match (&newest, marked) {
-        (newest, Some(marked)) if last_index(newest.as_ref()) < marked.index => {
-            require_whole_log(&log, last_index(newest.as_ref()), marked, damaged)?;
-        }
-        (Some(newest), _) => log.apply_snapshot(newest.clone()),
-        (None, _) => {}
+/// What the log amounts to on top of the newest whole snapshot, from which it leads on.
+fn combine(recovered: Recovered, newest: Option<SnapshotMeta>) -> Restored {
+    let Recovered { hard_state, snapshot, entries, before_first, .. } = recovered;
+    let mut log = LogBuilder { hard_state, snapshot, entries, before_first };
+    if let Some(newest) = &newest {
+        log.apply_snapshot(newest.clone());
     }
-    let base = last_index(newest.as_ref());
-    if log.before_first > base {
-        return Err(StorageError::Gap { first_missing: base.next(), last_missing: log.before_first });
-    }
-    Ok(Restored {
-        hard_state: raised(log.hard_state, newest.as_ref()),
-        snapshot: newest,
-        entries: log.entries,
-    })
+    Restored { hard_state: raised(log.hard_state, newest.as_ref()), snapshot: newest, entries: log.entries }
 }
 
-/// The log must lead from `base` to the snapshot that was lost, its last entry included.
-fn require_whole_log(
-    log: &LogBuilder,
-    base: Index,
-    lost: EntryId,
-    damaged: &[SnapshotError],
-) -> Result<(), StorageError> {
-    let reaches_it = log.entry(lost.index).is_some_and(|entry| entry.term == lost.term);
-    if reaches_it && log.before_first <= base {
-        return Ok(());
+/// Entries that are neither in a whole snapshot nor in the log although the log goes on behind them.
+#[derive(Debug)]
+struct Hole {
+    first_missing: Index,
+    last_missing: Index,
+    /// The snapshot they were in, if the log says so.
+    lost: Option<EntryId>,
+}
+
+impl Hole {
+    /// What is missing between the newest whole snapshot, which ends at `base`, and the log. If the log knows of a newer
+    /// snapshot, it must lead to that one's last entry.
+    fn between(base: Index, log: &LogBuilder) -> Option<Hole> {
+        let marked = log.snapshot.as_ref().map(|meta| meta.last);
+        let lost = marked.filter(|marked| marked.index > base);
+        let last_missing = match lost {
+            Some(lost) if log.entry(lost.index).is_none_or(|entry| entry.term != lost.term) => lost.index,
+            _ => log.before_first,
+        };
+        (last_missing > base).then(|| Hole { first_missing: base.next(), last_missing, lost })
     }
-    let last_missing = if reaches_it { log.before_first } else { lost.index };
-    let file = snapshot_name(lost);
-    let is_of_it =
-        |error: &&SnapshotError| matches!(error, SnapshotError::Damaged { file: at, .. } if *at == file);
-    let cause = damaged.iter().find(is_of_it).cloned().unwrap_or(SnapshotError::NotThere(lost));
-    Err(StorageError::SnapshotLost { file, cause, first_missing: base.next(), last_missing })
+
+    /// Why the node does not start.
+    fn refusal(&self, damaged: &[SnapshotError]) -> StorageError {
+        let Hole { first_missing, last_missing, lost } = *self;
+        let Some(lost) = lost else { return StorageError::Gap { first_missing, last_missing } };
+        let file = snapshot_name(lost);
+        let cause = damaged.iter().find(|error| damaged_file(error) == Some(&file));
+        let cause = cause.cloned().unwrap_or(SnapshotError::NotThere(lost));
+        StorageError::SnapshotLost { file, cause, first_missing, last_missing }
+    }
+}
+
+/// The file that did not read back.
+fn damaged_file(error: &SnapshotError) -> Option<&FileName> {
+    match error {
+        SnapshotError::Damaged { file, .. } => Some(file),
+        _ => None,
+    }
 }
 
 /// A snapshot of a later term can have been received before that term was recorded. The term counts; no vote was

@@ -92,11 +92,17 @@ impl NodeLog {
             );
             return Violation::of("healed-with-all-of-it", text);
         }
+        let there = self.base.index.max(self.promised);
+        if before.base.index > there {
+            let base = before.base;
+            let text =
+                format!("it takes part again with what is up to {there}, and had the snapshot of {base}");
+            return Violation::of("healed-with-all-of-it", text);
+        }
         let ids = (before.base.index.0 + 1..=before.promised.0)
             .filter_map(|index| Some(EntryId { term: before.term_at(Index(index))?, index: Index(index) }));
         for id in ids.filter(|id| is_committed(*id)) {
-            let is_durable = id.index <= self.base.index.max(self.promised);
-            if !is_durable || !self.holds(id) {
+            if id.index > there || !self.holds(id) {
                 let text = format!(
                     "it takes part again without {id}, which it had promised; its log ends at {}",
                     self.last()

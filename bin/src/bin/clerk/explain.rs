@@ -110,7 +110,7 @@ pub(crate) fn paragraph(reply: &StatusReply) -> String {
     if reply.convalescent {
         push(
             &mut text,
-            "\n  its log was damaged: it neither votes nor counts until the others have given back what it lost; if those \
+            "\n  its log or snapshots were damaged: it neither votes nor counts until the others have given back what it lost; if those \
              whose logs are whole are no majority, `raft-core-run recover` is the way out",
         );
     }

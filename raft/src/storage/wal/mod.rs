@@ -44,6 +44,7 @@ pub use segment::{
 };
 
 pub use promises::PROMISES_FILE;
+pub(super) use recovery::Found;
 pub(super) use segment::spare_number;
 pub(super) use set_aside::is_set_aside;
 
@@ -188,11 +189,16 @@ impl Wal {
     /// Opens the log of a data directory, or begins one, waiting for the disk. Cuts a torn tail, makes everything it
     /// returns durable, and refuses a damaged log. A crash at any point of it leaves a log that opens the same way.
     pub fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recovered), WalError> {
+        Wal::find(disk, &config)?.open(disk, config)
+    }
+
+    /// Reads the log and changes nothing; opened it is with the settings that it was found with.
+    pub(super) fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
         assert!(
             config.segment_bytes >= SEGMENT_BYTES_MIN,
             "a segment holds at least {SEGMENT_BYTES_MIN} bytes"
         );
-        recovery::open(disk, config)
+        recovery::find(disk, config)
     }
 
     /// What [`open`](Wal::open) would return or refuse, changing nothing: a torn tail is left where it is.
@@ -200,7 +206,7 @@ impl Wal {
     /// # Errors
     /// As `open`.
     pub fn read(disk: &mut dyn Disk, config: &WalConfig) -> Result<Recovered, WalError> {
-        recovery::read(disk, config)
+        Wal::find(disk, config).map(Found::recovered)
     }
 
     /// Stages one Ready's worth; nothing reaches the disk before `submit`. Several may be staged for one batch.

@@ -128,6 +128,15 @@ impl Found {
         !matches!(self, Found::Nothing { is_there: false })
     }
 
+    /// Whether it says that the log lacks something. A file of which nothing can be read may have said so.
+    pub(super) fn says_convalescent(&self) -> bool {
+        match self {
+            Found::Nothing { .. } => false,
+            Found::Sound { newest, .. } => newest.is_convalescent,
+            Found::Unreadable { other } => other.is_none_or(|(_, promise)| promise.is_convalescent),
+        }
+    }
+
     /// The newest term and vote that can be read.
     pub(super) fn newest(&self) -> Option<HardState> {
         match self {

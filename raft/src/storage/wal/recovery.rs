@@ -10,13 +10,14 @@
 //! Where others can give back what is lost (`WalConfig::repairs`), a damaged log is opened as far as it is whole. First it
 //! is put on record that something is missing (`promises`), then what cannot be used is set aside, and only then is the
 //! log cut: the next start would find nothing wrong with it. Whatever state the log is in, a later term or vote in the promises
-//! counts: it was durable there before it was told.
+//! counts: it was durable there before it was told. A log that stands on a snapshot which is gone, and leads on from nothing,
+//! is of no use as a whole, and treated like one that is damaged at its beginning (`Found::give_up`).
 
 use std::collections::VecDeque;
 
 use raft_core::{Entry, HardState, Index, Persist, SnapshotMeta};
 
-use super::super::disk::{Disk, DiskOp, FileEntry, list_files, read_file};
+use super::super::disk::{Disk, DiskOp, FileEntry, FileName, list_files, read_file};
 use super::super::recovery::Remark;
 use super::promises::{self, PROMISES_FILE, Promise, Promises};
 use super::reader::LogBuilder;
@@ -49,55 +50,93 @@ pub struct Recovered {
     pub is_convalescent: bool,
 }
 
-pub(super) fn open(disk: &mut dyn Disk, config: WalConfig) -> Result<(Wal, Recovered), WalError> {
-    let Found { mut scanned, spares, promised, forgotten } = find(disk, &config)?;
-    let is_convalescent = is_convalescent(&scanned, promised);
-    let promises = match config.repairs || promised.is_there() {
-        true => {
-            let newest = Promise { hard_state: scanned.log.hard_state, is_convalescent };
-            Some(Promises::begin(disk, config.seed, promised, newest)?)
-        }
-        false => None,
-    };
-    // They take the room that what is set aside may need.
-    let spares = remove_spares(disk, spares)?;
-    if scanned.damage.is_some() {
-        set_aside::set_aside(disk, &config, &mut scanned)?;
-    }
-    repair(disk, &config, &scanned)?;
-    disk.run(DiskOp::SyncDirectory)?;
-
-    let Scanned { walked, log, torn_tail, damage, .. } = scanned;
-    let is_new = walked.is_empty();
-    let mut wal = assemble(config, walked, spares, &log);
-    wal.promises = promises;
-    wal.set_aside = set_aside::files(disk)?;
-    wal.record_opening(disk, is_new)?;
-    if is_convalescent || forgotten {
-        wal.record_hard_state(disk)?;
-    }
-    let recovered = Recovered { damage, is_convalescent, ..Recovered::of(is_new, log, torn_tail) };
-    Ok((wal, recovered))
-}
-
-/// What [`open`] would find, without the repairs.
-pub(super) fn read(disk: &mut dyn Disk, config: &WalConfig) -> Result<Recovered, WalError> {
-    let Found { scanned, promised, .. } = find(disk, config)?;
-    let is_convalescent = is_convalescent(&scanned, promised);
-    let Scanned { walked, log, torn_tail, .. } = scanned;
-    Ok(Recovered { is_convalescent, ..Recovered::of(walked.is_empty(), log, torn_tail) })
-}
-
-/// What is there, and nothing of it changed.
-struct Found {
+/// What there is of a log, and nothing of it changed.
+#[derive(Debug)]
+pub(in super::super) struct Found {
     scanned: Scanned,
     spares: Vec<(u64, FileEntry)>,
     promised: promises::Found,
     /// The log has an older term or vote than was promised: its last batch, damaged, may pass for one that was never synced.
     forgotten: bool,
+    /// Others can give back what is lost, and no vote is lost.
+    is_repairable: bool,
+    /// Something that was acknowledged is missing, and that is not on record yet.
+    has_loss: bool,
 }
 
-fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
+impl Found {
+    /// What can be read of it.
+    pub(in super::super) fn log(&self) -> &LogBuilder {
+        &self.scanned.log
+    }
+
+    /// Whether the log may be opened without what is missing.
+    pub(in super::super) fn is_repairable(&self) -> bool {
+        self.is_repairable
+    }
+
+    /// All of the log is of no use, since what it stands on is gone: `open` sets it aside, together with `snapshots`. Its term
+    /// and vote stay.
+    pub(in super::super) fn give_up(&mut self, snapshots: impl Iterator<Item = FileName>) {
+        let Scanned { walked, surplus, log, synced_to, torn_tail, .. } = &mut self.scanned;
+        let segments = walked.drain(..).map(|walked| walked.entry.file).chain(surplus.drain(..));
+        // The last goes first: as long as a segment is left, the next start finds that it stands on nothing.
+        *surplus = segments.chain(snapshots).collect();
+        *log = LogBuilder { hard_state: log.hard_state, ..LogBuilder::new(Index::ZERO) };
+        (*synced_to, *torn_tail) = (Position::default(), None);
+        self.has_loss = true;
+    }
+
+    /// What [`Found::open`] would return beside the log.
+    pub(in super::super) fn recovered(self) -> Recovered {
+        let is_convalescent = self.is_convalescent();
+        let Scanned { walked, log, torn_tail, damage, .. } = self.scanned;
+        let LogBuilder { hard_state, snapshot, entries, before_first } = log;
+        let is_new = walked.is_empty();
+        Recovered { is_new, hard_state, snapshot, entries, before_first, torn_tail, damage, is_convalescent }
+    }
+
+    /// Brings the disk to what was found.
+    pub(in super::super) fn open(
+        mut self,
+        disk: &mut dyn Disk,
+        config: WalConfig,
+    ) -> Result<(Wal, Recovered), WalError> {
+        let is_convalescent = self.is_convalescent();
+        let promises = match config.repairs || self.promised.is_there() {
+            true => {
+                let newest = Promise { hard_state: self.scanned.log.hard_state, is_convalescent };
+                Some(Promises::begin(disk, config.seed, self.promised, newest)?)
+            }
+            false => None,
+        };
+        // They take the room that what is set aside may need.
+        let spares = remove_spares(disk, std::mem::take(&mut self.spares))?;
+        if self.has_loss {
+            set_aside::set_aside(disk, &config, &mut self.scanned)?;
+        }
+        repair(disk, &config, &self.scanned)?;
+        disk.run(DiskOp::SyncDirectory)?;
+
+        let is_new = self.scanned.walked.is_empty();
+        let mut wal = assemble(config, std::mem::take(&mut self.scanned.walked), spares, &self.scanned.log);
+        wal.promises = promises;
+        wal.set_aside = set_aside::files(disk)?;
+        wal.record_opening(disk, is_new)?;
+        if is_convalescent || self.forgotten {
+            wal.record_hard_state(disk)?;
+        }
+        Ok((wal, Recovered { is_new, ..self.recovered() }))
+    }
+
+    /// Whether something that was acknowledged is missing: now, or since an earlier start.
+    fn is_convalescent(&self) -> bool {
+        self.has_loss || self.promised.says_convalescent()
+    }
+}
+
+/// Reads the log.
+pub(in super::super) fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
     let mut files: Vec<(u64, FileEntry)> = Vec::new();
     let mut spares = Vec::new();
     for entry in list_files(disk)? {
@@ -112,24 +151,28 @@ fn find(disk: &mut dyn Disk, config: &WalConfig) -> Result<Found, WalError> {
     // Also where nothing is repaired: what they say of an earlier start holds.
     let promised = promises::look(disk, config.seed)?;
     let is_trusted = matches!(promised, promises::Found::Sound { .. });
-    let may_end_in_damage =
-        config.repairs && is_trusted && !raft_core::planted::is("repairable-damage-refused");
-    let scanned = scan(disk, config, &files, may_end_in_damage);
+    let is_repairable = config.repairs && is_trusted && !raft_core::planted::is("repairable-damage-refused");
+    let scanned = scan(disk, config, &files, is_repairable);
     let mut scanned = scanned.map_err(|error| with_word_of_promises(error, promised))?;
     if scanned.walked.is_empty() && config.must_exist && scanned.damage.is_none() {
-        let error = match files.into_iter().next() {
+        match files.into_iter().next() {
+            // All of it was set aside, and then the power went off.
+            None if is_repairable && promised.says_convalescent() => {}
             None => return Err(WalError::NoSegments),
-            Some((_, first)) => damaged(&first.file, 0, UNREADABLE_HEADER.to_owned()),
-        };
-        match may_end_in_damage {
-            true => scanned.damage = Some(error),
-            false => return Err(error),
+            Some((_, first)) => {
+                let error = damaged(&first.file, 0, UNREADABLE_HEADER.to_owned());
+                match is_repairable {
+                    true => scanned.damage = Some(error),
+                    false => return Err(error),
+                }
+            }
         }
     }
     let written = scanned.log.hard_state;
     scanned.log.hard_state = newer(written, promised.newest());
     let forgotten = scanned.log.hard_state != written;
-    Ok(Found { scanned, spares, promised, forgotten })
+    let has_loss = scanned.damage.is_some();
+    Ok(Found { scanned, spares, promised, forgotten, is_repairable, has_loss })
 }
 
 /// Why damage that others could repair is refused all the same, where that is so.
@@ -144,25 +187,6 @@ fn with_word_of_promises(error: WalError, promised: promises::Found) -> WalError
         }
         (error, _) => error,
     }
-}
-
-impl Recovered {
-    fn of(is_new: bool, log: LogBuilder, torn_tail: Option<Remark>) -> Recovered {
-        let LogBuilder { hard_state, snapshot, entries, before_first } = log;
-        let (damage, is_convalescent) = (None, false);
-        Recovered { is_new, hard_state, snapshot, entries, before_first, torn_tail, damage, is_convalescent }
-    }
-}
-
-/// Whether something that was acknowledged is missing: now, or since an earlier start. A file of promises of which nothing
-/// can be read may have said so.
-fn is_convalescent(scanned: &Scanned, promised: promises::Found) -> bool {
-    let was_said = match promised {
-        promises::Found::Nothing { .. } => false,
-        promises::Found::Sound { newest, .. } => newest.is_convalescent,
-        promises::Found::Unreadable { other } => other.is_none_or(|(_, promise)| promise.is_convalescent),
-    };
-    scanned.damage.is_some() || was_said
 }
 
 /// The later of two states that one node was in.

@@ -2,7 +2,8 @@
 //!
 //! Behind a damaged place there may be sound records, which nobody needs if others have them, and everybody if not. The
 //! damaged segment is copied, and those behind it are renamed, before the log is cut; all of it goes when the log has
-//! everything again. Only the first finding counts: what is set aside already is not replaced by what a repair left.
+//! everything again. Only the first finding counts: what is set aside already is not replaced by what a repair left. A log that
+//! stands on damaged snapshots is set aside as a whole, and they with it.
 
 use super::super::disk::{Disk, DiskError, DiskOp, FileName, list_files, read_file};
 use super::WalConfig;
