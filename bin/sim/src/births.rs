@@ -57,21 +57,8 @@ impl Simulation<'_> {
         };
         match VirtualNode::start(&birth) {
             Ok(Started { node: alive, restored, is_convalescent }) => {
-                let health = Health { is_convalescent, is_damaged: !machine.flipped.is_empty() };
-                machine.is_convalescent = is_convalescent;
-                if is_convalescent {
-                    if !machine.was_flipped {
-                        let text = format!(
-                            "node {node} says that it lacks something, and no file of it was damaged"
-                        );
-                        return Violation::of("starts-on-sound-files", text);
-                    }
-                    // What is wrong with its log is being mended, what was set aside is of no use; of other files nobody knows.
-                    let contents = machine.files.contents();
-                    let is_there = |flipped: &FileName| contents.iter().any(|(file, _)| file == flipped);
-                    machine.flipped.retain(|file| segment_sequence(file).is_none() && is_there(file));
-                    self.counters.convalescents += u64::from(health.is_damaged);
-                }
+                let health = self.examine(node, is_convalescent)?;
+                let machine = &mut self.machines[node];
                 machine.node = Some(alive);
                 machine.has_log = true;
                 machine.due.fill(None);
@@ -98,6 +85,26 @@ impl Simulation<'_> {
             }
             Err(text) => self.refused(node, &text),
         }
+    }
+
+    /// A node that came up says whether it lacks something, which only damage is a reason for.
+    fn examine(&mut self, node: usize, is_convalescent: bool) -> Result<Health, Violation> {
+        let machine = &mut self.machines[node];
+        let health = Health { is_convalescent, is_damaged: !machine.flipped.is_empty() };
+        machine.is_convalescent = is_convalescent;
+        if !is_convalescent {
+            return Ok(health);
+        }
+        if !machine.was_flipped {
+            let text = format!("node {node} says that it lacks something, and no file of it was damaged");
+            return Violation::of("starts-on-sound-files", text);
+        }
+        // What is wrong with its log is being mended, what was set aside is of no use; of other files nobody knows.
+        let contents = machine.files.contents();
+        let is_there = |flipped: &FileName| contents.iter().any(|(file, _)| file == flipped);
+        machine.flipped.retain(|file| segment_sequence(file).is_none() && is_there(file));
+        self.counters.convalescents += u64::from(health.is_damaged);
+        Ok(health)
     }
 
     /// A node did not start: because the power went off meanwhile, or because a file is damaged. Else it had to.
