@@ -34,7 +34,8 @@ impl Leader {
 }
 
 impl Raft {
-    /// Begins to hand leadership to `to`; replaces a transfer under way. To itself: nothing is to be done.
+    /// Begins to hand leadership to `to`; replaces a transfer under way to another. The same order once more lengthens
+    /// nothing, else who repeats it would keep the writes waiting for as long. To itself: nothing is to be done.
     pub(crate) fn transfer_leadership(&mut self, to: NodeId) -> Result<(), TransferError> {
         let (own, leader_known) = (self.state.id(), self.leader());
         let membership = self.state.log.membership();
@@ -53,9 +54,11 @@ impl Raft {
         if leader.peer(to).is_some_and(|peer| peer.is_convalescent()) {
             return Err(TransferError::Convalescent { node: to });
         }
-        log::info!("node {own} hands leadership to node {to}");
-        leader.transfer = Some(Transfer { to, asked_tick: leader.ticks });
-        leader.lease.void();
+        if leader.transfer_to() != Some(to) {
+            log::info!("node {own} hands leadership to node {to}");
+            leader.transfer = Some(Transfer { to, asked_tick: leader.ticks });
+            leader.lease.void();
+        }
         self.go_on_with_transfer();
         Ok(())
     }
