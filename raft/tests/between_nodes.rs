@@ -140,6 +140,24 @@ fn a_node_hears_of_a_log_that_knows_it_with_other_data_also_from_a_node_that_its
 }
 
 #[test]
+fn a_member_that_knows_a_node_with_other_data_proves_nothing() {
+    let reactor = Reactor::start("between-nodes", ReactorConfig::default()).unwrap();
+    let (service, heard, incarnation) = node_1(border(CLUSTER, 1, "unused:1"));
+    let (_provider, address) = serve(&reactor, Arc::new(RaftRpcDispatcher::new(Arc::clone(&service))));
+    let stub = RaftRpcStub::new(RpcChannel::new(&reactor, &address, ChannelConfig::default()));
+
+    let claim = WatchArgs { known_incarnation: Some(incarnation ^ 1), ..watch() };
+    let (watched, farewell) = channel();
+    stub.watch_async(&controller(), &claim, move |result| watched.send(result).unwrap());
+    stub.append_entries_async(&controller(), &heartbeat(), |_| {});
+    // The watch went before it on the same connection: it is not what was heard.
+    assert!(matches!(heard.recv_timeout(LONG), Ok(Heard::Message(_))));
+    service.say_farewell();
+    assert!(farewell.recv_timeout(LONG).unwrap().is_ok(), "it has watched as any other");
+    reactor.stop(LONG);
+}
+
+#[test]
 fn a_node_that_has_stopped_keeps_no_peer_waiting() {
     let reactor = Reactor::start("between-nodes", ReactorConfig::default()).unwrap();
     let (service, heard, _) = node_1(border(CLUSTER, 1, "unused:1"));

@@ -98,7 +98,8 @@ impl RaftService {
         reply.fail(Status::BadRequest, why);
     }
 
-    /// Whether a node of this cluster, a stranger by the file it may be, has a log that knows this node with other data.
+    /// Whether a node of this cluster has a log that knows this node with other data. From a stranger it proves that there is
+    /// another cluster than the one this node is in; who is a member here may only be behind, or have what was never committed.
     fn proof_of_loss(&self, request: &WatchArgs) -> Option<String> {
         let (from, own) = (self.border.admit_stranger(request).ok()?, self.border.node_id());
         let known = request.known_incarnation?;
@@ -179,13 +180,13 @@ impl RaftRpc for RaftService {
 
     fn watch(&self, request: WatchArgs, reply: Reply<WatchReply>) {
         let Some((parts, reply)) = self.parts(reply) else { return };
-        if let Some(why) = self.proof_of_loss(&request) {
-            parts.inbox.disowned(&why);
-            return self.refuse(reply, &why);
-        }
-        let from = match self.border.admit(&request) {
-            Ok(from) => from,
-            Err(why) => return self.refuse(reply, &why),
+        let from = match (self.border.admit(&request), self.proof_of_loss(&request)) {
+            (Ok(from), _) => from,
+            (Err(_), Some(why)) => {
+                parts.inbox.disowned(&why);
+                return self.refuse(reply, &why);
+            }
+            (Err(why), None) => return self.refuse(reply, &why),
         };
         // Nothing is answered or dropped under the lock.
         let filed = match &mut *locked(&self.watchers) {
