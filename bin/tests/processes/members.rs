@@ -93,6 +93,9 @@ fn a_node_that_lost_its_data_stays_out_under_its_number_and_joins_under_another(
     let text = refused(&cluster, &["add", &lost.to_string(), &cluster.address(lost)]);
     assert!(text.contains("under a number that was never used"), "{text}");
     must(&cluster, &["remove", &lost.to_string()]);
+    // Nor when nobody remembers any more that the number had other data: its directory does.
+    let text = refused(&cluster, &["add", &lost.to_string(), &cluster.address(lost)]);
+    assert!(text.contains("stays out") && text.contains("under a number that was never used"), "{text}");
     cluster.kill_node(lost);
     let new = grow(&mut cluster);
     assert_eq!(must(&cluster, &["list"]).matches("voter").count(), 3);

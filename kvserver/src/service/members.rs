@@ -192,6 +192,12 @@ impl MemberDesk {
             }
         };
         match self.border.admit_stranger(&reply) {
+            Ok(from) if from == node && reply.stays_out => {
+                return refusal(format!(
+                    "node {node} at {address} stays out: its data directory is not the one that node {node} took part with. \
+                     Put that one back, or let a node join under a number that was never used"
+                ));
+            }
             Ok(from) if from == node => {}
             Ok(from) => return refusal(format!("at {address} lives node {from}, not node {node}")),
             Err(why) => return refusal(format!("the node at {address} cannot be added: {why}")),
