@@ -74,7 +74,8 @@ impl PinnedSnapshot {
         self.bytes
     }
 
-    /// The raw file from `offset` on, at most `bytes_max` bytes; empty at its end.
+    /// The raw file from `offset` on, at most `bytes_max` bytes; empty at its end. It is read once, to be sent: the kernel is told
+    /// to keep nothing of what comes before.
     pub fn read(&self, disk: &mut dyn Disk, offset: u64, bytes_max: usize) -> Result<Bytes, DiskError> {
         let data = read_file(disk, &self.file, offset, bytes_max)?;
         disk.run(DiskOp::Forget { file: self.file.clone(), bytes: offset + data.len() as u64 })?;
