@@ -18,6 +18,26 @@ fn value(key: usize) -> Vec<u8> {
     vec![key as u8; 1000]
 }
 
+fn fill(clerk: &Clerk) {
+    for key in 0..KEYS {
+        clerk.put(format!("k{key}"), value(key)).unwrap();
+    }
+}
+
+fn nothing_is_lost(clerk: &Clerk) {
+    for key in 0..KEYS {
+        assert_eq!(clerk.get(format!("k{key}")).unwrap().unwrap(), value(key));
+    }
+}
+
+fn starts_like_any_other(cluster: &mut Cluster, node: usize) {
+    cluster.kill_node(node);
+    cluster.start_node(node);
+    until("it starts like any other", LONG, || {
+        cluster.status(node).is_some_and(|status| !status.convalescent && status.has_leader)
+    });
+}
+
 /// Changes a byte of the node's log, well before its end.
 fn damage(cluster: &Cluster, node: usize) {
     change_byte(&cluster.data_dir(node).join(FIRST_SEGMENT));
@@ -45,9 +65,7 @@ fn set_aside(cluster: &Cluster, node: usize) -> usize {
 fn a_node_whose_log_is_damaged_does_not_count_until_the_others_have_repaired_it() {
     let mut cluster = Cluster::start(3, "");
     let clerk = cluster.clerk();
-    for key in 0..KEYS {
-        clerk.put(format!("k{key}"), value(key)).unwrap();
-    }
+    fill(&clerk);
     let leader = cluster.leader();
     let [damaged, other] = cluster.others(leader)[..] else { panic!("a cluster of three") };
     for node in [damaged, other, leader] {
@@ -77,23 +95,15 @@ fn a_node_whose_log_is_damaged_does_not_count_until_the_others_have_repaired_it(
     // It counts again: with it alone the last leader serves everything.
     cluster.kill_node(other);
     clerk.put("k", "with the repaired one").unwrap();
-    for key in 0..KEYS {
-        assert_eq!(clerk.get(format!("k{key}")).unwrap().unwrap(), value(key));
-    }
-    cluster.kill_node(damaged);
-    cluster.start_node(damaged);
-    until("it starts like any other", LONG, || {
-        cluster.status(damaged).is_some_and(|status| !status.convalescent && status.has_leader)
-    });
+    nothing_is_lost(&clerk);
+    starts_like_any_other(&mut cluster, damaged);
 }
 
 #[test]
 fn a_node_whose_snapshots_are_all_damaged_is_sent_one_by_the_others() {
     let mut cluster = Cluster::start(3, "snapshot_log_bytes=64KiB\n");
     let clerk = cluster.clerk();
-    for key in 0..KEYS {
-        clerk.put(format!("k{key}"), value(key)).unwrap();
-    }
+    fill(&clerk);
     let leader = cluster.leader();
     let [damaged, other] = cluster.others(leader)[..] else { panic!("a cluster of three") };
     until("the log does not reach back to its beginning", LONG, || {
@@ -112,23 +122,15 @@ fn a_node_whose_snapshots_are_all_damaged_is_sent_one_by_the_others() {
     cluster.kill_node(other);
     let index = clerk.put("k", "with the repaired one").unwrap();
     cluster.wait_until_applied(damaged, index);
-    for key in 0..KEYS {
-        assert_eq!(clerk.get(format!("k{key}")).unwrap().unwrap(), value(key));
-    }
-    cluster.kill_node(damaged);
-    cluster.start_node(damaged);
-    until("it starts like any other", LONG, || {
-        cluster.status(damaged).is_some_and(|status| !status.convalescent && status.has_leader)
-    });
+    nothing_is_lost(&clerk);
+    starts_like_any_other(&mut cluster, damaged);
 }
 
 #[test]
 fn the_log_of_a_node_alone_is_not_repaired_but_refused() {
     let mut cluster = Cluster::start(1, "");
     let clerk = cluster.clerk();
-    for key in 0..KEYS {
-        clerk.put(format!("k{key}"), value(key)).unwrap();
-    }
+    fill(&clerk);
     cluster.kill_node(0);
     damage(&cluster, 0);
     cluster.start_node(0);
