@@ -11,6 +11,11 @@
 //! majority of others who count; what this term did, because it came from this leader's log. When the node has durably
 //! all of it, the leader tells it that it has *healed*, and it takes part like any other.
 //!
+//! The numbers of losses have no order, and what a node said in an earlier life may come late: a leader cannot tell by
+//! what it hears whether the loss is over, still to come, or another. So it asks, with a number of its own for each loss
+//! it hears of, and only the answer to that one shows that the node was well *after* it was said to be ill. Until then
+//! nothing else that the node says counts.
+//!
 //! If so many are convalescent that the others make up no majority, nobody is elected: what they lost may be committed,
 //! and no single copy is trusted to be all of it.
 
@@ -30,24 +35,22 @@ pub(crate) struct Convalescence {
     id: u64,
     /// Where the leader's log ended when it heard of it.
     through: EntryId,
-    stage: Stage,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The follower lacks something.
-    Lacks,
-    /// It has everything and has been told so: what it says next without a word of its loss counts.
-    Told,
-    /// It has said so. What it said before may still come, late, and is no other loss.
-    Over,
+    /// Tells the leader's question about it from those about others.
+    inquiry: u64,
+    /// The follower has answered that question. What it said before may still come, late, and is no other loss.
+    is_over: bool,
 }
 
 impl Peer {
     /// Whether it counts for nothing.
     pub(crate) fn is_convalescent(&self) -> bool {
-        self.convalescence.is_some_and(|known| known.stage != Stage::Over)
+        self.convalescence.is_some_and(|known| !known.is_over)
+    }
+
+    /// The word that it has healed, and the question whether it has; none if it counts.
+    fn inquiry(&self) -> Option<Body> {
+        let Convalescence { id, through, inquiry, .. } = self.convalescence.filter(|known| !known.is_over)?;
+        Some(Body::Heal { id, through, inquiry })
     }
 }
 
@@ -95,7 +98,7 @@ impl Raft {
 
     /// The leader says that this node has everything again.
     pub(crate) fn told_of_health(&mut self, message: &Message) {
-        let Body::Heal { id, through } = message.body else {
+        let Body::Heal { id, through, inquiry } = message.body else {
             unreachable!("only this word of the leader is routed here");
         };
         self.heed_leader(message.from);
@@ -109,30 +112,29 @@ impl Raft {
             state.out.healed = true;
             log::info!("node {}: its log is repaired up to {through}; it takes part again", state.id());
         }
-        let outcome = match has_all {
-            true => AppendOutcome::Accepted { match_index: through.index },
-            false => AppendOutcome::Rejected { hint: state.log.last(), prev_index: Index::ZERO },
-        };
-        let outcome = state.as_convalescent(outcome, Index::ZERO);
-        let answer = state.answer(message, Body::AppendEntriesReply(outcome));
+        let healthy = Body::AppendEntriesReply(AppendOutcome::Healthy { inquiry });
+        let answer = state.answer(message, state.convalescent_sign_of_life().unwrap_or(healthy));
         state.send_after_persist(answer);
     }
 
-    /// Whether an answer of `from` without a word of its health is of an earlier life, or of a node that has healed and so
-    /// is treated like any other from here on.
-    pub(crate) fn is_outlived(&mut self, from: NodeId) -> bool {
+    /// Asks a follower that has said that it lost something, and has not said since that it is well: what else it says may be
+    /// of an earlier life. Returns whether it is such a follower.
+    pub(crate) fn inquire(&mut self, from: NodeId) -> bool {
         let Role::Leader(leader) = &mut self.role else { return false };
+        let Some(inquiry) = leader.peer(from).and_then(|peer| peer.inquiry()) else { return false };
+        let inquiry = self.state.request(from, inquiry);
+        self.state.send_now(inquiry);
+        true
+    }
+
+    /// A follower says that it is not convalescent.
+    pub(crate) fn healthy_answered(&mut self, from: NodeId, inquiry: u64) {
+        let Role::Leader(leader) = &mut self.role else { return };
         let known = leader.peer(from).and_then(|peer| peer.convalescence.as_mut());
-        match known.map(|known| (known.stage, known)) {
-            Some((Stage::Lacks, _)) => true,
-            Some((Stage::Told, known)) => {
-                known.stage = Stage::Over;
-                log::info!("node {from} counts again: its log is repaired");
-                self.advance_commit();
-                false
-            }
-            Some((Stage::Over, _)) | None => false,
-        }
+        let Some(known) = known.filter(|known| !known.is_over && known.inquiry == inquiry) else { return };
+        known.is_over = true;
+        log::info!("node {from} counts again: its log is whole");
+        self.advance_commit();
     }
 
     /// A convalescent follower answered.
@@ -156,8 +158,9 @@ impl Raft {
                 true => log.term_at(Index(1)).map_or(EntryId::ZERO, |term| EntryId { term, index: Index(1) }),
                 false => log.last(),
             };
-            peer.convalescence = Some(Convalescence { id, through, stage: Stage::Lacks });
-            self.state.resets += 1;
+            self.state.losses_heard += 1;
+            let inquiry = self.state.losses_heard;
+            peer.convalescence = Some(Convalescence { id, through, inquiry, is_over: false });
             return;
         }
         match matched {
@@ -177,18 +180,9 @@ impl Raft {
             }
         }
         let has = peer.progress.match_index();
-        if let Some(known) = &mut peer.convalescence
-            && (known.stage == Stage::Over
-                || has >= known.through.index
-                || planted::is("healed-before-the-sync"))
-        {
-            if known.stage == Stage::Lacks {
-                known.stage = Stage::Told;
-            }
-            // Also if it is over: this answer may have come late, or the word of it was lost.
-            let (id, through) = (known.id, known.through);
-            let word = self.state.request(from, Body::Heal { id, through });
-            self.state.send_now(word);
+        let has_all = |known: Convalescence| has >= known.through.index;
+        if peer.convalescence.is_some_and(has_all) || planted::is("healed-before-the-sync") {
+            self.inquire(from);
         }
     }
 }

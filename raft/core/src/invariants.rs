@@ -24,7 +24,7 @@ pub(crate) struct Digest {
     membership: Index,
     /// Sum of what the followers have acknowledged, when this node leads, and how often some of it was taken back.
     acknowledged: u64,
-    resets: u64,
+    losses_heard: u64,
 }
 
 impl Digest {
@@ -44,7 +44,7 @@ impl Digest {
                 Role::Leader(leader) => leader.peers.iter().map(|peer| peer.progress.match_index().0).sum(),
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => 0,
             },
-            resets: raft.state.resets,
+            losses_heard: raft.state.losses_heard,
         }
     }
 }
@@ -66,7 +66,7 @@ pub(crate) fn check_step(before: &Digest, raft: &Raft) {
         if was_leader {
             assert!(after.last >= before.last, "a leader only appends (Leader Append-Only, §5.3)");
         }
-        let is_kept = after.membership == before.membership && after.resets == before.resets;
+        let is_kept = after.membership == before.membership && after.losses_heard == before.losses_heard;
         if was_leader && after.role == RoleKind::Leader && is_kept {
             assert!(after.acknowledged >= before.acknowledged, "acknowledgements only grow");
         }

@@ -211,6 +211,7 @@ impl Raft {
         peer.heartbeat_answered(now, beat, self.state.config.snapshot_ticks_max);
         peer.stamps.heard(stamp);
         leader.reads.acknowledged(from, read_context, stamp);
+        self.inquire(from);
         self.confirm_reads();
     }
 }

@@ -58,12 +58,15 @@ pub enum Body {
     },
     /// Answers [`Body::AppendEntries`] and [`Body::Heal`], and a convalescent node's heartbeats.
     AppendEntriesReply(AppendOutcome),
-    /// A convalescent follower has everything again that it may have acknowledged, and takes part from now on.
+    /// A convalescent follower takes part from now on, if it has everything again that it may have acknowledged; and the
+    /// question whether it is convalescent at all.
     Heal {
         /// What the follower called this convalescence.
         id: u64,
         /// The last entry that it had to have.
         through: EntryId,
+        /// The leader's number for this word; the answer copies it.
+        inquiry: u64,
     },
     /// Shows that the leader lives. It promises nothing, so it never waits for a disk.
     Heartbeat {
@@ -132,6 +135,11 @@ pub enum AppendOutcome {
     NoRoom {
         /// The index of the `prev` of the message that this answers.
         prev_index: Index,
+    },
+    /// Answers [`Body::Heal`] of a node that has lost nothing, or has it again: what it acknowledged counts.
+    Healthy {
+        /// Copied from the question.
+        inquiry: u64,
     },
     /// An answer of a node that has lost a part of what it had acknowledged: that is taken back, and this counts for no
     /// majority.
@@ -208,6 +216,9 @@ impl fmt::Display for Body {
             Body::AppendEntriesReply(AppendOutcome::NoRoom { prev_index }) => {
                 write!(f, "AppendEntriesReply no-room prev={prev_index}")
             }
+            Body::AppendEntriesReply(AppendOutcome::Healthy { inquiry }) => {
+                write!(f, "AppendEntriesReply healthy inquiry={inquiry}")
+            }
             Body::AppendEntriesReply(AppendOutcome::Convalescent { matched, hint, prev_index, .. }) => {
                 write!(f, "AppendEntriesReply convalescent prev={prev_index} ")?;
                 match matched {
@@ -215,7 +226,7 @@ impl fmt::Display for Body {
                     None => write!(f, "hint={hint}"),
                 }
             }
-            Body::Heal { through, .. } => write!(f, "Heal through={through}"),
+            Body::Heal { through, inquiry, .. } => write!(f, "Heal through={through} inquiry={inquiry}"),
             Body::Heartbeat { leader_commit, read_context, fresh } => {
                 write!(f, "Heartbeat commit={leader_commit} read={read_context}")?;
                 fresh.map_or(Ok(()), |fresh| write!(f, " fresh={}", fresh.index))

@@ -63,7 +63,7 @@ pub(crate) struct State {
     /// The number of this node's convalescence, while it lacks what it had acknowledged.
     pub(crate) convalescence: Option<u64>,
     /// How often, as leader, this node took back what a follower had acknowledged.
-    pub(crate) resets: u64,
+    pub(crate) losses_heard: u64,
     /// What the disk has room for.
     pub(crate) room: Room,
     pub(crate) out: Outbox,

@@ -115,7 +115,7 @@ impl RawNode {
             reason: Reason::Started,
             room: Room::default(),
             convalescence: None,
-            resets: 0,
+            losses_heard: 0,
             out: Outbox::default(),
         };
         state.reset_election_timer();

@@ -70,8 +70,11 @@ impl Raft {
         if let AppendOutcome::Convalescent { .. } = outcome {
             return self.convalescent_answered(from, outcome);
         }
+        if let AppendOutcome::Healthy { inquiry } = outcome {
+            return self.healthy_answered(from, inquiry);
+        }
         // That there is no room is true of a convalescent node too.
-        if !matches!(outcome, AppendOutcome::NoRoom { .. }) && self.is_outlived(from) {
+        if !matches!(outcome, AppendOutcome::NoRoom { .. }) && self.inquire(from) {
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };
@@ -107,7 +110,9 @@ impl Raft {
                     peer.progress.probe(next_probe(&self.state, hint, prev_index));
                 }
             }
-            AppendOutcome::Convalescent { .. } => unreachable!("it was routed elsewhere"),
+            AppendOutcome::Convalescent { .. } | AppendOutcome::Healthy { .. } => {
+                unreachable!("it was routed elsewhere")
+            }
             AppendOutcome::NoRoom { prev_index } => {
                 if peer.progress.want_of_room_is_current(prev_index) {
                     peer.lacks_room(beat, ENTRY_PAUSE_DOUBLINGS);

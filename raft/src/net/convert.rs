@@ -92,8 +92,9 @@ pub fn append_to_wire(border: &Border, message: Message) -> AppendEntriesArgs {
             args.entries = entries.into_iter().map(entry_to_wire).collect();
             args.leader_commit = leader_commit.0;
         }
-        Body::Heal { id, through } => {
+        Body::Heal { id, through, inquiry } => {
             args.heals = id;
+            args.inquiry = inquiry;
             args.prev_log_index = through.index.0;
             args.prev_log_term = through.term.0;
         }
@@ -127,7 +128,8 @@ pub fn append_from_wire(
         let fresh = Some(fresh).filter(|fresh| fresh.stamp != 0);
         Body::Heartbeat { leader_commit, read_context: args.read_context, fresh }
     } else if args.heals != 0 {
-        Body::Heal { id: args.heals, through: entry_id(args.prev_log_term, args.prev_log_index) }
+        let through = entry_id(args.prev_log_term, args.prev_log_index);
+        Body::Heal { id: args.heals, through, inquiry: args.inquiry }
     } else {
         let mut last = entry_id(args.prev_log_term, args.prev_log_index);
         let mut entries = Vec::with_capacity(args.entries.len());
@@ -185,6 +187,7 @@ pub fn append_reply_to_wire(border: &Border, message: &Message) -> AppendEntries
             reply.conflict_term = hint.term.0;
             reply.refused_prev_index = prev_index.0;
         }
+        Body::AppendEntriesReply(AppendOutcome::Healthy { inquiry }) => reply.inquiry = *inquiry,
         Body::AppendEntriesReply(AppendOutcome::NoRoom { prev_index }) => {
             reply.no_room = true;
             reply.refused_prev_index = prev_index.0;
@@ -222,6 +225,8 @@ pub fn append_reply_from_wire(
             hint: entry_id(reply.conflict_term, reply.update_next_index.saturating_sub(1)),
             prev_index: Index(reply.refused_prev_index),
         })
+    } else if reply.inquiry != 0 {
+        Body::AppendEntriesReply(AppendOutcome::Healthy { inquiry: reply.inquiry })
     } else if reply.success {
         Body::AppendEntriesReply(AppendOutcome::Accepted { match_index: Index(reply.match_index) })
     } else if reply.no_room {
@@ -362,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_convalescence_survives_the_wire() {
-        let body = Body::Heal { id: 7, through: entry_id(2, 9) };
+        let body = Body::Heal { id: 7, through: entry_id(2, 9), inquiry: 3 };
         let message = Message { body, ..append(Vec::new()) };
         let wire = append_to_wire(&sender(), message.clone());
         assert_eq!(append_from_wire(&border(), &wire, ReplyToken(0)), Ok(message));
@@ -424,6 +429,7 @@ mod tests {
             AppendOutcome::Accepted { match_index: Index(7) },
             AppendOutcome::Rejected { hint: entry_id(3, 5), prev_index: Index(9) },
             AppendOutcome::NoRoom { prev_index: Index(9) },
+            AppendOutcome::Healthy { inquiry: 4 },
             AppendOutcome::Convalescent {
                 id: 5,
                 matched: Some(Index(3)),

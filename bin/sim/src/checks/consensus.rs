@@ -226,7 +226,7 @@ impl ConsensusChecks {
             &message.body,
             Body::RequestVote { .. }
                 | Body::RequestVoteReply { granted: true, .. }
-                | Body::AppendEntriesReply(AppendOutcome::Accepted { .. })
+                | Body::AppendEntriesReply(AppendOutcome::Accepted { .. } | AppendOutcome::Healthy { .. })
         );
         match counts && self.logs[node].is_damaged() {
             true => Violation::of(

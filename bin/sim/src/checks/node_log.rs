@@ -20,8 +20,8 @@ pub(crate) struct NodeLog {
     /// A part of what it promised is lost: what the log was before. Until all of that which counts is there again, the
     /// node counts for nothing.
     lost: Option<Box<NodeLog>>,
-    /// Up to here its leader said that it has everything.
-    told_healed: Index,
+    /// Up to here leaders said that it has everything: the lowest of these places.
+    told_healed: Option<Index>,
 }
 
 /// What a node found when it came up, as far as its files say it.
@@ -74,9 +74,10 @@ impl NodeLog {
         self.lost.is_some()
     }
 
-    /// Its leader says that it has everything up to here.
+    /// A leader says that it has everything up to here.
     pub(crate) fn told_healed(&mut self, through: Index) {
-        self.told_healed = through;
+        let lowest = self.told_healed.map_or(through, |told| told.min(through));
+        self.told_healed = Some(lowest);
     }
 
     /// The node takes part again. What its leader says that it has must be durable by now, and so must what it had promised
@@ -85,9 +86,9 @@ impl NodeLog {
         let Some(before) = self.lost.take() else {
             return Violation::of("heals-what-is-damaged", "it was not damaged");
         };
-        if self.told_healed > self.base.index.max(self.promised) {
+        if self.told_healed.is_none_or(|told| told > self.base.index.max(self.promised)) {
             let text = format!(
-                "it takes part again as it has everything up to {}, of which {} is durable",
+                "it takes part again as it has everything up to {:?}, of which {} is durable",
                 self.told_healed, self.promised
             );
             return Violation::of("healed-with-all-of-it", text);

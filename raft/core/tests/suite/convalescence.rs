@@ -35,7 +35,11 @@ fn answer(core: &mut RawNode) -> (u64, Option<u64>) {
 }
 
 fn heal(id: u64, through: EntryId) -> Body {
-    Body::Heal { id, through }
+    Body::Heal { id, through, inquiry: 5 }
+}
+
+fn healthy(inquiry: u64) -> Body {
+    Body::AppendEntriesReply(AppendOutcome::Healthy { inquiry })
 }
 
 fn says(loss: u64, matched: Option<u64>, hint: EntryId, prev_index: u64) -> Body {
@@ -112,11 +116,11 @@ fn it_heals_when_its_leader_says_so_and_all_of_it_is_durable_and_not_before() {
     core.step(to_me(2, 5, heal(loss, id(5, 6))));
     let ready = core.ready();
     assert!(ready.healed && !core.status().is_convalescent);
-    assert_eq!(ready.messages_after_persist[0].body, accepted(6), "and counts from here on");
+    assert_eq!(ready.messages_after_persist[0].body, healthy(5), "and counts from here on");
     core.step(to_me(2, 5, heal(loss, id(5, 6))));
     let ready = core.ready();
     assert!(!ready.healed, "once");
-    assert_eq!(ready.messages_after_persist[0].body, accepted(6));
+    assert_eq!(ready.messages_after_persist[0].body, healthy(5));
     time_out(&mut core);
     assert_eq!(core.status().role, RoleKind::PreCandidate);
 }
@@ -148,12 +152,13 @@ fn leader() -> (RawNode, u64, u64) {
     (core, term, last)
 }
 
-fn heals(messages: &[Message]) -> Vec<EntryId> {
-    let through = |message: &Message| match message.body {
-        Body::Heal { through, .. } => Some(through),
+/// What is said of healing: through where, and the number of the question.
+fn heals(messages: &[Message]) -> Vec<(EntryId, u64)> {
+    let heal = |message: &Message| match message.body {
+        Body::Heal { through, inquiry, .. } => Some((through, inquiry)),
         _ => None,
     };
-    messages.iter().filter_map(through).collect()
+    messages.iter().filter_map(heal).collect()
 }
 
 #[test]
@@ -171,14 +176,14 @@ fn what_a_convalescent_had_acknowledged_is_taken_back_and_counts_again_when_it_h
     assert_eq!(heals(&drain(&mut core)), [], "it lacks something");
     core.step(to_me(2, term, says(9, Some(last + 1), EntryId::ZERO, last - 1)));
     let through = id(term, last);
-    assert_eq!(heals(&drain(&mut core)), [through], "where the log ended when the loss was heard of");
+    assert_eq!(heals(&drain(&mut core)), [(through, 1)], "where the log ended when the loss was heard of");
 
     // Node 3 does not answer: the leader's own copy and that of a convalescent are no majority.
     core.persisted(id(term, last + 1));
     assert_eq!(core.status().commit_index, Index(last), "the convalescent's copy does not count");
     core.step(to_me(2, term, says(9, None, id(term, last + 1), 0)));
-    assert_eq!(heals(&drain(&mut core)), [through], "the word may have been lost");
-    core.step(to_me(2, term, accepted(last + 1)));
+    assert_eq!(heals(&drain(&mut core)), [(through, 1)], "the word may have been lost");
+    core.step(to_me(2, term, healthy(1)));
     assert_eq!(core.status().commit_index, Index(last + 1));
     assert_eq!(core.status().peers[0].waits_for, WaitsFor::Nothing);
 }
@@ -200,15 +205,11 @@ fn what_it_said_before_it_healed_may_come_late_and_is_no_other_loss() {
     let (mut core, term, last) = leader();
     core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
     core.step(to_me(2, term, says(9, Some(last), EntryId::ZERO, 2)));
-    core.step(to_me(2, term, accepted(last)));
+    core.step(to_me(2, term, healthy(1)));
     let _ = drain(&mut core);
     for late in [says(9, Some(last - 1), EntryId::ZERO, 2), says(9, None, id(1, 2), 0)] {
         core.step(to_me(2, term, late));
-        assert_eq!(
-            heals(&drain(&mut core)),
-            [id(term, last)],
-            "it is told once more, if it has not heard it"
-        );
+        assert_eq!(heals(&drain(&mut core)), []);
         assert_eq!(core.status().peers[0].waits_for, WaitsFor::Nothing);
     }
     core.propose(vec![Bytes::from_static(b"x")]).unwrap();
@@ -217,6 +218,39 @@ fn what_it_said_before_it_healed_may_come_late_and_is_no_other_loss() {
     core.step(to_me(2, term, accepted(last + 1)));
     assert_eq!(core.status().commit_index, Index(last + 1), "it counts");
     assert_eq!(core.transfer_leadership(NodeId(2)), Ok(()), "and may lead");
+}
+
+#[test]
+fn a_word_of_an_earlier_loss_that_comes_late_makes_the_leader_ask() {
+    let (mut core, term, last) = leader();
+    core.step(to_me(2, term, says(9, Some(last), EntryId::ZERO, 2)));
+    core.step(to_me(2, term, healthy(1)));
+    core.step(to_me(2, term, says(7, Some(last - 1), EntryId::ZERO, 2)));
+    assert_eq!(core.status().peers[0].waits_for, WaitsFor::Repair, "it may be ill again");
+    let _ = drain(&mut core);
+    let heartbeat = Body::HeartbeatReply { read_context: 0, stamp: Default::default() };
+    for plain in [accepted(last), heartbeat] {
+        core.step(to_me(2, term, plain));
+        assert_eq!(heals(&drain(&mut core)), [(id(term, last), 2)], "or it was so in an earlier life");
+        assert_eq!(core.status().peers[0].match_index, Index(0));
+    }
+    core.step(to_me(2, term, healthy(1)));
+    assert_eq!(core.status().peers[0].waits_for, WaitsFor::Repair, "that was before");
+    core.step(to_me(2, term, healthy(2)));
+    core.step(to_me(2, term, accepted(last)));
+    assert_eq!(
+        (core.status().peers[0].waits_for, core.status().peers[0].match_index),
+        (WaitsFor::Nothing, Index(last))
+    );
+}
+
+#[test]
+fn who_has_lost_nothing_says_so_when_asked_whatever_it_lacks() {
+    let mut core = restarted(1, entries(1, 1..=4));
+    core.step(to_me(2, 5, heal(9, id(5, 100))));
+    let ready = core.ready();
+    assert!(!ready.healed);
+    assert_eq!(ready.messages_after_persist[0].body, healthy(5));
 }
 
 #[test]
@@ -230,7 +264,7 @@ fn another_loss_begins_the_repair_anew() {
     core.step(to_me(2, term, says(11, Some(last), EntryId::ZERO, 1)));
     assert_eq!(heals(&drain(&mut core)), [], "it may have acknowledged what came since");
     core.step(to_me(2, term, says(11, Some(last + 1), EntryId::ZERO, last)));
-    assert_eq!(heals(&drain(&mut core)), [id(term, last + 1)]);
+    assert_eq!(heals(&drain(&mut core)), [(id(term, last + 1), 2)]);
 }
 
 #[test]
