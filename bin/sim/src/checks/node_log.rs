@@ -87,9 +87,10 @@ impl NodeLog {
             return Violation::of("heals-what-is-damaged", "it was not damaged");
         };
         if self.told_healed.is_none_or(|told| told > self.base.index.max(self.promised)) {
+            let told = self.told_healed.map_or_else(|| "nowhere".to_owned(), |told| told.to_string());
             let text = format!(
-                "it takes part again as it has everything up to {:?}, of which {} is durable",
-                self.told_healed, self.promised
+                "it takes part again as it was said to have everything up to {told}, of which {} is durable",
+                self.promised
             );
             return Violation::of("healed-with-all-of-it", text);
         }
