@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -11,6 +12,8 @@ use anyhow::{Context, bail};
 use conf::{Config, NodeAddress};
 use proto::admin::change_member_request::Change;
 use proto::admin::{AdminStub, ChangeMemberRequest, StatusReply, StatusRequest};
+use rand::rngs::{ChaCha8Rng, SysRng};
+use rand::{RngExt, SeedableRng};
 use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -25,6 +28,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// How long a node may take to say how it is.
 const STATUS_WITHIN: Duration = Duration::from_millis(300);
+
+/// Where nodes listen, and how many ports are tried before the machine counts as full.
+const PORTS: RangeInclusive<u16> = 10_000..=29_999;
+const PORT_TRIES_MAX: usize = 2_000;
 
 /// A cluster. Dropping it kills its nodes and removes their data.
 pub(crate) struct Nodes {
@@ -52,10 +59,17 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// A port that nobody listens on.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no port to be had")?;
-    Ok(listener.local_addr()?.port())
+/// Ports that nobody listens on, and below those that outgoing connections are given: one of these may sit on a port until
+/// the node that is to listen there has given up. All are held until the last is found, which makes them distinct.
+fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    let mut random = ChaCha8Rng::try_from_rng(&mut SysRng).context("the system gives no random numbers")?;
+    let mut held: Vec<TcpListener> = Vec::new();
+    let tries = (0..PORT_TRIES_MAX).map(|_| TcpListener::bind(("127.0.0.1", random.random_range(PORTS))));
+    held.extend(tries.flatten().take(count));
+    if held.len() < count {
+        bail!("no {count} free ports from {} to {}", PORTS.start(), PORTS.end());
+    }
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 impl Nodes {
@@ -65,8 +79,8 @@ impl Nodes {
         let file = folder.path().join("cluster.conf");
         File::create(&file)?;
         let mut chosen = Vec::new();
-        for id in 0..count as u64 {
-            chosen.push(NodeAddress { id, host: "127.0.0.1".to_owned(), port: free_port()?, listen: None });
+        for (id, port) in (0..).zip(free_ports(count)?) {
+            chosen.push(NodeAddress { id, host: "127.0.0.1".to_owned(), port, listen: None });
         }
         conf::write_nodes(&file, &chosen, "cluster-bench")?;
         let (config, founders) = (Config::load(&file)?, fs::read_to_string(&file)?);
@@ -122,7 +136,8 @@ impl Nodes {
     /// Names a further node in the file, beside those of the start, and starts it, to be added. Returns its number.
     pub(crate) fn join(&mut self) -> anyhow::Result<usize> {
         let (id, path) = (self.children.len(), self.folder.path().join("cluster.conf"));
-        fs::write(&path, format!("{}node{id}ip=127.0.0.1\nnode{id}port={}\n", self.founders, free_port()?))?;
+        let port = free_ports(1)?[0];
+        fs::write(&path, format!("{}node{id}ip=127.0.0.1\nnode{id}port={port}\n", self.founders))?;
         self.config = Config::load(&path)?;
         self.know(id);
         self.start_node(id, &["--join"])?;
