@@ -1,5 +1,6 @@
 //! Much data: how soon a node that was away, or is new, has it; and what more nodes cost.
 
+use std::hint;
 use std::time::{Duration, Instant};
 
 use proto::admin::change_member_request::Change;
@@ -23,6 +24,10 @@ const LONG_RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// How far a follower's newest snapshot may be behind when it is killed, in entries.
 const BEHIND_MAX: u64 = 100_000;
+
+/// What a node's memory takes for a key with its 256 bytes: measured, half as much again.
+const STATE_BYTES_PER_KEY: usize = 400;
+const PAGE_BYTES: usize = 4096;
 
 fn filled(setting: &Setting) -> anyhow::Result<Nodes> {
     let nodes = Nodes::start(setting, 3)?;
@@ -54,9 +59,20 @@ pub(crate) fn catch_up(setting: &Setting) -> anyhow::Result<Figure> {
     Ok(figure)
 }
 
+/// Takes fresh memory for a state of so many keys and touches each page once, as whoever receives that state must: the
+/// time that alone takes. On a virtual machine the host may have to find each page, which takes many times as long.
+fn first_touch(keys: u64) -> anyhow::Result<Duration> {
+    let mut memory = vec![0_u8; usize::try_from(keys)? * STATE_BYTES_PER_KEY];
+    let began = Instant::now();
+    memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+    hint::black_box(&memory);
+    Ok(began.elapsed())
+}
+
 /// A node is added while clients write: the time until it has acknowledged all that was committed when it was, and the
-/// rate of writes meanwhile as a part of the rate before.
-pub(crate) fn learner(setting: &Setting) -> anyhow::Result<[Figure; 3]> {
+/// rate of writes meanwhile as a part of the rate before; and what a part of that takes whoever does it.
+pub(crate) fn learner(setting: &Setting) -> anyhow::Result<[Figure; 4]> {
+    let mut floor = Figure::new("first touch of the memory that its state takes", "ms");
     let mut time = Figure::new("learner added under writes: up to date after", "ms");
     let mut rate = Figure::new("writes before", "/s");
     let mut part = Figure::new("writes meanwhile, of the rate before", "%");
@@ -64,6 +80,7 @@ pub(crate) fn learner(setting: &Setting) -> anyhow::Result<[Figure; 3]> {
     for _ in 0..setting.trials {
         let new = nodes.join()?;
         nodes.settled_without(new)?;
+        floor.add(first_touch(setting.keys)?.as_secs_f64() * 1e3);
         let load = Load::start(&nodes.addresses()[..3], WRITERS, setting.keys)?;
         let before = load.rate(LONG_RATE_WINDOW);
         // Whoever that is: a disk that stalls takes it from one and gives it to another.
@@ -85,7 +102,7 @@ pub(crate) fn learner(setting: &Setting) -> anyhow::Result<[Figure; 3]> {
         nodes.change(new, Change::Remove)?;
         nodes.discard(new)?;
     }
-    Ok([time, rate, part])
+    Ok([floor, time, rate, part])
 }
 
 /// Writes per second on five nodes, as a part of those on three, one after the other.
