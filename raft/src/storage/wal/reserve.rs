@@ -107,10 +107,13 @@ impl SparePlan {
 
     fn fill(&self, disk: &mut dyn Disk) -> Result<(), DiskError> {
         disk.run(DiskOp::Create { file: self.file.clone(), zero_filled_bytes: 0 })?;
-        let mut zeros = vec![0; ZEROS_PER_SYNC];
+        let at_once = |offset| {
+            usize::try_from(self.bytes - offset).map_or(ZEROS_PER_SYNC, |left| left.min(ZEROS_PER_SYNC))
+        };
         let mut offset = 0;
+        let mut zeros = vec![0; at_once(offset)];
         while offset < self.bytes {
-            zeros.truncate(usize::try_from(self.bytes - offset).unwrap_or(usize::MAX));
+            zeros.truncate(at_once(offset));
             let written = zeros.len() as u64;
             let write = DiskOp::Write { file: self.file.clone(), offset, bytes: zeros, sync: false };
             match disk.run(write)? {
