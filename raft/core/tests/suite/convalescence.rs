@@ -15,7 +15,7 @@ use crate::rig::{
 };
 
 /// A node of three in term 5 whose log ends at index 3, though it had acknowledged more.
-fn damaged() -> RawNode {
+pub(crate) fn damaged() -> RawNode {
     let hard_state = HardState { term: Term(5), vote: Some(NodeId(2)) };
     let mut core = node_with(config(3), Restored { hard_state, snapshot: None, entries: entries(4, 1..=3) });
     core.convalesce();
@@ -23,7 +23,7 @@ fn damaged() -> RawNode {
 }
 
 /// The only answer, which must be a convalescent's: its number and what it says of the log.
-fn answer(core: &mut RawNode) -> (u64, Option<u64>) {
+pub(crate) fn answer(core: &mut RawNode) -> (u64, Option<u64>) {
     let messages = drain(core);
     let [message] = &messages[..] else { panic!("{messages:?}") };
     match &message.body {
@@ -34,15 +34,15 @@ fn answer(core: &mut RawNode) -> (u64, Option<u64>) {
     }
 }
 
-fn heal(id: u64, through: EntryId) -> Body {
+pub(crate) fn heal(id: u64, through: EntryId) -> Body {
     Body::Heal { id, through, inquiry: 5 }
 }
 
-fn healthy(inquiry: u64) -> Body {
+pub(crate) fn healthy(inquiry: u64) -> Body {
     Body::AppendEntriesReply(AppendOutcome::Healthy { inquiry })
 }
 
-fn says(loss: u64, matched: Option<u64>, hint: EntryId, prev_index: u64) -> Body {
+pub(crate) fn says(loss: u64, matched: Option<u64>, hint: EntryId, prev_index: u64) -> Body {
     let (matched, prev_index) = (matched.map(Index), Index(prev_index));
     Body::AppendEntriesReply(AppendOutcome::Convalescent { id: loss, matched, hint, prev_index })
 }
@@ -141,7 +141,7 @@ fn it_heals_also_when_a_snapshot_has_taken_the_place_of_what_it_had_to_have() {
 }
 
 /// A leader of three; 2 and 3 have everything, up to and including the index returned.
-fn leader() -> (RawNode, u64, u64) {
+pub(crate) fn leader() -> (RawNode, u64, u64) {
     let mut core = restarted(1, entries(1, 1..=4));
     let term = elect_and_commit(&mut core).0;
     let last = core.status().last.index.0;
@@ -153,7 +153,7 @@ fn leader() -> (RawNode, u64, u64) {
 }
 
 /// What is said of healing: through where, and the number of the question.
-fn heals(messages: &[Message]) -> Vec<(EntryId, u64)> {
+pub(crate) fn heals(messages: &[Message]) -> Vec<(EntryId, u64)> {
     let heal = |message: &Message| match message.body {
         Body::Heal { through, inquiry, .. } => Some((through, inquiry)),
         _ => None,

@@ -19,6 +19,7 @@ mod face;
 mod figure_2;
 mod follower_reads;
 mod freshness;
+mod inquiries;
 mod leases;
 mod membership;
 mod membership_storms;
