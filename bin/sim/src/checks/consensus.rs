@@ -305,9 +305,15 @@ impl ConsensusChecks {
             );
             return Violation::of("applied-in-order", text);
         }
-        let logs = &self.logs;
-        let has = |log: &NodeLog| log.holds(entry.id()) || log.had_promised(entry.id());
-        let holds = |node: NodeId| logs.get(node.0 as usize).is_some_and(has);
+        let (logs, leader) = (&self.logs, self.leaders.get(&entry.term));
+        let holds = |node: NodeId| {
+            let place = node.0 as usize;
+            logs.get(place).is_some_and(|log| {
+                // Its leader counted its own copy without telling anybody.
+                let counted = log.had_promised(entry.id()) || (leader == Some(&place) && log.had(entry.id()));
+                counted || log.holds(entry.id())
+            })
+        };
         self.members.commit(node, entry, holds)?;
         let (term, payload) = (entry.term, entry.payload.clone());
         self.committed.push(Committed { term, payload, applied_in: self.logs[node].term() });

@@ -64,9 +64,14 @@ impl NodeLog {
         id.index < self.base.index || self.term_at(id.index) == Some(id.term)
     }
 
+    /// Whether it had the entry before it was damaged.
+    pub(crate) fn had(&self, id: EntryId) -> bool {
+        self.lost.as_ref().is_some_and(|before| before.holds(id))
+    }
+
     /// Whether it had promised the entry before it was damaged.
     pub(crate) fn had_promised(&self, id: EntryId) -> bool {
-        self.lost.as_ref().is_some_and(|before| id.index <= before.promised && before.holds(id))
+        self.had(id) && self.lost.as_ref().is_some_and(|before| id.index <= before.promised)
     }
 
     /// Whether the node counts for nothing.
