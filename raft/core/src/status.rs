@@ -190,7 +190,7 @@ impl fmt::Display for WaitsFor {
             WaitsFor::ProbeAnswer => write!(f, "its answer to where the logs meet"),
             WaitsFor::Snapshot { up_to } => write!(f, "a snapshot up to {up_to}"),
             WaitsFor::Answers => write!(f, "acknowledgements of what was sent"),
-            WaitsFor::Repair => write!(f, "the repair of its damaged log; it does not count meanwhile"),
+            WaitsFor::Repair => write!(f, "the repair of what was damaged; it does not count meanwhile"),
             WaitsFor::Room => write!(f, "room: its disk is full"),
             WaitsFor::Window => write!(f, "acknowledgements; its window is full, and the rest is held back"),
         }
