@@ -37,6 +37,8 @@ pub(crate) struct Convalescence {
     through: EntryId,
     /// Tells the leader's question about it from those about others.
     inquiry: u64,
+    /// The heartbeat interval in which it was last asked.
+    asked_beat: Option<u64>,
     /// The follower has answered that question. What it said before may still come, late, and is no other loss.
     is_over: bool,
 }
@@ -47,10 +49,9 @@ impl Peer {
         self.convalescence.is_some_and(|known| !known.is_over)
     }
 
-    /// The word that it has healed, and the question whether it has; none if it counts.
-    fn inquiry(&self) -> Option<Body> {
-        let Convalescence { id, through, inquiry, .. } = self.convalescence.filter(|known| !known.is_over)?;
-        Some(Body::Heal { id, through, inquiry })
+    /// What is open between it and its leader; none if it counts.
+    fn open_convalescence(&mut self) -> Option<&mut Convalescence> {
+        self.convalescence.as_mut().filter(|known| !known.is_over)
     }
 }
 
@@ -118,20 +119,25 @@ impl Raft {
     }
 
     /// Asks a follower that has said that it lost something, and has not said since that it is well: what else it says may be
-    /// of an earlier life. Returns whether it is such a follower.
+    /// of an earlier life. It is asked by the interval, not by the answer: rounds of reads bring many answers in one interval,
+    /// and its own waits for its disk. Returns whether it is such a follower.
     pub(crate) fn inquire(&mut self, from: NodeId) -> bool {
         let Role::Leader(leader) = &mut self.role else { return false };
-        let Some(inquiry) = leader.peer(from).and_then(|peer| peer.inquiry()) else { return false };
-        let inquiry = self.state.request(from, inquiry);
-        self.state.send_now(inquiry);
+        let beat = leader.beats;
+        let Some(known) = leader.peer(from).and_then(|peer| peer.open_convalescence()) else { return false };
+        if known.asked_beat.replace(beat) != Some(beat) {
+            let Convalescence { id, through, inquiry, .. } = *known;
+            let inquiry = self.state.request(from, Body::Heal { id, through, inquiry });
+            self.state.send_now(inquiry);
+        }
         true
     }
 
     /// A follower says that it is not convalescent.
     pub(crate) fn healthy_answered(&mut self, from: NodeId, inquiry: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let known = leader.peer(from).and_then(|peer| peer.convalescence.as_mut());
-        let Some(known) = known.filter(|known| !known.is_over && known.inquiry == inquiry) else { return };
+        let known = leader.peer(from).and_then(|peer| peer.open_convalescence());
+        let Some(known) = known.filter(|known| known.inquiry == inquiry) else { return };
         known.is_over = true;
         log::info!("node {from} counts again: its log is whole");
         self.advance_commit();
@@ -159,8 +165,8 @@ impl Raft {
                 false => log.last(),
             };
             self.state.losses_heard += 1;
-            let inquiry = self.state.losses_heard;
-            peer.convalescence = Some(Convalescence { id, through, inquiry, is_over: false });
+            let (inquiry, asked_beat) = (self.state.losses_heard, None);
+            peer.convalescence = Some(Convalescence { id, through, inquiry, asked_beat, is_over: false });
             return;
         }
         match matched {

@@ -181,6 +181,7 @@ fn what_a_convalescent_had_acknowledged_is_taken_back_and_counts_again_when_it_h
     // Node 3 does not answer: the leader's own copy and that of a convalescent are no majority.
     core.persisted(id(term, last + 1));
     assert_eq!(core.status().commit_index, Index(last), "the convalescent's copy does not count");
+    core.tick_heartbeat();
     core.step(to_me(2, term, says(9, None, id(term, last + 1), 0)));
     assert_eq!(heals(&drain(&mut core)), [(through, 1)], "the word may have been lost");
     core.step(to_me(2, term, healthy(1)));
@@ -230,6 +231,7 @@ fn a_word_of_an_earlier_loss_that_comes_late_makes_the_leader_ask() {
     let _ = drain(&mut core);
     let heartbeat = Body::HeartbeatReply { read_context: 0, stamp: Default::default() };
     for plain in [accepted(last), heartbeat] {
+        core.tick_heartbeat();
         core.step(to_me(2, term, plain));
         assert_eq!(heals(&drain(&mut core)), [(id(term, last), 2)], "or it was so in an earlier life");
         assert_eq!(core.status().peers[0].match_index, Index(0));

@@ -103,6 +103,21 @@ fn an_answer_to_what_was_asked_before_a_node_was_removed_is_none_when_it_is_a_me
 }
 
 #[test]
+fn who_answers_many_rounds_of_reads_is_asked_by_the_interval() {
+    let (mut core, term, last) = leader();
+    core.step(to_me(2, term, says(9, Some(last), EntryId::ZERO, 2)));
+    for _ in 0..3 {
+        for round in 0..100 {
+            core.read_index(round).unwrap();
+            core.step(to_me(2, term, heartbeat_answered(round)));
+            core.step(to_me(2, term, accepted(last)));
+        }
+        assert_eq!(heals(&drain(&mut core)), [(id(term, last), 1)], "its answer may wait for its disk");
+        core.tick_heartbeat();
+    }
+}
+
+#[test]
 fn who_is_asked_confirms_reads_meanwhile() {
     let (mut core, term, last) = leader();
     core.step(to_me(2, term, says(9, Some(last), EntryId::ZERO, 2)));
