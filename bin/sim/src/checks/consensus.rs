@@ -95,8 +95,8 @@ impl ConsensusChecks {
 
     /// A node hears a message.
     pub(crate) fn hears(&mut self, node: usize, message: &Message) {
-        if let Body::Heal { through, .. } = &message.body {
-            self.logs[node].told_healed(through.index);
+        if let Body::Heal { id, through, .. } = &message.body {
+            self.logs[node].told_healed(*id, through.index);
         }
     }
 
@@ -206,10 +206,14 @@ impl ConsensusChecks {
                 self.members.voted(message.from, message.term, message.to.0);
                 named(node, self.logs[node].vote(message.term, message.to.0))
             }
-            Body::AppendEntriesReply(
-                AppendOutcome::Accepted { match_index }
-                | AppendOutcome::Convalescent { matched: Some(match_index), .. },
-            ) => named(node, self.logs[node].promise(message.term, *match_index)),
+            Body::AppendEntriesReply(AppendOutcome::Accepted { match_index }) => {
+                named(node, self.logs[node].promise(message.term, *match_index))
+            }
+            Body::AppendEntriesReply(AppendOutcome::Convalescent { id, matched, .. }) => {
+                self.logs[node].says_loss(*id);
+                let promised = matched.map(|index| self.logs[node].promise(message.term, index));
+                named(node, promised.unwrap_or(Ok(())))
+            }
             Body::AppendEntries { leader_commit, entries, .. } => {
                 self.leads(node, message.term)?;
                 self.changes_after_own_term(node, message.term, *leader_commit, entries)?;

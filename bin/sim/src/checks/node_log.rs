@@ -20,8 +20,12 @@ pub(crate) struct NodeLog {
     /// A part of what it promised is lost: what the log was before. Until all of that which counts is there again, the
     /// node counts for nothing.
     lost: Option<Box<NodeLog>>,
-    /// Up to here leaders said that it has everything: the lowest of these places.
+    /// What it calls that loss, in this life.
+    loss: Option<u64>,
+    /// Up to here leaders said that it has everything again that this loss took: the lowest of these places.
     told_healed: Option<Index>,
+    /// Up to here the log was there when it came up last, promised or not, and was not replaced since.
+    found: Index,
 }
 
 /// What a node found when it came up, as far as its files say it.
@@ -79,10 +83,17 @@ impl NodeLog {
         self.lost.is_some()
     }
 
-    /// A leader says that it has everything up to here.
-    pub(crate) fn told_healed(&mut self, through: Index) {
-        let lowest = self.told_healed.map_or(through, |told| told.min(through));
-        self.told_healed = Some(lowest);
+    /// It tells a leader of its loss.
+    pub(crate) fn says_loss(&mut self, loss: u64) {
+        self.loss = Some(loss);
+    }
+
+    /// A leader says that it has everything up to here that this loss took.
+    pub(crate) fn told_healed(&mut self, loss: u64, through: Index) {
+        if self.loss == Some(loss) {
+            let lowest = self.told_healed.map_or(through, |told| told.min(through));
+            self.told_healed = Some(lowest);
+        }
     }
 
     /// The node takes part again. What its leader says that it has must be durable by now, and so must what it had promised
@@ -91,15 +102,14 @@ impl NodeLog {
         let Some(before) = self.lost.take() else {
             return Violation::of("heals-what-is-damaged", "it was not damaged");
         };
-        if self.told_healed.is_none_or(|told| told > self.base.index.max(self.promised)) {
+        let there = self.base.index.max(self.promised).max(self.found);
+        if self.told_healed.is_none_or(|told| told > there) {
             let told = self.told_healed.map_or_else(|| "nowhere".to_owned(), |told| told.to_string());
             let text = format!(
-                "it takes part again as it was said to have everything up to {told}, of which {} is durable",
-                self.promised
+                "it takes part again as it was said to have everything up to {told}, of which {there} is durable"
             );
             return Violation::of("healed-with-all-of-it", text);
         }
-        let there = self.base.index.max(self.promised);
         if before.base.index > there {
             let base = before.base;
             let text =
@@ -145,6 +155,7 @@ impl NodeLog {
             self.terms.drain(..gone);
         } else {
             self.terms.clear();
+            self.found = self.found.min(last.index);
         }
         self.base = last;
     }
@@ -153,6 +164,7 @@ impl NodeLog {
         let kept = index.0.saturating_sub(self.base.index.0 + 1) as usize;
         self.terms.truncate(kept);
         self.promised = self.promised.min(index.saturating_minus(1));
+        self.found = self.found.min(index.saturating_minus(1));
     }
 
     /// The node said in this term that its log is durable up to here. What it says of an earlier term than it is in is
@@ -192,6 +204,7 @@ impl NodeLog {
         let term = restored.hard_state.term;
         let (promised, voted) = (self.promised, self.voted);
         let mut found = NodeLog { base, terms, term, promised, voted, ..NodeLog::default() };
+        found.found = found.last_index();
         if health.is_convalescent {
             found.promised = self.promised.min(found.last_index());
             if health.is_damaged {
