@@ -3,7 +3,6 @@
 //! Ours is broken if one of these fails; going on would spread it, so the node stops. All of it is cheap (no walk along
 //! the log), and stays on in release.
 
-use crate::leader::Peer;
 use crate::progress::ProgressState;
 use crate::raft::{Raft, Role};
 use crate::status::RoleKind;
@@ -137,8 +136,8 @@ fn check_slowly(raft: &Raft) {
     let Role::Leader(leader) = &raft.role else { return };
     let others = membership.nodes().into_iter().filter(|node| *node != state.id());
     assert!(leader.peers.iter().map(|peer| peer.id).eq(others), "a leader knows every other member");
-    // What such a node has lost was committed with its help all the same.
-    if leader.peers.iter().any(Peer::is_convalescent) {
+    // What such a node had lost was committed with its help all the same; when it is well it is yet to say what it has.
+    if leader.peers.iter().any(|peer| peer.convalescence.is_some()) {
         return;
     }
     let committed = log.committed();

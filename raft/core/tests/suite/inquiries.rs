@@ -118,6 +118,18 @@ fn who_answers_many_rounds_of_reads_is_asked_by_the_interval() {
 }
 
 #[test]
+fn who_is_well_has_yet_to_say_again_what_it_had_helped_to_commit() {
+    let (mut core, term, last) = leader();
+    core.propose(vec![Bytes::from_static(b"x")]).unwrap();
+    drain(&mut core);
+    core.step(to_me(2, term, accepted(last + 1)));
+    core.step(to_me(2, term, says(9, Some(last), EntryId::ZERO, 2)));
+    core.step(to_me(2, term, healthy(1)));
+    let (peer, committed) = (core.status().peers[0], core.status().commit_index);
+    assert_eq!((peer.match_index, committed), (Index(0), Index(last + 1)), "node 3 has not got it");
+}
+
+#[test]
 fn who_is_asked_confirms_reads_meanwhile() {
     let (mut core, term, last) = leader();
     core.step(to_me(2, term, says(9, Some(last), EntryId::ZERO, 2)));

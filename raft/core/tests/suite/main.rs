@@ -21,6 +21,7 @@ mod follower_reads;
 mod freshness;
 mod inquiries;
 mod leases;
+mod losses;
 mod membership;
 mod membership_storms;
 mod partitions;
