@@ -51,6 +51,9 @@ pub enum SnapshotError {
     NotThere(EntryId),
 }
 
+/// Of a growing file, what is made durable at once, in bytes: some milliseconds of a disk's time.
+const STRIDE_BYTES: u64 = 8 << 20;
+
 const CUT_OFF: Flaw = Flaw::Damage("it is cut off");
 
 /// The final name of the snapshot whose last entry is `last`.
@@ -74,7 +77,33 @@ pub struct SnapshotWriter {
     /// Room for a piece's header, then its content so far.
     piece: Vec<u8>,
     offset: u64,
+    stride: Stride,
     tally: Tally,
+}
+
+/// Makes a file durable while it grows, and has its pages forgotten: one sync in the end would hold up the log's own for as
+/// long as it takes, and the whole file in memory would displace what is needed there. Not each piece by itself: the sync of
+/// a file that has grown writes the file system's journal, too.
+#[derive(Debug, Default)]
+pub(super) struct Stride {
+    synced_bytes: u64,
+}
+
+impl Stride {
+    /// The file has `bytes` bytes.
+    pub(super) fn go_on(
+        &mut self,
+        disk: &mut dyn Disk,
+        file: &FileName,
+        bytes: u64,
+    ) -> Result<(), DiskError> {
+        if bytes - self.synced_bytes < STRIDE_BYTES {
+            return Ok(());
+        }
+        self.synced_bytes = bytes;
+        disk.run(DiskOp::Sync { file: file.clone() })?;
+        disk.run(DiskOp::Forget { file: file.clone(), bytes }).map(drop)
+    }
 }
 
 impl SnapshotWriter {
@@ -89,7 +118,7 @@ impl SnapshotWriter {
         disk.run(DiskOp::Create { file: file.clone(), zero_filled_bytes: 0 })?;
         disk.run(DiskOp::Write { file: file.clone(), offset: 0, bytes: header, sync: false })?;
         let piece = vec![0; PIECE_HEADER_BYTES];
-        Ok(SnapshotWriter { file, meta, piece, offset, tally })
+        Ok(SnapshotWriter { file, meta, piece, offset, stride: Stride::default(), tally })
     }
 
     /// What the snapshot stands for.
@@ -106,9 +135,7 @@ impl SnapshotWriter {
             content = later;
             if self.piece.len() == PIECE_HEADER_BYTES + PIECE_BYTES_MAX {
                 self.flush_piece(disk)?;
-                // Each at once: one large sync in the end would hold up the log's own for as long as it takes.
-                disk.run(DiskOp::Sync { file: self.file.clone() })?;
-                disk.run(DiskOp::Forget { file: self.file.clone(), bytes: self.offset })?;
+                self.stride.go_on(disk, &self.file, self.offset)?;
             }
         }
         Ok(())

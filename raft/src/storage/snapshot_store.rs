@@ -14,7 +14,9 @@ use bytes::Bytes;
 use raft_core::{EntryId, Index, SnapshotMeta};
 
 use super::disk::{Disk, DiskError, DiskOp, FileName, Outcome, list_files, read_file};
-use super::snapshot_file::{SnapshotError, SnapshotReader, SnapshotWriter, snapshot_id, snapshot_name};
+use super::snapshot_file::{
+    SnapshotError, SnapshotReader, SnapshotWriter, Stride, snapshot_id, snapshot_name,
+};
 use super::snapshot_stream::SnapshotStream;
 
 /// How many snapshots are kept.
@@ -50,6 +52,7 @@ struct Receiving {
     received_bytes: u64,
     /// What is written next, kept from chunk to chunk: its memory need not be found each time.
     buffer: Vec<u8>,
+    stride: Stride,
     /// Checks what has come.
     stream: SnapshotStream,
 }
@@ -204,8 +207,8 @@ impl SnapshotStore {
         disk.run(DiskOp::Create { file: file.clone(), zero_filled_bytes: 0 })?;
         let meta = meta.clone();
         let stream = SnapshotStream::new(file.clone());
-        let (received_bytes, buffer) = Default::default();
-        self.receiving = Some(Receiving { meta, file, total_bytes, received_bytes, buffer, stream });
+        let (received_bytes, buffer, stride) = Default::default();
+        self.receiving = Some(Receiving { meta, file, total_bytes, received_bytes, buffer, stride, stream });
         Ok(0)
     }
 
@@ -274,7 +277,9 @@ impl SnapshotStore {
         };
         let refused = match verdict {
             Ok(found) if found == meta => {
-                sync_received(disk, file.clone())?;
+                if !raft_core::planted::is("received-snapshot-not-synced") {
+                    disk.run(DiskOp::Sync { file: file.clone() })?;
+                }
                 let published = self.publish(disk, meta.clone(), file.clone(), total_bytes);
                 published.or_else(|error| leave_nothing(disk, file, error))?;
                 return Ok(meta);
@@ -343,8 +348,7 @@ impl SnapshotStore {
 }
 
 impl Receiving {
-    /// Writes what follows, makes it durable at once, as a piece of an own snapshot is, and has its pages forgotten: all of
-    /// it in memory would displace what is needed there, and finding room for it is the dearest part of receiving it.
+    /// Writes what follows.
     fn write(&mut self, disk: &mut dyn Disk, bytes: &[u8]) -> Result<(), DiskError> {
         let (file, offset) = (self.file.clone(), self.received_bytes);
         self.received_bytes += bytes.len() as u64;
@@ -354,8 +358,7 @@ impl Receiving {
         if let Outcome::Written(buffer) = disk.run(DiskOp::Write { file, offset, bytes, sync: false })? {
             self.buffer = buffer;
         }
-        sync_received(disk, self.file.clone())?;
-        disk.run(DiskOp::Forget { file: self.file.clone(), bytes: self.received_bytes }).map(drop)
+        self.stride.go_on(disk, &self.file, self.received_bytes)
     }
 }
 
@@ -364,13 +367,6 @@ impl Stored {
         let Stored { meta, file, bytes, pin } = self;
         PinnedSnapshot { meta: meta.clone(), file: file.clone(), bytes: *bytes, _pin: Arc::clone(pin) }
     }
-}
-
-fn sync_received(disk: &mut dyn Disk, file: FileName) -> Result<(), DiskError> {
-    if !raft_core::planted::is("received-snapshot-not-synced") {
-        disk.run(DiskOp::Sync { file })?;
-    }
-    Ok(())
 }
 
 /// A file in part is removed where the disk is full: it takes the room of what could help. Any other failure is final.
