@@ -3,11 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use raft::core::{Entry, HardState, Index, NodeId, Payload, Persist, Term};
+use raft::core::{Config, Entry, HardState, Index, NodeId, Payload, Persist, RawNode, Restored, Term};
+use raft::driver::{Applier, LogItem, LogWriter, RaftNode};
 use raft::storage::disk::FileName;
 use raft::storage::memory::{MemoryDisk, MemoryFiles, Unsynced};
 use raft::storage::wal::{Recovered, Wal, WalConfig, WalError};
+use raft::sync::LockQueue;
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
 
 const SEGMENT_BYTES: u64 = 4096;
 const ENTRIES: u64 = 30;
@@ -239,4 +245,27 @@ fn a_vote_in_a_last_batch_that_is_damaged_and_passes_for_torn_is_not_forgotten()
         assert_eq!((recovered.hard_state, recovered.entries.len()), (NEWEST, 1), "start {start}");
         files.kill_process();
     }
+}
+
+#[test]
+fn that_a_log_is_repaired_goes_on_record_behind_what_repaired_it() {
+    let files = written();
+    flip(&files, "wal-0000000000000002.log", 500);
+    let (wal, recovered, disk) = open(&files).unwrap();
+    let missing = recovered.entries.len() as u64 + 1;
+    let core =
+        RawNode::new(Config::new(NodeId(1), [NodeId(1)]), Restored::default(), ChaCha8Rng::seed_from_u64(1));
+    let node = RaftNode::new(core, Arc::new(Applier::new(Arc::new(LockQueue::new(1)))));
+    let mut writer = LogWriter::new(wal, Box::new(disk), |_| false);
+    let persist = Some(Persist { hard_state: None, snapshot: None, entries: vec![entry(missing)] });
+    node.log_work().append(LogItem::Ready { persist, messages: Vec::new() });
+    node.log_work().append(LogItem::Healed);
+
+    // One operation of the disk is done, then the power goes off.
+    files.switch_off_at(files.operations() + 1);
+    writer.turn(&node);
+    files.lose_power(Unsynced::Lost, 0);
+    let (_, recovered, _) = open(&files).unwrap();
+    assert!(recovered.is_convalescent);
+    assert_eq!(recovered.entries.len() as u64, missing, "what it wrote first is what it lacked");
 }

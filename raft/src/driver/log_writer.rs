@@ -53,6 +53,8 @@ pub enum LogItem {
 struct Effects {
     persisted: Option<EntryId>,
     installed: Vec<SnapshotMeta>,
+    /// Nothing that was acknowledged is missing any more, now that this is durable.
+    heals: bool,
     messages: Vec<Message>,
 }
 
@@ -154,7 +156,7 @@ impl LogWriter {
                     }
                     effects.messages.extend(messages);
                 }
-                LogItem::Healed => self.wal.healed(&mut *self.disk),
+                LogItem::Healed => effects.heals = true,
                 LogItem::Compact(up_to) => self.let_go_up_to = self.let_go_up_to.max(Some(up_to)),
                 LogItem::Spare(Some(spare)) => {
                     self.wal.add_spare(spare);
@@ -168,12 +170,14 @@ impl LogWriter {
         }
         let submitted = self.wal.submit(&mut *self.disk).or(submitted);
         match submitted {
-            Some(_) if planted::is("persisted-reported-before-the-sync") => effects.happen(node, None),
+            Some(_) if planted::is("persisted-reported-before-the-sync") => self.happen(effects, node, None),
             Some(ticket) => self.in_flight.push_back((ticket, effects)),
-            None if planted::is("messages-overtake-the-writes-before-them") => effects.happen(node, None),
+            None if planted::is("messages-overtake-the-writes-before-them") => {
+                self.happen(effects, node, None)
+            }
             None => match self.in_flight.back_mut() {
-                Some((_, last)) => last.messages.extend(effects.messages),
-                None => effects.happen(node, None),
+                Some((_, last)) => last.go_on_with(effects),
+                None => self.happen(effects, node, None),
             },
         }
         if has_more_room {
@@ -270,9 +274,18 @@ impl LogWriter {
         {
             let (_, effects) = self.in_flight.pop_front().expect("there is a front");
             let room = self.room_if_changed();
-            effects.happen(node, room);
+            self.happen(effects, node, room);
         }
         Ok(())
+    }
+
+    /// What waited for a batch happens. That the log is whole goes on record only behind what made it so: a crash between the
+    /// two must not find a sound node without it.
+    fn happen(&mut self, effects: Effects, node: &RaftNode, room: Option<LogRoom>) {
+        if effects.heals {
+            self.wal.healed(&mut *self.disk);
+        }
+        effects.happen(node, room);
     }
 
     /// The disk's next answer, if it is there. The simulator's way of waiting.
@@ -295,6 +308,12 @@ impl Effects {
         if let Some(last) = persist.entries.last() {
             self.persisted = Some(last.id());
         }
+    }
+
+    /// Takes on what waits for the same and brings nothing to the disk.
+    fn go_on_with(&mut self, later: Effects) {
+        self.heals |= later.heals;
+        self.messages.extend(later.messages);
     }
 
     /// Reports and sends it all; `room` is what the core has to hear of the log's room.
