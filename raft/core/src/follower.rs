@@ -166,7 +166,7 @@ fn append(state: &mut State, message: Message) {
 fn within_room(state: &State, mut entries: Vec<Entry>) -> Vec<Entry> {
     let known = entries.iter().take_while(|entry| state.log.contains(entry.id())).count();
     let new = &entries[known..];
-    let fitting = state.room.fitting(&state.log, new.len(), true, |count| charge_of_entries(&new[..count]));
+    let fitting = state.room.fitting(&state.log, new.len(), |count| charge_of_entries(&new[..count]));
     entries.truncate(known + fitting);
     entries
 }

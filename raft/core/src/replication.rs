@@ -154,7 +154,7 @@ fn check_room(state: &State, commands: &[Bytes]) -> Result<(), Limit> {
 }
 
 fn fitting(state: &State, commands: &[Bytes]) -> usize {
-    state.room.fitting(&state.log, commands.len(), false, |count| charge_of_commands(&commands[..count]))
+    state.room.fitting(&state.log, commands.len(), |count| charge_of_commands(&commands[..count]))
 }
 
 /// Why commands that do not fit are refused.

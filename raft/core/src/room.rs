@@ -85,15 +85,9 @@ impl Room {
     }
 
     /// How many of `count` new entries, from the first on, may join `log`; the first so many of them have the charge
-    /// `charge_of_first`. None is too many where the disk is not known to be full, nothing else waits, and a whole reserve
-    /// would not do: for one entry, or for as many as cannot be parted if `is_one_message`. They never could pass else.
-    pub(crate) fn fitting(
-        &self,
-        log: &Log,
-        count: usize,
-        is_one_message: bool,
-        charge_of_first: impl Fn(usize) -> u64,
-    ) -> usize {
+    /// `charge_of_first`. One always may where the disk is not known to be full, nothing else waits, and a whole reserve would
+    /// not do for it: it never could pass else.
+    pub(crate) fn fitting(&self, log: &Log, count: usize, charge_of_first: impl Fn(usize) -> u64) -> usize {
         let (Some(known), Some(left)) = (self.known, self.left(log)) else { return count };
         if charge_of_first(count) <= left || planted::is("room-not-asked-for") {
             return count;
@@ -106,9 +100,8 @@ impl Room {
                 false => too_many = middle,
             }
         }
-        let least = if is_one_message { count } else { 1 };
         let is_alone = log.persisted() == log.last_index();
-        let never_fits = is_alone && !known.is_full && charge_of_first(least) > known.whole_bytes;
-        if fitting < least && never_fits { least } else { fitting }
+        let never_fits = is_alone && !known.is_full && charge_of_first(1) > known.whole_bytes;
+        if fitting == 0 && never_fits { 1 } else { fitting }
     }
 }

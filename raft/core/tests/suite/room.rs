@@ -103,6 +103,15 @@ fn a_follower_takes_the_first_entries_it_has_room_for_and_says_when_it_has_none(
 }
 
 #[test]
+fn a_follower_takes_a_part_of_a_message_that_is_larger_than_its_whole_reserve() {
+    let mut core = restarted(1, Vec::new());
+    let (part, whole) = (cost(entries(1, 1..=3)), cost(entries(1, 1..=9)));
+    core.log_room(LogRoom { charge_max: part, whole_bytes: whole - 1, is_full: false });
+    core.step(to_me(2, 1, append(id(0, 0), entries(1, 1..=9), 0)));
+    assert_eq!(answers(drain(&mut core)), [accepted(3)], "its disk may be full, and not be known to be");
+}
+
+#[test]
 fn a_tail_that_is_replaced_counts_as_written_all_the_same() {
     let mut core = restarted(2, Vec::new());
     let written = cost(entries(2, 1..=2));
