@@ -91,7 +91,7 @@ impl Simulation<'_> {
     fn examine(&mut self, node: usize, is_convalescent: bool) -> Result<Health, Violation> {
         let machine = &mut self.machines[node];
         let health = Health { is_convalescent, is_damaged: !machine.flipped.is_empty() };
-        machine.is_convalescent = is_convalescent;
+        (machine.is_convalescent, machine.heals) = (is_convalescent, false);
         if !is_convalescent {
             return Ok(health);
         }

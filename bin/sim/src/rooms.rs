@@ -180,7 +180,7 @@ impl Simulation<'_> {
             match item {
                 LogItem::Ready { persist: Some(persist), .. } => self.consensus.stored(node, persist)?,
                 LogItem::Healed => {
-                    machine.is_convalescent = false;
+                    machine.heals = true;
                     self.counters.healed += 1;
                     self.consensus.healed(node)?;
                 }
@@ -188,6 +188,10 @@ impl Simulation<'_> {
             }
         }
         alive.staged_seen = alive.staged.len();
+        // A crash before that finds it as it was.
+        if machine.heals && alive.held_operations() == 0 && !alive.has_log_work() {
+            (machine.is_convalescent, machine.heals) = (false, false);
+        }
         let is_stopped = alive.parts.node.is_stopped();
         let left = {
             let mut open = alive.mailroom.open();

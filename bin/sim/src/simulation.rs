@@ -93,6 +93,8 @@ pub(crate) struct Machine {
     pub(crate) was_flipped: bool,
     /// It lacks a part of its log, and others are giving it back.
     pub(crate) is_convalescent: bool,
+    /// It lacks nothing any more, which is not on record on its disk yet.
+    pub(crate) heals: bool,
     /// Its data are damaged or gone; it never takes part again.
     pub(crate) is_out: bool,
     /// The disk with which it took part is gone.
@@ -363,6 +365,7 @@ impl Machine {
             flipped: Vec::new(),
             was_flipped: false,
             is_convalescent: false,
+            heals: false,
             is_out: false,
             is_wiped: false,
             is_absent: false,
