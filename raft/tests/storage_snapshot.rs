@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use raft::storage::disk::{DiskOp, list_files};
 use raft::storage::memory::Unsynced;
-use raft::storage::snapshot_file::SNAPSHOT_FORMAT_VERSION;
+use raft::storage::snapshot_file::{SNAPSHOT_FORMAT_VERSION, snapshot_name};
 use raft::storage::{
     Disk, FileName, MemoryDisk, MemoryFiles, PinnedSnapshot, RealDisk, SnapshotError, SnapshotStore,
 };
@@ -112,6 +112,21 @@ fn an_unfinished_snapshot_leaves_nothing_behind() {
     let mut disk = MemoryDisk::new(&files);
     assert!(SnapshotStore::open(&mut disk).unwrap().newest().is_none());
     assert!(names(&mut disk).is_empty());
+}
+
+#[test]
+fn a_damaged_snapshot_goes_when_there_is_a_new_one() {
+    let files = MemoryFiles::new();
+    let mut disk = MemoryDisk::new(&files);
+    let mut store = SnapshotStore::open(&mut disk).unwrap();
+    write(&mut store, &mut disk, 5, 1_000);
+    write(&mut store, &mut disk, 9, 1_000);
+    assert!(files.flip_bit(&snapshot_name(meta(9).last), 500, 0));
+    let mut store = SnapshotStore::open(&mut disk).unwrap();
+    assert_eq!((store.damaged().len(), names(&mut disk).len()), (1, 2));
+    write(&mut store, &mut disk, 7, 1_000);
+    assert_eq!(names(&mut disk), [5, 7].map(|index| snapshot_name(meta(index).last).to_string()));
+    assert!(store.damaged().is_empty());
 }
 
 #[test]

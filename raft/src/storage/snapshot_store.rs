@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft_core::{EntryId, Index, SnapshotMeta};
 
-use super::disk::{Disk, DiskError, DiskOp, FileName, Outcome, list_files, read_file};
+use super::disk::{Disk, DiskError, DiskOp, FileEntry, FileName, Outcome, list_files, read_file};
 use super::snapshot_file::{
     SnapshotError, SnapshotReader, SnapshotWriter, Stride, snapshot_id, snapshot_name,
 };
@@ -329,7 +329,22 @@ impl SnapshotStore {
             disk.run(DiskOp::SyncDirectory)?;
         }
         self.add(meta, name, bytes);
+        self.remove_damaged(disk)?;
         self.remove_surplus(disk)
+    }
+
+    /// Lets go of files with a snapshot's name that could not be read: the newest one is whole.
+    fn remove_damaged(&mut self, disk: &mut dyn Disk) -> Result<(), DiskError> {
+        if mem::take(&mut self.damaged).is_empty() {
+            return Ok(());
+        }
+        let is_known = |file: &FileName| self.stored.iter().any(|stored| stored.file == *file);
+        for FileEntry { file, .. } in list_files(disk)? {
+            if snapshot_id(&file).is_some() && !is_known(&file) {
+                disk.run(DiskOp::Remove { file })?;
+            }
+        }
+        Ok(())
     }
 
     /// Files one that is whole; one of the same entry is replaced, and whoever has that pinned reads the new one on.
