@@ -62,12 +62,13 @@ impl Leader {
 }
 
 impl Peer {
-    /// Its disk has no room for what it is sent: it is asked again ever more rarely, up to `doublings` times.
-    pub(crate) fn lacks_room(&mut self, beat: u64, doublings: u32) {
+    /// Its disk has no room for what it is sent: it is asked again from `next_index` on, ever more rarely, up to `doublings`
+    /// times.
+    pub(crate) fn lacks_room(&mut self, next_index: Index, beat: u64, doublings: u32) {
         if !self.progress.lacks_room() {
             log::warn!("node {} has no room on its disk for what it is sent", self.id);
         }
-        self.progress.no_room(beat, doublings);
+        self.progress.no_room(next_index, beat, doublings);
     }
 
     /// It has answered a heartbeat, so what it does not answer may be lost.

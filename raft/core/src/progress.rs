@@ -189,8 +189,8 @@ impl Progress {
 
     /// The follower has no room for what it was sent in the interval `beat`: with each refusal in a row it is left alone
     /// for twice as long, which is doubled so many times at most.
-    pub(crate) fn no_room(&mut self, beat: u64, doublings: u32) {
-        self.probe(self.match_index.next());
+    pub(crate) fn no_room(&mut self, next_index: Index, beat: u64, doublings: u32) {
+        self.probe(next_index);
         self.room_refusals = self.room_refusals.saturating_add(1);
         self.pause(beat + (1 << self.room_refusals.min(doublings)));
     }

@@ -115,7 +115,8 @@ impl Raft {
             }
             AppendOutcome::NoRoom { prev_index } => {
                 if peer.progress.want_of_room_is_current(prev_index) {
-                    peer.lacks_room(beat, ENTRY_PAUSE_DOUBLINGS);
+                    // The logs agree up to there, whatever it has acknowledged so far.
+                    peer.lacks_room(prev_index.next(), beat, ENTRY_PAUSE_DOUBLINGS);
                 }
             }
         }

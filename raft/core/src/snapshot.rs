@@ -150,7 +150,10 @@ impl Raft {
                 peer.progress.probe(index.next());
             }
             SnapshotOutcome::Failed => peer.progress.probe_later(beat),
-            SnapshotOutcome::NoRoom => peer.lacks_room(beat, SNAPSHOT_PAUSE_DOUBLINGS),
+            SnapshotOutcome::NoRoom => {
+                let next = peer.progress.match_index().next();
+                peer.lacks_room(next, beat, SNAPSHOT_PAUSE_DOUBLINGS);
+            }
         }
     }
 }
