@@ -69,11 +69,13 @@ impl Simulation<'_> {
         }
         if comes_up {
             // Whoever lacked much may have been sent it one entry at a time. If it leads, nobody is served before it has
-            // applied it; nor before a majority has what a leader of before had left uncommitted. And where the log had
-            // reached its bound, as on a disk that was full, nothing is accepted before there is a snapshot.
+            // applied it; nor before a majority has what a leader of before had left uncommitted, which may be its own
+            // removal: another is elected then. And where the log had reached its bound, as on a disk that was full, nothing
+            // is accepted before there is a snapshot.
             self.phase = Phase::CatchingUp;
-            let after = missing.max(uncommitted) * self.entry_us() + writing_us;
-            self.events.schedule(self.now + after, Event::Judgement);
+            let catching_up = missing.max(uncommitted) * self.entry_us() + writing_us;
+            let elections = if is_served { 0 } else { self.patience_us() };
+            self.events.schedule(self.now + catching_up + elections, Event::Judgement);
             return Ok(());
         }
         if let Some((applied, node)) = behind {

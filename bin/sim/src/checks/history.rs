@@ -51,8 +51,10 @@ impl History {
         if self.open(client).any(|record| record.stamps.contains(&stamp)) {
             return;
         }
-        // Deletes look alike, but each operation has its key in a buffer of its own, wherever it is handed.
-        let is_it = |record: &&mut Record| std::ptr::eq(key_of(&record.operation), key_of(operation));
+        // Deletes look alike, but each write under way has its key in a buffer of its own, wherever it is handed.
+        let is_it = |record: &&mut Record| {
+            record.operation.is_write() && std::ptr::eq(key_of(&record.operation), key_of(operation))
+        };
         let found = self.open(client).find(is_it).expect("what is sent has begun and has not ended");
         found.stamps.push(stamp);
     }
