@@ -247,18 +247,28 @@ fn a_vote_in_a_last_batch_that_is_damaged_and_passes_for_torn_is_not_forgotten()
     }
 }
 
-#[test]
-fn that_a_log_is_repaired_goes_on_record_behind_what_repaired_it() {
-    let files = written();
-    flip(&files, "wal-0000000000000002.log", 500);
-    let (wal, recovered, disk) = open(&files).unwrap();
-    let missing = recovered.entries.len() as u64 + 1;
+/// A log writer of a directory that is damaged, the node it writes for, which has stopped, and the first entry missing.
+fn writer_of_damaged(files: &MemoryFiles) -> (LogWriter, RaftNode, Entry) {
+    flip(files, "wal-0000000000000002.log", 500);
+    let (wal, recovered, disk) = open(files).unwrap();
     let core =
         RawNode::new(Config::new(NodeId(1), [NodeId(1)]), Restored::default(), ChaCha8Rng::seed_from_u64(1));
     let node = RaftNode::new(core, Arc::new(Applier::new(Arc::new(LockQueue::new(1)))));
-    let mut writer = LogWriter::new(wal, Box::new(disk), |_| false);
-    let persist = Some(Persist { hard_state: None, snapshot: None, entries: vec![entry(missing)] });
-    node.log_work().append(LogItem::Ready { persist, messages: Vec::new() });
+    node.stop();
+    let missing = entry(recovered.entries.len() as u64 + 1);
+    (LogWriter::new(wal, Box::new(disk), |_| false), node, missing)
+}
+
+fn to_write(entry: &Entry) -> LogItem {
+    let persist = Some(Persist { hard_state: None, snapshot: None, entries: vec![entry.clone()] });
+    LogItem::Ready { persist, messages: Vec::new() }
+}
+
+#[test]
+fn that_a_log_is_repaired_goes_on_record_behind_what_repaired_it() {
+    let files = written();
+    let (mut writer, node, missing) = writer_of_damaged(&files);
+    node.log_work().append(to_write(&missing));
     node.log_work().append(LogItem::Healed);
 
     // One operation of the disk is done, then the power goes off.
@@ -267,5 +277,25 @@ fn that_a_log_is_repaired_goes_on_record_behind_what_repaired_it() {
     files.lose_power(Unsynced::Lost, 0);
     let (_, recovered, _) = open(&files).unwrap();
     assert!(recovered.is_convalescent);
-    assert_eq!(recovered.entries.len() as u64, missing, "what it wrote first is what it lacked");
+    assert_eq!(recovered.entries.last(), Some(&missing), "what it wrote first is what it lacked");
+}
+
+#[test]
+fn that_a_log_is_repaired_goes_on_record_also_when_nothing_is_written_with_it() {
+    for (what, writes_before) in [("nothing is on its way", false), ("a batch is", true)] {
+        let files = written();
+        let (mut writer, node, missing) = writer_of_damaged(&files);
+        if writes_before {
+            node.log_work().append(to_write(&missing));
+            writer.turn(&node);
+        }
+        node.log_work().append(LogItem::Healed);
+        writer.turn(&node);
+        while let Some(completion) = writer.disk().complete() {
+            writer.completed(completion, &node).unwrap();
+        }
+        assert_eq!(names(&files, "damaged-"), [], "{what}");
+        files.lose_power(Unsynced::Lost, 0);
+        assert!(!open(&files).unwrap().1.is_convalescent, "{what}");
+    }
 }

@@ -194,3 +194,16 @@ fn a_convalescent_without_room_is_left_in_peace_like_any_other() {
     core.step(to_me(2, term, accepted(last)));
     assert_eq!(core.status().peers[0].match_index, Index(last));
 }
+
+#[test]
+fn a_convalescent_without_room_is_asked_again_from_where_it_stands_and_not_from_the_beginning() {
+    let (mut core, term, _) = leader();
+    core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
+    assert_eq!(probes(&drain(&mut core)), [id(1, 2)]);
+    let no_room = AppendOutcome::NoRoom { prev_index: Index(2) };
+    core.step(to_me(2, term, Body::AppendEntriesReply(no_room)));
+    (0..3).for_each(|_| core.tick_heartbeat());
+    assert_eq!(probes(&drain(&mut core)), [], "it is left in peace");
+    core.step(to_me(2, term, says(9, None, id(1, 2), 0)));
+    assert_eq!(probes(&drain(&mut core)), [id(1, 2)], "what it had acknowledged is taken back, all of it");
+}

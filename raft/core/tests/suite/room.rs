@@ -181,6 +181,31 @@ fn a_follower_without_room_is_asked_ever_more_rarely_and_the_status_says_why() {
 }
 
 #[test]
+fn a_follower_without_room_is_asked_again_from_where_it_stands() {
+    let mut core = restarted(1, Vec::new());
+    let term = elect_and_commit(&mut core).0;
+    let last = core.status().last;
+    for _ in 0..2 {
+        core.propose(vec![command(10)]).unwrap();
+        assert_eq!(appends(&drain(&mut core), 2), 1);
+    }
+    // That it has taken the first of them is lost.
+    core.step(to_me(2, term, no_room(last.index.0 + 1)));
+    assert_eq!(appends(&drain(&mut core), 2), 0);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        core.tick_heartbeat();
+        core.step(to_me(2, term, Body::HeartbeatReply { read_context: 0, stamp: Stamp::default() }));
+        let prev = |message: Message| match message.body {
+            Body::AppendEntries { prev, .. } if message.to == NodeId(2) => Some(prev),
+            _ => None,
+        };
+        asked.extend(drain(&mut core).into_iter().filter_map(prev));
+    }
+    assert_eq!(asked, [id(term, last.index.0 + 1)]);
+}
+
+#[test]
 fn a_follower_that_has_room_again_is_streamed_to() {
     let (mut core, term) = leader_with_a_full_follower();
     let last = core.status().last.index.0;
