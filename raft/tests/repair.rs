@@ -222,6 +222,27 @@ fn a_repaired_log_is_like_any_other_and_nothing_is_left_aside() {
     let (_, recovered, _) = open(&files).unwrap();
     assert!(!recovered.is_convalescent);
     assert_eq!(recovered.entries, (1..=ENTRIES + 5).map(entry).collect::<Vec<_>>());
+    assert!(names(&files, "damaged-").is_empty(), "also when their removal was not durable");
+}
+
+#[test]
+fn what_a_second_damage_leaves_is_not_taken_for_what_the_first_one_left() {
+    let files = written();
+    flip(&files, "wal-0000000000000002.log", 500);
+    let (mut wal, recovered, mut disk) = open(&files).unwrap();
+    let kept = recovered.entries.len() as u64;
+    write(&mut wal, &mut disk, None, (kept + 1..=ENTRIES + 5).map(entry).collect());
+    wal.seal(&mut disk);
+    wal.healed(&mut disk);
+    wal.finish(&mut disk).unwrap();
+    files.lose_power(Unsynced::Lost, 0);
+    assert!(!names(&files, "damaged-").is_empty(), "the power failed before their removal was durable");
+
+    flip(&files, "wal-0000000000000002.log", 500);
+    let of = |name: &str| files.contents().into_iter().find(|(file, _)| file.as_str() == name).unwrap().1;
+    let damaged = of("wal-0000000000000002.log");
+    assert!(open(&files).unwrap().1.is_convalescent);
+    assert!(of("damaged-wal-0000000000000002.log") == damaged);
 }
 
 #[test]

@@ -137,6 +137,11 @@ impl Found {
         }
     }
 
+    /// Whether it says that the log lacks nothing.
+    pub(super) fn says_whole(&self) -> bool {
+        matches!(self, Found::Sound { newest, .. } if !newest.is_convalescent)
+    }
+
     /// The newest term and vote that can be read.
     pub(super) fn newest(&self) -> Option<HardState> {
         match self {

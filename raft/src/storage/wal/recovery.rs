@@ -103,6 +103,10 @@ impl Found {
         config: WalConfig,
     ) -> Result<(Wal, Recovered), WalError> {
         let is_convalescent = self.is_convalescent();
+        // Before a new loss is on record, which what is found then belongs to.
+        if self.promised.says_whole() {
+            set_aside::let_go(disk)?;
+        }
         let promises = match config.repairs || self.promised.is_there() {
             true => {
                 let newest = Promise { hard_state: self.scanned.log.hard_state, is_convalescent };

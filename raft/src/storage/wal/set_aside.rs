@@ -26,6 +26,19 @@ pub(super) fn files(disk: &mut dyn Disk) -> Result<Vec<FileName>, DiskError> {
     Ok(list_files(disk)?.into_iter().map(|entry| entry.file).filter(is_set_aside).collect())
 }
 
+/// Lets go of what was set aside before a repair that is on record: where the power failed right behind it, the files are back.
+/// They would pass for what a later damage leaves.
+pub(super) fn let_go(disk: &mut dyn Disk) -> Result<(), DiskError> {
+    let files = files(disk)?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    for file in files {
+        disk.run(DiskOp::Remove { file })?;
+    }
+    disk.run(DiskOp::SyncDirectory).map(drop)
+}
+
 /// Sets aside what the scan found behind and around the damage.
 pub(super) fn set_aside(
     disk: &mut dyn Disk,
