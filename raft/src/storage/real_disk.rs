@@ -8,7 +8,7 @@
 //! It must never retry a failed change: after one every further operation is refused.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -158,13 +158,7 @@ impl RealDisk {
     fn list(&self) -> io::Result<Outcome> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            if let Some(name) = entry.file_name().to_str()
-                && metadata.is_file()
-            {
-                files.push(FileEntry { file: FileName::new(name), bytes: metadata.len() });
-            }
+            files.extend(listed(&entry?)?);
         }
         files.sort();
         Ok(Outcome::Files(files))
@@ -220,6 +214,17 @@ impl Disk for RealDisk {
     }
 }
 
+/// A line of a listing, if it is one of a file. Another thread may have renamed or removed it since the directory was read.
+fn listed(entry: &DirEntry) -> io::Result<Option<FileEntry>> {
+    let metadata = match entry.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata => metadata?,
+    };
+    let name = entry.file_name();
+    let name = name.to_str().filter(|_| metadata.is_file());
+    Ok(name.map(|name| FileEntry { file: FileName::new(name), bytes: metadata.len() }))
+}
+
 /// Gives the file its room. Where the file system cannot do that, zeros are written, which does it on all that do not copy
 /// on write.
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
@@ -253,5 +258,21 @@ fn disk_error(operation: &'static str, file: Option<FileName>, error: &io::Error
             let file = file.map_or_else(|| "the data directory".to_owned(), |file| file.to_string());
             DiskError::Io { operation, file, text: error.to_string() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_goes_while_the_directory_is_listed_is_not_in_the_list() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("wal");
+        std::fs::write(&path, "abc").unwrap();
+        let entry = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap();
+        assert_eq!(listed(&entry).unwrap(), Some(FileEntry { file: FileName::new("wal"), bytes: 3 }));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(listed(&entry).unwrap(), None);
     }
 }
