@@ -282,7 +282,11 @@ fn writer_of_damaged(files: &MemoryFiles) -> (LogWriter, RaftNode, Entry) {
 
 fn to_write(entry: &Entry) -> LogItem {
     let persist = Some(Persist { hard_state: None, snapshot: None, entries: vec![entry.clone()] });
-    LogItem::Ready { persist, messages: Vec::new() }
+    LogItem::Ready { persist, heals: false, messages: Vec::new() }
+}
+
+fn heals() -> LogItem {
+    LogItem::Ready { persist: None, heals: true, messages: Vec::new() }
 }
 
 #[test]
@@ -290,7 +294,7 @@ fn that_a_log_is_repaired_goes_on_record_behind_what_repaired_it() {
     let files = written();
     let (mut writer, node, missing) = writer_of_damaged(&files);
     node.log_work().append(to_write(&missing));
-    node.log_work().append(LogItem::Healed);
+    node.log_work().append(heals());
 
     // One operation of the disk is done, then the power goes off.
     files.switch_off_at(files.operations() + 1);
@@ -310,7 +314,7 @@ fn that_a_log_is_repaired_goes_on_record_also_when_nothing_is_written_with_it() 
             node.log_work().append(to_write(&missing));
             writer.turn(&node);
         }
-        node.log_work().append(LogItem::Healed);
+        node.log_work().append(heals());
         writer.turn(&node);
         while let Some(completion) = writer.disk().complete() {
             writer.completed(completion, &node).unwrap();

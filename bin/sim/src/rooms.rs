@@ -177,14 +177,14 @@ impl Simulation<'_> {
         let Some(alive) = &mut machine.node else { return Ok(()) };
         alive.parts.node.log_work().take(&mut alive.staged);
         for item in &alive.staged[alive.staged_seen..] {
-            match item {
-                LogItem::Ready { persist: Some(persist), .. } => self.consensus.stored(node, persist)?,
-                LogItem::Healed => {
-                    machine.heals = true;
-                    self.counters.healed += 1;
-                    self.consensus.healed(node)?;
-                }
-                _ => {}
+            let LogItem::Ready { persist, heals, .. } = item else { continue };
+            if *heals {
+                machine.heals = true;
+                self.counters.healed += 1;
+                self.consensus.healed(node)?;
+            }
+            if let Some(persist) = persist {
+                self.consensus.stored(node, persist)?;
             }
         }
         alive.staged_seen = alive.staged.len();

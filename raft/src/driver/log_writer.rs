@@ -37,11 +37,11 @@ pub enum LogItem {
     Ready {
         /// What to persist.
         persist: Option<Persist>,
+        /// Whether with this and everything before it the log has everything again that was acknowledged.
+        heals: bool,
         /// What may leave once this and everything before it is durable.
         messages: Vec<Message>,
     },
-    /// The log has everything again that was acknowledged.
-    Healed,
     /// A snapshot up to here is durable: segments that end before it are not needed any more.
     Compact(Index),
     /// A prepared file for a later segment; none if there was no room for it.
@@ -149,14 +149,14 @@ impl LogWriter {
         let (mut submitted, mut has_more_room) = (None, false);
         for item in std::mem::take(&mut self.taken) {
             match item {
-                LogItem::Ready { persist, messages } => {
+                LogItem::Ready { persist, heals, messages } => {
                     if let Some(persist) = persist {
                         submitted = self.stage(&persist).or(submitted);
                         effects.note(persist);
                     }
+                    effects.heals |= heals;
                     effects.messages.extend(messages);
                 }
-                LogItem::Healed => effects.heals = true,
                 LogItem::Compact(up_to) => self.let_go_up_to = self.let_go_up_to.max(Some(up_to)),
                 LogItem::Spare(Some(spare)) => {
                     self.wal.add_spare(spare);

@@ -165,13 +165,9 @@ impl RaftNode {
             self.application().queue_soft_state(state);
             told.application = true;
         }
-        if ready.healed {
-            self.log_work.append(LogItem::Healed);
-            told.log_writer = true;
-        }
-        if ready.persist.is_some() || !ready.messages_after_persist.is_empty() {
-            self.log_work
-                .append(LogItem::Ready { persist: ready.persist, messages: ready.messages_after_persist });
+        let (persist, heals, messages) = (ready.persist, ready.healed, ready.messages_after_persist);
+        if persist.is_some() || heals || !messages.is_empty() {
+            self.log_work.append(LogItem::Ready { persist, heals, messages });
             told.log_writer = true;
         }
         if let Some(membership) = ready.membership {
