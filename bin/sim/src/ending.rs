@@ -97,7 +97,7 @@ impl Simulation<'_> {
     }
 
     /// How long the slowest of the snapshots may take that are being written, if they are hardly larger than those before.
-    fn snapshot_us(&self) -> u64 {
+    pub(crate) fn snapshot_us(&self) -> u64 {
         let per_chunk = 2 * self.plan.disk_us.1 + self.plan.turn_us_max;
         let of_node = |(node, machine): (usize, &Machine)| {
             let desk = &machine.node.as_ref().filter(|alive| alive.desk.is_writing())?.desk;

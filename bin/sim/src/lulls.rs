@@ -27,6 +27,8 @@ pub(crate) struct Lull {
     pub(crate) ends_at: u64,
     /// Whether the links are as they should be; else they are mended some time after it.
     is_whole: bool,
+    /// It has been made longer already, for a snapshot to be written.
+    is_prolonged: bool,
 }
 
 impl Simulation<'_> {
@@ -63,7 +65,8 @@ impl Simulation<'_> {
         // Cuts that come and go, and those about to be mended, stay as they are.
         self.fault_number += 1;
         let ends_at = self.now + self.patience_us() + queue_us;
-        let lull = Lull { begun_at: self.now, ends_at, is_whole: self.links.are_whole() };
+        let is_whole = self.links.are_whole();
+        let lull = Lull { begun_at: self.now, ends_at, is_whole, is_prolonged: false };
         self.lull = Some(lull);
         self.events.schedule(lull.ends_at, Event::LullEnds);
         self.probe()
@@ -81,8 +84,17 @@ impl Simulation<'_> {
     /// It must have been served.
     pub(crate) fn end_lull(&mut self) -> Result<(), Violation> {
         let Some(lull) = self.lull.take() else { return Ok(()) };
+        let is_served = self.probes_served == self.probes_begun;
+        let writing_us = self.snapshot_us();
+        if !is_served && !lull.is_prolonged && writing_us > 0 {
+            // Where the log has reached its bound nothing is accepted before there is a snapshot.
+            let ends_at = self.now + writing_us + self.patience_us();
+            self.lull = Some(Lull { ends_at, is_prolonged: true, ..lull });
+            self.events.schedule(ends_at, Event::LullEnds);
+            return Ok(());
+        }
         self.trace.line(self.now, || "!".into(), || "the lull is over".into());
-        if self.probes_served < self.probes_begun {
+        if !is_served {
             let text = format!(
                 "more than half of the nodes reached each other for {} ms, at least {ELECTION_TIMEOUTS} election \
                  timeouts, and {} operations were not served",
