@@ -59,15 +59,7 @@ impl Simulation<'_> {
         let missing = behind.map_or(0, |(applied, _)| longest.max(self.to_reach) - applied);
         let uncommitted = if is_served { 0 } else { longest.saturating_sub(self.to_reach) };
         let writing_us = if is_served { 0 } else { self.snapshot_us() };
-        let comes_up = self.phase == Phase::Peace && missing.max(uncommitted).max(writing_us) > 0;
-        if !is_served && !comes_up {
-            let text = format!(
-                "{} of {PROBES} operations were not served within {ELECTION_TIMEOUTS} election timeouts after the trouble",
-                self.probes_begun - self.probes_served
-            );
-            return Violation::of("serves-again", text);
-        }
-        if comes_up {
+        if self.phase == Phase::Peace && missing.max(uncommitted).max(writing_us) > 0 {
             // Whoever lacked much may have been sent it one entry at a time. If it leads, nobody is served before it has
             // applied it; nor before a majority has what a leader of before had left uncommitted, which may be its own
             // removal: another is elected then. And where the log had reached its bound, as on a disk that was full, nothing
@@ -75,8 +67,19 @@ impl Simulation<'_> {
             self.phase = Phase::CatchingUp;
             let catching_up = missing.max(uncommitted) * self.entry_us() + writing_us;
             let elections = if is_served { 0 } else { self.patience_us() };
-            self.events.schedule(self.now + catching_up + elections, Event::Judgement);
+            self.caught_up_by = self.now + catching_up + elections;
+        }
+        if self.now < self.caught_up_by && !(is_served && behind.is_none()) {
+            let soon = self.now + self.patience_us();
+            self.events.schedule(soon.min(self.caught_up_by), Event::Judgement);
             return Ok(());
+        }
+        if !is_served {
+            let text = format!(
+                "{} of {PROBES} operations were not served within {ELECTION_TIMEOUTS} election timeouts after the trouble",
+                self.probes_begun - self.probes_served
+            );
+            return Violation::of("serves-again", text);
         }
         if let Some((applied, node)) = behind {
             let text = format!("node {node} has applied {applied} of {} entries in time", self.to_reach);

@@ -178,6 +178,8 @@ pub(crate) struct Simulation<'a> {
     pub(crate) leaders_before: u64,
     /// What must be applied everywhere at the judgement.
     pub(crate) to_reach: u64,
+    /// By when it must, if it took longer than five election timeouts.
+    pub(crate) caught_up_by: u64,
     /// Operations of the probe.
     pub(crate) probes_begun: u64,
     /// Those that ended well.
@@ -219,6 +221,7 @@ impl<'a> Simulation<'a> {
             former_leader: 0,
             leaders_before: 0,
             to_reach: 0,
+            caught_up_by: 0,
             probes_begun: 0,
             probes_served: 0,
         }
