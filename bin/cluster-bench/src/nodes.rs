@@ -1,8 +1,6 @@
 //! The nodes: processes of the shipped program, which are started, killed and asked how they are.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::TcpListener;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -12,8 +10,9 @@ use anyhow::{Context, bail};
 use conf::{Config, NodeAddress};
 use proto::admin::change_member_request::Change;
 use proto::admin::{AdminStub, ChangeMemberRequest, StatusReply, StatusRequest};
+use raft_kv::loopback_ports;
+use rand::SeedableRng;
 use rand::rngs::{ChaCha8Rng, SysRng};
-use rand::{RngExt, SeedableRng};
 use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -28,10 +27,6 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// How long a node may take to say how it is.
 const STATUS_WITHIN: Duration = Duration::from_millis(300);
-
-/// Where nodes listen, and how many ports are tried before the machine counts as full.
-const PORTS: RangeInclusive<u16> = 10_000..=29_999;
-const PORT_TRIES_MAX: usize = 2_000;
 
 /// A cluster. Dropping it kills its nodes and removes their data.
 pub(crate) struct Nodes {
@@ -59,17 +54,9 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// Ports that nobody listens on, and below those that outgoing connections are given: one of these may sit on a port until
-/// the node that is to listen there has given up. All are held until the last is found, which makes them distinct.
 fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
     let mut random = ChaCha8Rng::try_from_rng(&mut SysRng).context("the system gives no random numbers")?;
-    let mut held: Vec<TcpListener> = Vec::new();
-    let tries = (0..PORT_TRIES_MAX).map(|_| TcpListener::bind(("127.0.0.1", random.random_range(PORTS))));
-    held.extend(tries.flatten().take(count));
-    if held.len() < count {
-        bail!("no {count} free ports from {} to {}", PORTS.start(), PORTS.end());
-    }
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    loopback_ports::find(count, &mut random).with_context(|| format!("no {count} free ports"))
 }
 
 impl Nodes {

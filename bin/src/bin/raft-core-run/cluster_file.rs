@@ -1,25 +1,18 @@
-//! Which cluster the file describes, and the writing of a file that describes none yet.
-//!
-//! Ports are chosen below Linux' range of ephemeral ports (32768 and up), so that no outgoing connection sits on one
-//! when the cluster is started again. A file that names nodes is never changed.
+//! Which cluster the file describes, and the writing of a file that describes none yet. A file that names nodes is never
+//! changed.
 
-use std::io;
-use std::net::TcpListener;
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use conf::{Config, NodeAddress, write_nodes};
+use raft_kv::loopback_ports;
 use rand::rngs::{ChaCha8Rng, SysRng};
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 
 use crate::data_dir;
 use crate::failure::Failure;
 
 /// How many nodes a new file gets when nobody says.
 const NODES_DEFAULT: u64 = 3;
-const PORTS: RangeInclusive<u16> = 10_000..=29_999;
-/// How many ports are tried before the machine counts as full.
-const PORT_TRIES_MAX: usize = 2_000;
 
 /// The cluster's configuration; a file that is not there or names no node is written first, with so many nodes.
 pub(crate) fn open_or_create(file: &Path, nodes: Option<u64>) -> Result<Config, Failure> {
@@ -34,7 +27,7 @@ pub(crate) fn open_or_create(file: &Path, nodes: Option<u64>) -> Result<Config, 
     let mut rng = ChaCha8Rng::try_from_rng(&mut SysRng)
         .map_err(|error| Failure::Runtime(format!("the system gives no random numbers: {error}")))?;
     let count = nodes.unwrap_or(NODES_DEFAULT);
-    let ports = free_loopback_ports(count, &mut rng)
+    let ports = loopback_ports::find(usize::try_from(count).unwrap_or(usize::MAX), &mut rng)
         .map_err(|error| Failure::Runtime(format!("no {count} free ports from 10000 to 29999: {error}")))?;
     let node = |(id, port)| NodeAddress { id, host: "127.0.0.1".to_owned(), port, listen: None };
     let chosen: Vec<NodeAddress> = (0..).zip(ports).map(node).collect();
@@ -77,40 +70,11 @@ pub(crate) fn check_count(
     )))
 }
 
-/// Ports that nobody listens on. All are held until the last is found, which makes them distinct.
-fn free_loopback_ports(count: u64, rng: &mut ChaCha8Rng) -> io::Result<Vec<u16>> {
-    let mut held: Vec<TcpListener> = Vec::new();
-    let mut last_error = io::Error::other("none was tried");
-    for _ in 0..PORT_TRIES_MAX {
-        if held.len() as u64 == count {
-            break;
-        }
-        match TcpListener::bind(("127.0.0.1", rng.random_range(PORTS))) {
-            Ok(listener) => held.push(listener),
-            Err(error) => last_error = error,
-        }
-    }
-    if (held.len() as u64) < count {
-        return Err(last_error);
-    }
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
-
-    #[test]
-    fn chosen_ports_are_distinct_and_in_the_range() {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut ports = free_loopback_ports(7, &mut rng).unwrap();
-        assert!(ports.iter().all(|port| PORTS.contains(port)));
-        ports.sort_unstable();
-        ports.dedup();
-        assert_eq!(ports.len(), 7);
-    }
 
     #[test]
     fn a_new_file_is_written_once_and_then_used() {
