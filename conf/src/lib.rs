@@ -12,6 +12,7 @@ mod address;
 mod config;
 mod error;
 mod line;
+pub mod loopback_ports;
 mod parser;
 mod settings;
 mod writer;

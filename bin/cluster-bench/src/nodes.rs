@@ -7,10 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use conf::{Config, NodeAddress};
+use conf::{Config, NodeAddress, loopback_ports};
 use proto::admin::change_member_request::Change;
 use proto::admin::{AdminStub, ChangeMemberRequest, StatusReply, StatusRequest};
-use raft_kv::loopback_ports;
 use rand::SeedableRng;
 use rand::rngs::{ChaCha8Rng, SysRng};
 use rpc::{ChannelConfig, Reactor, ReactorConfig, RpcChannel, RpcController};

@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use conf::{Config, NodeAddress, write_nodes};
-use raft_kv::loopback_ports;
+use conf::{Config, NodeAddress, loopback_ports, write_nodes};
 use rand::rngs::{ChaCha8Rng, SysRng};
 use rand::{Rng, SeedableRng};
 
