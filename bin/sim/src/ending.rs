@@ -54,10 +54,10 @@ impl Simulation<'_> {
         let last = in_order.map(|node| (self.consensus.applied(node).0, node)).min();
         let behind = last.filter(|(applied, _)| *applied < self.to_reach);
         let is_served = self.probes_served == self.probes_begun;
-        // What a node lacks it is sent together with what comes behind that.
-        let longest = self.longest_log();
-        let missing = behind.map_or(0, |(applied, _)| longest.max(self.to_reach) - applied);
-        let uncommitted = if is_served { 0 } else { longest.saturating_sub(self.to_reach) };
+        // What a node lacks it is sent together with what comes behind that, which has to be there when the states are compared.
+        let longest = self.longest_log().max(self.to_reach);
+        let missing = last.map_or(0, |(applied, _)| longest.saturating_sub(applied));
+        let uncommitted = if is_served { 0 } else { longest - self.to_reach };
         let writing_us = if is_served { 0 } else { self.snapshot_us() };
         if self.phase == Phase::Peace && missing.max(uncommitted).max(writing_us) > 0 {
             // Whoever lacked much may have been sent it one entry at a time. If it leads, nobody is served before it has
@@ -69,7 +69,7 @@ impl Simulation<'_> {
             let elections = if is_served { 0 } else { self.patience_us() };
             self.caught_up_by = self.now + catching_up + elections;
         }
-        if self.now < self.caught_up_by && !(is_served && behind.is_none()) {
+        if self.now < self.caught_up_by && !(is_served && missing == 0) {
             let soon = self.now + self.patience_us();
             self.events.schedule(soon.min(self.caught_up_by), Event::Judgement);
             return Ok(());
